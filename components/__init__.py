@@ -1,0 +1,1 @@
+"""Pulumi ComponentResources: what the scenarios are built from."""

@@ -1,0 +1,1 @@
+"""GPU cost pack: which accelerators may be asked for, and how many."""

@@ -1,0 +1,1 @@
+"""The embedded site: a real one-node Kubernetes in a network namespace of its own."""

@@ -1,0 +1,1 @@
+"""Everything that needs no Pulumi: the domain, what is rendered from it, and what operates the platform."""

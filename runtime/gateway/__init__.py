@@ -1,0 +1,1 @@
+"""Renders the Envoy gateway from the models that it routes to."""

@@ -1,0 +1,1 @@
+"""What operates a platform: drives the Pulumi CLI, checks the endpoint, shows progress."""

@@ -1,0 +1,1 @@
+"""Renders what Ray Serve and vLLM run, from a ModelSpec."""
