@@ -1,1 +1,1 @@
-"""The embedded site: real tools, a real one-node Kubernetes, and named doubles for what cannot be had here."""
+"""The embedded site: real tools, a real one-node Kubernetes, and named doubles for what is not to be had."""

@@ -1,1 +1,10 @@
-"""Renders the Envoy gateway from the models that it routes to."""
+"""Renders the Envoy gateway from the models that it routes to.
+
+`render` gives the files of a ConfigMap, `render_api_keys` those of a Secret, and `arguments` the
+command line of the Envoy that reads both. Everything here is a pure function of its arguments.
+"""
+
+from runtime.gateway.config import GatewayConfig, ModelRoute, Upstream
+from runtime.gateway.files import arguments, render, render_api_keys
+
+__all__ = ["GatewayConfig", "ModelRoute", "Upstream", "arguments", "render", "render_api_keys"]

@@ -3,7 +3,7 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -16,17 +16,26 @@ class Step:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.detail = ""
         self.started = time.monotonic()
+        self._detail: Callable[[], str] = str
 
     @property
     def seconds(self) -> float:
         """Seconds since the step began."""
         return time.monotonic() - self.started
 
+    @property
+    def detail(self) -> str:
+        """How far the step is."""
+        return self._detail()
+
     def update(self, detail: str) -> None:
         """Replaces the text that says how far the step is, for example `3 of 7` or `41 MB`."""
-        self.detail = detail
+        self._detail = lambda: detail
+
+    def follow(self, detail: Callable[[], str]) -> None:
+        """Asks for that text whenever the step is shown, for what moves between two updates."""
+        self._detail = detail
 
 
 class Progress:
@@ -49,7 +58,7 @@ class Progress:
             print(text, file=self._out, flush=True)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Step]:
+    def step(self, name: str) -> Generator[Step]:
         """Runs the body as a step; a failure is shown as failed and raised on."""
         step = Step(name)
         done = threading.Event()

@@ -1,0 +1,63 @@
+# The one command list. `make` alone shows it.
+STACK ?= local
+SITE ?= local
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down preview env test test-fast check golden tools tools-status site-status clean
+
+help: ## Show the commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: $(BIN)/.synced ## Python environment from uv.lock
+
+# pip brings uv, uv brings exactly what the lock says. The stamp makes a second run do nothing.
+$(BIN)/.synced: pyproject.toml uv.lock
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
+	@$(BIN)/uv sync --frozen --all-extras --quiet
+	@touch $@
+
+up: setup ## Everything, up to a platform that has answered (STACK=local, or KUBECONFIG=… for your cluster)
+	@$(BIN)/python -m rehearsal up --stack $(STACK) --site $(SITE)
+
+preview: setup ## What `up` would change, judged by the policy packs
+	@$(BIN)/python -m rehearsal preview --stack $(STACK) --site $(SITE)
+
+env: setup ## The line to source for plain Pulumi
+	@$(BIN)/python -m rehearsal env --stack $(STACK) --site $(SITE)
+
+down: setup ## Destroy the stack, stop the site, show that nothing is left
+	@$(BIN)/python -m rehearsal down --stack $(STACK) --site $(SITE)
+
+check: setup ## Lint, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(BIN)/pyright
+
+test-fast: setup check ## Checks and the fast tier, without network
+	@$(BIN)/pytest -m "not engine and not rehearsal"
+
+test: setup check tools ## All checks and every test tier; the first run builds the tools
+	@$(BIN)/pytest
+
+golden: setup ## Write the golden previews of the committed stacks anew
+	@$(BIN)/pytest tests/golden --update-golden -q
+
+tools: setup ## All pinned tools, downloaded or built once into the cache
+	@$(BIN)/python -m rehearsal.tools ensure
+
+tools-status: setup ## Which tools are used, from where and why
+	@$(BIN)/python -m rehearsal.tools status
+
+site-status: setup ## What runs on the embedded site
+	@$(BIN)/python -m rehearsal.site status --site $(SITE)
+
+clean: setup ## Remove the tool cache (`make down` first)
+	@$(BIN)/python -m rehearsal.tools clean

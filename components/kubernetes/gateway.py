@@ -1,0 +1,204 @@
+"""The Envoy gateway: one API key per client, rendered configuration, Deployment and Service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pulumi_random as random
+
+from components.base import Component
+from components.kubernetes.metadata import object_meta
+from components.kubernetes.namespace import GATEWAY
+from components.naming import selector
+from runtime.gateway import GatewayConfig, render, render_api_keys
+
+API_KEY_LENGTH = 40
+API_KEY_PREFIX = "sk-"
+SERVICE_PORT = 80
+
+_CONFIG_VOLUME = "config"
+_KEYS_VOLUME = "keys"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayArgs:
+    """Arguments of Gateway.
+
+    Attributes:
+        platform: The platform's name.
+        namespace: The platform's namespace.
+        image: Envoy image.
+        replicas: Pods.
+        service: How the Service is exposed.
+        clients: Client names; each gets an API key.
+        config: What Envoy is configured with.
+    """
+
+    platform: str
+    namespace: str
+    image: str
+    replicas: int
+    service: Literal["ClusterIP", "LoadBalancer", "NodePort"]
+    clients: tuple[str, ...]
+    config: GatewayConfig
+
+
+class Gateway(Component):
+    """Envoy in front of all models, and the API keys of its clients.
+
+    Models and keys can change without a restart: Envoy watches the mounted files.
+    """
+
+    api_keys: Mapping[str, pulumi.Output[str]]
+    deployment: kubernetes.apps.v1.Deployment
+    service: kubernetes.core.v1.Service
+    secret_name: str
+    endpoint: pulumi.Output[str]
+    internal_url: str
+
+    def __init__(self, name: str, args: GatewayArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(
+            "kubernetes:Gateway",
+            name,
+            {
+                "replicas": args.replicas,
+                "service": args.service,
+                "models": [model.name for model in args.config.models],
+            },
+            opts,
+        )
+        self._name = name
+        self._args = args
+        self.secret_name = f"{name}-api-keys"
+        self.internal_url = f"http://{name}.{args.namespace}.svc:{SERVICE_PORT}"
+        self.api_keys = {client: self._api_key(client) for client in args.clients}
+        config = kubernetes.core.v1.ConfigMap(
+            f"{name}-config",
+            metadata=object_meta(args.platform, GATEWAY, f"{name}-config", namespace=args.namespace),
+            data=render(args.config),
+            opts=self.child(),
+        )
+        # For people: `kubectl get secret` shows one readable key per client.
+        keys = kubernetes.core.v1.Secret(
+            self.secret_name,
+            metadata=object_meta(args.platform, GATEWAY, self.secret_name, namespace=args.namespace),
+            string_data=dict(self.api_keys),
+            opts=self.child(),
+        )
+        # For Envoy: the same keys as the configuration of its filter, so that none is in a ConfigMap.
+        envoy_keys = kubernetes.core.v1.Secret(
+            f"{name}-envoy-keys",
+            metadata=object_meta(args.platform, GATEWAY, f"{name}-envoy-keys", namespace=args.namespace),
+            string_data=pulumi.Output.all(**self.api_keys).apply(_rendered_keys),
+            opts=self.child(),
+        )
+        self.deployment = self._deployment([config, keys, envoy_keys])
+        self.service = self._service()
+        self.endpoint = (
+            self.service.status.apply(_load_balancer_url)
+            if args.service == "LoadBalancer"
+            else pulumi.Output.from_input(self.internal_url)
+        )
+        self.finish(endpoint=self.endpoint)
+
+    def _api_key(self, client: str) -> pulumi.Output[str]:
+        password = random.RandomPassword(
+            f"{self._name}-key-{client}", length=API_KEY_LENGTH, special=False, opts=self.child()
+        )
+        return pulumi.Output.concat(API_KEY_PREFIX, password.result)
+
+    def _deployment(self, needs: list[pulumi.Resource]) -> kubernetes.apps.v1.Deployment:
+        args, config = self._args, self._args.config
+        pods = selector(args.platform, GATEWAY)
+        ready: kubernetes.core.v1.HTTPGetActionArgsDict = {"path": "/ready", "port": config.metrics_port}
+        container: kubernetes.core.v1.ContainerArgsDict = {
+            "name": "envoy",
+            "image": args.image,
+            "image_pull_policy": "IfNotPresent",
+            "command": ["envoy"],
+            "args": [
+                "--config-path",
+                f"{config.config_folder}/bootstrap.yaml",
+                "--concurrency",
+                str(config.concurrency),
+            ],
+            "ports": [
+                {"name": "http", "container_port": config.listen_port},
+                {"name": "metrics", "container_port": config.metrics_port},
+            ],
+            "readiness_probe": {"http_get": ready, "period_seconds": 2},
+            "liveness_probe": {"http_get": ready, "period_seconds": 10, "failure_threshold": 6},
+            "resources": {
+                "limits": {"cpu": "2", "memory": "1Gi"},
+                "requests": {"cpu": "100m", "memory": "128Mi"},
+            },
+            "security_context": {
+                "allow_privilege_escalation": False,
+                "read_only_root_filesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volume_mounts": [
+                {"name": _CONFIG_VOLUME, "mount_path": config.config_folder, "read_only": True},
+                {"name": _KEYS_VOLUME, "mount_path": config.keys_folder, "read_only": True},
+            ],
+        }
+        return kubernetes.apps.v1.Deployment(
+            self._name,
+            metadata=object_meta(args.platform, GATEWAY, self._name, namespace=args.namespace),
+            spec={
+                "replicas": args.replicas,
+                "selector": {"match_labels": pods},
+                "strategy": {
+                    "type": "RollingUpdate",
+                    "rolling_update": {"max_unavailable": 0, "max_surge": 1},
+                },
+                "template": {
+                    "metadata": object_meta(args.platform, GATEWAY, self._name),
+                    "spec": {
+                        "automount_service_account_token": False,
+                        "security_context": {
+                            "run_as_non_root": True,
+                            "run_as_user": 101,
+                            "run_as_group": 101,
+                            "seccomp_profile": {"type": "RuntimeDefault"},
+                        },
+                        "containers": [container],
+                        "volumes": [
+                            {"name": _CONFIG_VOLUME, "config_map": {"name": f"{self._name}-config"}},
+                            {"name": _KEYS_VOLUME, "secret": {"secret_name": f"{self._name}-envoy-keys"}},
+                        ],
+                    },
+                },
+            },
+            opts=self.child(depends_on=needs),
+        )
+
+    def _service(self) -> kubernetes.core.v1.Service:
+        args = self._args
+        return kubernetes.core.v1.Service(
+            f"{self._name}-service",
+            metadata=object_meta(args.platform, GATEWAY, self._name, namespace=args.namespace),
+            spec={
+                "type": args.service,
+                "selector": selector(args.platform, GATEWAY),
+                "ports": [{"name": "http", "port": SERVICE_PORT, "target_port": "http"}],
+            },
+            opts=self.child(depends_on=[self.deployment]),
+        )
+
+
+def _rendered_keys(keys: Mapping[str, str]) -> dict[str, str]:
+    return render_api_keys(keys)
+
+
+def _load_balancer_url(status: kubernetes.core.v1.outputs.ServiceStatus | None) -> str:
+    """The URL that a load balancer gave; its own port where it names one (the embedded site does)."""
+    ingresses = status.load_balancer.ingress if status and status.load_balancer else None
+    if not ingresses:
+        return "pending: the load balancer has not given an address"
+    first = ingresses[0]
+    host = first.hostname or first.ip
+    port = first.ports[0].port if first.ports else SERVICE_PORT
+    return f"http://{host}" if port == SERVICE_PORT else f"http://{host}:{port}"

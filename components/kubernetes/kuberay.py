@@ -1,0 +1,74 @@
+"""The KubeRay operator, installed by Helm. Its CRDs stay out of Pulumi's state."""
+
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components.base import Component
+from components.kubernetes.metadata import object_meta, pod_security_labels
+
+RELEASE = "kuberay-operator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KubeRayOperatorArgs:
+    """Arguments of KubeRayOperator.
+
+    Attributes:
+        platform: The platform's name.
+        namespace: Namespace that the operator gets for itself.
+        chart: Chart name in `repository`, or a path.
+        repository: Helm repository, or None where `chart` is a path.
+        version: Chart version.
+        image: Operator image as REPOSITORY:TAG, or None for the chart's own.
+    """
+
+    platform: str
+    namespace: str
+    chart: str
+    repository: str | None
+    version: str
+    image: str | None
+
+
+class KubeRayOperator(Component):
+    """The operator's namespace and its Helm release.
+
+    A release, not a rendered chart: Helm installs the CRDs beside the state. As typed resources they
+    are megabytes that the engine logs on every run, most of the time of a preview (docs/adr/0003).
+    """
+
+    release: kubernetes.helm.v3.Release
+
+    def __init__(
+        self, name: str, args: KubeRayOperatorArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(
+            "kubernetes:KubeRayOperator", name, {"chart": args.chart, "version": args.version}, opts
+        )
+        namespace = kubernetes.core.v1.Namespace(
+            f"{name}-namespace",
+            metadata=object_meta(
+                args.platform, "kuberay", args.namespace, extra_labels=pod_security_labels()
+            ),
+            opts=self.child(),
+        )
+        values: dict[str, object] = {}
+        if args.image is not None:
+            repository, _, tag = args.image.rpartition(":")
+            values["image"] = {"repository": repository, "tag": tag}
+        self.release = kubernetes.helm.v3.Release(
+            name,
+            name=RELEASE,
+            namespace=args.namespace,
+            chart=args.chart,
+            version=args.version,
+            repository_opts=None if args.repository is None else {"repo": args.repository},
+            values=values,
+            # A failed first install is removed, so that the next `up` starts clean.
+            atomic=True,
+            timeout=300,
+            opts=self.child(depends_on=[namespace]),
+        )
+        self.finish(namespace=args.namespace)

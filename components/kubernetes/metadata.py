@@ -1,0 +1,33 @@
+"""The metadata that every Kubernetes object of a platform carries."""
+
+from collections.abc import Mapping
+
+import pulumi_kubernetes as kubernetes
+
+from components.naming import labels
+
+
+def object_meta(
+    platform: str,
+    component: str,
+    name: str,
+    *,
+    namespace: str | None = None,
+    extra_labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> kubernetes.meta.v1.ObjectMetaArgsDict:
+    """Metadata with the platform's labels and a fixed name: previews then show the name that will exist."""
+    meta: kubernetes.meta.v1.ObjectMetaArgsDict = {
+        "name": name,
+        "labels": {**labels(platform, component), **(extra_labels or {})},
+    }
+    if namespace is not None:
+        meta["namespace"] = namespace
+    if annotations:
+        meta["annotations"] = dict(annotations)
+    return meta
+
+
+def pod_security_labels(level: str = "restricted") -> dict[str, str]:
+    """Namespace labels of Kubernetes' Pod Security admission."""
+    return {f"pod-security.kubernetes.io/{mode}": level for mode in ("enforce", "warn", "audit")}

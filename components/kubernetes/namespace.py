@@ -1,0 +1,166 @@
+"""The platform's namespace: quota, Pod Security, and network policies that deny by default."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components.base import Component
+from components.kubernetes.metadata import object_meta, pod_security_labels
+from components.naming import selector
+from runtime.model import ModelSpec
+from runtime.serving.ray_service import DASHBOARD_PORT, MODEL_LABEL, SERVE_PORT
+
+GATEWAY = "gateway"
+SERVING_CHECK = "serving-check"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatformNamespaceArgs:
+    """Arguments of PlatformNamespace.
+
+    Attributes:
+        platform: The platform's name.
+        namespace: The namespace to declare.
+        models: The models that will run in it.
+        operator_namespace: Where KubeRay runs; it must reach the Ray heads.
+        quota: Hard limits of the ResourceQuota, Kubernetes resource to quantity.
+        gateway_port: Port of the gateway's pods.
+        gateway_metrics_port: Port of their metrics.
+    """
+
+    platform: str
+    namespace: str
+    models: tuple[ModelSpec, ...]
+    operator_namespace: str
+    quota: Mapping[str, str]
+    gateway_port: int
+    gateway_metrics_port: int
+
+
+class PlatformNamespace(Component):
+    """Namespace with ResourceQuota, Pod Security labels and NetworkPolicies."""
+
+    namespace: kubernetes.core.v1.Namespace
+
+    def __init__(
+        self, name: str, args: PlatformNamespaceArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(
+            "kubernetes:PlatformNamespace",
+            name,
+            {"namespace": args.namespace, "quota": dict(args.quota)},
+            opts,
+        )
+        self._args = args
+        self.namespace = kubernetes.core.v1.Namespace(
+            name,
+            metadata=object_meta(
+                args.platform, "platform", args.namespace, extra_labels=pod_security_labels()
+            ),
+            opts=self.child(),
+        )
+        kubernetes.core.v1.ResourceQuota(
+            f"{name}-quota",
+            metadata=object_meta(args.platform, "platform", args.platform, namespace=args.namespace),
+            spec={"hard": dict(args.quota)},
+            opts=self.child(depends_on=[self.namespace]),
+        )
+        self._deny_by_default()
+        self._allow_gateway()
+        self._allow_serving_check()
+        for model in args.models:
+            self._allow_model(model)
+        self.finish(name=args.namespace)
+
+    def _deny_by_default(self) -> None:
+        self._policy("default-deny", {"pod_selector": {}, "policy_types": ["Ingress", "Egress"]})
+        self._policy(
+            "allow-dns",
+            {
+                "pod_selector": {},
+                "policy_types": ["Egress"],
+                # Any destination: node-local DNS caches listen on link-local addresses.
+                "egress": [{"ports": [_port(53, "UDP"), _port(53)]}],
+            },
+        )
+
+    def _allow_gateway(self) -> None:
+        ports = [_port(self._args.gateway_port), _port(self._args.gateway_metrics_port)]
+        self._policy(
+            "allow-gateway",
+            {
+                "pod_selector": self._pods(GATEWAY),
+                "policy_types": ["Ingress", "Egress"],
+                "ingress": [{"ports": ports}],
+                "egress": [{"to": [_peer(_ALL_MODELS)], "ports": [_port(SERVE_PORT)]}],
+            },
+        )
+
+    def _allow_serving_check(self) -> None:
+        self._policy(
+            "allow-serving-check",
+            {
+                "pod_selector": self._pods(SERVING_CHECK),
+                "policy_types": ["Egress"],
+                "egress": [
+                    {"to": [_peer(self._pods(GATEWAY))], "ports": [_port(self._args.gateway_port)]},
+                    {"to": [_peer(_ALL_MODELS)], "ports": [_port(DASHBOARD_PORT)]},
+                ],
+            },
+        )
+
+    def _allow_model(self, model: ModelSpec) -> None:
+        pods: _LabelSelector = {"match_labels": {MODEL_LABEL: model.name}}
+        operator: _Peer = {
+            "namespace_selector": {
+                "match_labels": {"kubernetes.io/metadata.name": self._args.operator_namespace}
+            }
+        }
+        egress: list[_EgressRule] = [{"to": [_peer(pods)]}]
+        if model.source.hugging_face is not None:
+            egress.append({"ports": [_port(443)]})
+        if model.replicas.min < model.replicas.max:
+            # The Ray autoscaler in the head pod patches the RayCluster; the API server's address is
+            # not known here, its port is one of these two.
+            egress.append({"ports": [_port(443), _port(6443)]})
+        self._policy(
+            f"allow-model-{model.name}",
+            {
+                "pod_selector": pods,
+                "policy_types": ["Ingress", "Egress"],
+                "ingress": [
+                    {"from_": [_peer(pods)]},
+                    {"from_": [_peer(self._pods(GATEWAY))], "ports": [_port(SERVE_PORT)]},
+                    {"from_": [_peer(self._pods(SERVING_CHECK))], "ports": [_port(DASHBOARD_PORT)]},
+                    {"from_": [operator], "ports": [_port(DASHBOARD_PORT), _port(SERVE_PORT)]},
+                ],
+                "egress": egress,
+            },
+        )
+
+    def _policy(self, name: str, spec: kubernetes.networking.v1.NetworkPolicySpecArgsDict) -> None:
+        kubernetes.networking.v1.NetworkPolicy(
+            f"{self._args.platform}-{name}",
+            metadata=object_meta(self._args.platform, "platform", name, namespace=self._args.namespace),
+            spec=spec,
+            opts=self.child(depends_on=[self.namespace]),
+        )
+
+    def _pods(self, component: str) -> "_LabelSelector":
+        return {"match_labels": selector(self._args.platform, component)}
+
+
+_LabelSelector = kubernetes.meta.v1.LabelSelectorArgsDict
+_Peer = kubernetes.networking.v1.NetworkPolicyPeerArgsDict
+_EgressRule = kubernetes.networking.v1.NetworkPolicyEgressRuleArgsDict
+_ALL_MODELS: _LabelSelector = {"match_expressions": [{"key": MODEL_LABEL, "operator": "Exists"}]}
+
+
+def _peer(pods: _LabelSelector) -> _Peer:
+    return {"pod_selector": pods}
+
+
+def _port(port: int, protocol: str = "TCP") -> kubernetes.networking.v1.NetworkPolicyPortArgsDict:
+    return {"port": port, "protocol": protocol}

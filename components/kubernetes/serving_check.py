@@ -1,0 +1,138 @@
+"""Ends `pulumi up` only when a model serves what was declared: a Job that asks Ray and the gateway."""
+
+import hashlib
+import inspect
+import json
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import yaml
+
+from components.base import Component
+from components.kubernetes.metadata import object_meta
+from components.kubernetes.namespace import SERVING_CHECK
+from components.kubernetes.ray_token import TOKEN_KEY
+from runtime.model import ModelSpec
+from runtime.serving import serving_check
+from runtime.serving.ray_service import DASHBOARD_PORT, RayRuntime, head_service_name, ray_service_spec
+
+_SCRIPT = "serving_check.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingCheckArgs:
+    """Arguments of ServingCheck.
+
+    Attributes:
+        platform: The platform's name.
+        namespace: The platform's namespace.
+        model: The model to wait for.
+        ray: What all models share.
+        gateway_url: The gateway's URL inside the cluster.
+        gateway_secret: Secret with the clients' API keys.
+        client: The client whose key is used.
+        timeout_s: How long to wait, in seconds.
+    """
+
+    platform: str
+    namespace: str
+    model: ModelSpec
+    ray: RayRuntime
+    gateway_url: str
+    gateway_secret: str
+    client: str
+    timeout_s: int
+
+
+class ServingCheck(Component):
+    """A Job named after what it checks, so that every change of the model runs a new one.
+
+    Pass the RayService and the gateway in `depends_on`.
+    """
+
+    job: kubernetes.batch.v1.Job
+
+    def __init__(self, name: str, args: ServingCheckArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("kubernetes:ServingCheck", name, {"model": args.model.model_id}, opts)
+        script = inspect.getsource(serving_check)
+        config = json.dumps(
+            yaml.safe_load(str(ray_service_spec(args.model, args.ray)["serveConfigV2"])), sort_keys=True
+        )
+        digest = hashlib.sha256(f"{script}{config}{args}".encode()).hexdigest()[:8]
+        object_name = f"{args.model.name}-check-{digest}"
+        files = kubernetes.core.v1.ConfigMap(
+            f"{name}-files",
+            metadata=object_meta(args.platform, SERVING_CHECK, object_name, namespace=args.namespace),
+            data={_SCRIPT: script},
+            opts=self.child(),
+        )
+        timeout = f"{args.timeout_s + 60}s"
+        self.job = kubernetes.batch.v1.Job(
+            name,
+            metadata=object_meta(args.platform, SERVING_CHECK, object_name, namespace=args.namespace),
+            spec={
+                "backoff_limit": 3,
+                "active_deadline_seconds": args.timeout_s + 30,
+                "template": {
+                    "metadata": object_meta(args.platform, SERVING_CHECK, object_name),
+                    "spec": self._pod(args, object_name, config),
+                },
+            },
+            opts=self.child(
+                depends_on=[files], custom_timeouts=pulumi.CustomTimeouts(create=timeout, update=timeout)
+            ),
+        )
+        self.finish(job=object_name)
+
+    def _pod(
+        self, args: ServingCheckArgs, object_name: str, config: str
+    ) -> kubernetes.core.v1.PodSpecArgsDict:
+        dashboard = f"http://{head_service_name(args.model)}.{args.namespace}.svc:{DASHBOARD_PORT}"
+        values = {
+            "DASHBOARD_URL": dashboard,
+            "GATEWAY_URL": args.gateway_url,
+            "MODEL": args.model.model_id,
+            "SERVE_CONFIG": config,
+            "TIMEOUT_SECONDS": str(args.timeout_s),
+        }
+        environment: list[kubernetes.core.v1.EnvVarArgsDict] = [
+            {"name": key, "value": value} for key, value in values.items()
+        ]
+        environment += [
+            _from_secret("API_KEY", args.gateway_secret, args.client),
+            _from_secret("RAY_AUTH_TOKEN", args.ray.auth_secret, TOKEN_KEY),
+        ]
+        container: kubernetes.core.v1.ContainerArgsDict = {
+            "name": "check",
+            "image": args.ray.image,
+            "image_pull_policy": "IfNotPresent",
+            "command": ["python3", "-u", f"/check/{_SCRIPT}"],
+            "env": environment,
+            "resources": {
+                "limits": {"cpu": "500m", "memory": "256Mi"},
+                "requests": {"cpu": "20m", "memory": "64Mi"},
+            },
+            "security_context": {
+                "allow_privilege_escalation": False,
+                "read_only_root_filesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volume_mounts": [{"name": "check", "mount_path": "/check", "read_only": True}],
+        }
+        return {
+            "restart_policy": "Never",
+            "automount_service_account_token": False,
+            "security_context": {
+                "run_as_non_root": True,
+                "run_as_user": 1000,
+                "run_as_group": 1000,
+                "seccomp_profile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [{"name": "check", "config_map": {"name": object_name}}],
+        }
+
+
+def _from_secret(variable: str, secret: str, key: str) -> kubernetes.core.v1.EnvVarArgsDict:
+    return {"name": variable, "value_from": {"secret_key_ref": {"name": secret, "key": key}}}

@@ -1,0 +1,178 @@
+"""The finished tools as the rest of rehearsal sees them."""
+
+import hashlib
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rehearsal.tools.cache import Cache, Receipt, Source, remove_tree
+from rehearsal.tools.catalogue import PACKAGES, Group, SystemPackage, Tool, tools_of
+from rehearsal.tools.errors import ToolError
+from rehearsal.tools.packages import is_present, package_folder, system_program
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Toolbox:
+    """Where every program of some groups of tools is.
+
+    Attributes:
+        bin: Folder with all programs of the cache's tools as real files. The Pulumi CLI looks for its
+            language host and plugins there, so it must be the first folder on PATH.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        receipts: Mapping[str, Receipt],
+        tools: Sequence[Tool],
+        packages: Sequence[SystemPackage] = (),
+    ) -> None:
+        """Puts finished tools together; `make` and `load` are the ways to get one."""
+        self._cache = cache
+        self._tools = {tool.name: tool for tool in tools}
+        self._receipts = dict(receipts)
+        self._packages = {package.name: package for package in packages}
+        self._owners = {program: tool for tool in tools for program in tool.programs}
+        self.bin = _assemble(cache, tools, self._receipts)
+
+    @classmethod
+    def load(cls, groups: Iterable[str]) -> "Toolbox":
+        """The toolbox of groups whose tools are all there already; makes nothing.
+
+        Raises:
+            ToolError: Some are missing; the message has the command that makes them.
+        """
+        groups = tuple(groups)
+        cache = Cache.locate()
+        tools = tools_of(groups)
+        packages = PACKAGES if Group.SITE in groups else ()
+        found = {tool.name: cache.receipt(tool) for tool in tools}
+        receipts = {name: receipt for name, receipt in found.items() if receipt}
+        missing = [tool.title for tool in tools if tool.name not in receipts]
+        missing += [f"Debian's {package.name}" for package in packages if not is_present(package)]
+        if missing:
+            raise ToolError(
+                f"tools are missing: {', '.join(missing)}; get them with: "
+                f"python -m rehearsal.tools ensure {' '.join(groups)}"
+            )
+        return cls(cache, receipts, tools, packages)
+
+    def path(self, name: str) -> Path:
+        """The program of that name.
+
+        Raises:
+            ToolError: None of the groups has it.
+        """
+        if name in self._owners:
+            return self.bin / name
+        if any(name in package.programs for package in self._packages.values()):
+            found = system_program(name)
+            if found:
+                return found
+        raise ToolError(f"no program {name} in the tools {', '.join(self._tools) or 'of no group'}")
+
+    def folder(self, name: str) -> Path:
+        """The folder of a tool, or of a Debian package that keeps its programs off PATH.
+
+        Raises:
+            ToolError: None of the groups has it.
+        """
+        if name in self._tools:
+            return self._cache.folder(self._tools[name])
+        package = self._packages.get(name)
+        found = package_folder(package) if package else None
+        if not found:
+            raise ToolError(f"no folder {name} in the tools {', '.join(self._tools) or 'of no group'}")
+        return found
+
+    @property
+    def python(self) -> Path:
+        """The Python of the serving environment.
+
+        Raises:
+            ToolError: The group `serving` was not asked for.
+        """
+        return self.folder("serving") / "bin" / "python"
+
+    def source(self, name: str) -> Source:
+        """Where a tool or a single program came from.
+
+        Raises:
+            ToolError: None of the groups has it.
+        """
+        if name in self._packages or any(name in package.programs for package in self._packages.values()):
+            return Source.PACKAGE
+        tool = self._owners.get(name) or self._tools.get(name)
+        if not tool:
+            raise ToolError(f"no tool {name} among {', '.join(self._tools) or 'no tools'}")
+        receipt = self._receipts[tool.name]
+        stands_in = name in tool.stand_ins and name not in receipt.files
+        return Source.STAND_IN if stands_in else receipt.source
+
+    def environment(self) -> dict[str, str]:
+        """This process's environment with `bin` first on PATH."""
+        return os.environ | {"PATH": os.pathsep.join([str(self.bin), os.environ.get("PATH", os.defpath)])}
+
+
+def _assemble(cache: Cache, tools: Sequence[Tool], receipts: Mapping[str, Receipt]) -> Path:
+    """Puts the programs of a set of tools into one folder; does nothing when they are there."""
+    files: dict[str, Path] = {}
+    launchers: dict[str, str] = {}
+    for tool in tools:
+        for program in tool.programs:
+            if program in receipts[tool.name].files:
+                files[program] = cache.folder(tool) / program
+            else:
+                launchers[program] = _launcher(tool.stand_ins[program])
+    facts = [
+        *sorted(map(str, files.values())),
+        *(f"{name}={text}" for name, text in sorted(launchers.items())),
+    ]
+    folder = cache.bins / hashlib.sha256("\0".join(facts).encode()).hexdigest()[:8]
+    if _is_whole(folder, files, launchers):
+        return folder
+    with cache.locked(f"bin-{folder.name}"):
+        if _is_whole(folder, files, launchers):
+            return folder
+        temporary = folder.with_name(f".making-{folder.name}")
+        remove_tree(temporary)
+        temporary.mkdir(parents=True)
+        for program, path in files.items():
+            # Not symlinks: the Pulumi CLI resolves its own path and looks beside the result.
+            try:
+                (temporary / program).hardlink_to(path)
+            except OSError:
+                shutil.copy2(path, temporary / program)
+        for program, text in launchers.items():
+            (temporary / program).write_text(text)
+            (temporary / program).chmod(0o755)
+        remove_tree(folder)
+        temporary.rename(folder)
+    return folder
+
+
+def _is_whole(folder: Path, files: Mapping[str, Path], launchers: Mapping[str, str]) -> bool:
+    try:
+        for program, path in files.items():
+            there, origin = (folder / program).stat(), path.stat()
+            if (there.st_size, there.st_mtime_ns) != (origin.st_size, origin.st_mtime_ns):
+                return False
+        return folder.is_dir() and all(
+            (folder / name).read_text() == text for name, text in launchers.items()
+        )
+    except OSError:
+        return False
+
+
+def _launcher(module: str) -> str:
+    """A program that runs a module of ours with this Python, wherever it is started."""
+    # The search path is set in the child alone: PYTHONPATH would reach every Python that it starts.
+    code = (
+        f"import runpy, sys; sys.path[0] = {str(REPOSITORY)!r}; "
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n'

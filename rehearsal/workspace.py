@@ -1,0 +1,226 @@
+"""Where one clone's Pulumi runs: its programs, plugins, self-managed backend, passphrase and stack copy."""
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import secrets
+import shlex
+import shutil
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from rehearsal.plugins import EXEC_SCRIPT
+from rehearsal.plugins.launchers import write_launchers
+from rehearsal.tools import Source, Toolbox
+from runtime.ops.progress import Progress
+
+PROJECT = Path(__file__).parents[1]
+
+# Set by the user, these decide where state lives and what encrypts it; Spillway's own are defaults.
+_BACKEND = "PULUMI_BACKEND_URL"
+_PASSPHRASES = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+_LANGUAGE_HOST = "pulumi-language-python"
+_RANDOM = "pulumi-resource-random"
+_KUBERNETES = "pulumi-resource-kubernetes"
+_DYNAMIC = "pulumi-resource-pulumi-python"
+
+
+class WorkspaceError(Exception):
+    """A problem that the user can act on; its text is the whole message."""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The Pulumi of one stack in this clone.
+
+    Attributes:
+        home: Spillway's state folder; state and passphrase outlive the clone there.
+        stack: The stack's name.
+        kubeconfig: The cluster's kubeconfig.
+        context: Context in it, or None for the current one.
+    """
+
+    home: Path
+    stack: str
+    kubeconfig: Path
+    context: str | None = None
+
+    @property
+    def stack_file(self) -> Path:
+        """The committed stack file."""
+        return PROJECT / "stacks" / f"Pulumi.{self.stack}.yaml"
+
+    @property
+    def environment_file(self) -> Path:
+        """What a shell sources for plain Pulumi."""
+        return self.home / "stacks" / f"{self.stack}.env"
+
+    @property
+    def _own(self) -> Path:
+        return PROJECT / ".venv" / "spillway"
+
+    @property
+    def _pulumi_home(self) -> Path:
+        return self._own / "pulumi"
+
+    @property
+    def _passphrase_file(self) -> Path:
+        return self.home / "passphrase"
+
+    @property
+    def _private_stack_file(self) -> Path:
+        return self.home / "stacks" / f"Pulumi.{self.stack}.yaml"
+
+    def check(self) -> None:
+        """Refuses a stack without a stack file.
+
+        Raises:
+            WorkspaceError: With the stacks that there are.
+        """
+        if not self.stack_file.is_file():
+            known = sorted(
+                path.name.removeprefix("Pulumi.").removesuffix(".yaml")
+                for path in self.stack_file.parent.glob("Pulumi.*.yaml")
+            )
+            raise WorkspaceError(
+                f"STACK = {self.stack}: there is no {self.stack_file.relative_to(PROJECT)}; allowed: "
+                f"{', '.join(known)}; take one of them or copy one to that name"
+            )
+
+    def install(self, toolbox: Toolbox) -> None:
+        """Puts the CLI and the plugins where Pulumi takes them for its own, and makes the backend's folder.
+
+        The language host lies beside the CLI and the providers in Pulumi's plugin folder: from PATH the
+        CLI would use them too, but with a warning for each on every run.
+        """
+        binaries = self._own / "bin"
+        for program in ("pulumi", EXEC_SCRIPT, _DYNAMIC):
+            _place(toolbox.path(program), binaries / program)
+        self._place_plugin(toolbox, _KUBERNETES, "kubernetes", "pulumi-kubernetes")
+        python = Path(sys.executable)
+        if toolbox.source(_LANGUAGE_HOST) is Source.STAND_IN:
+            write_launchers(binaries, python, toolbox.path(EXEC_SCRIPT), [_LANGUAGE_HOST])
+        else:
+            _place(toolbox.path(_LANGUAGE_HOST), binaries / _LANGUAGE_HOST)
+        if toolbox.source(_RANDOM) is Source.STAND_IN:
+            folder = self._plugin_folder("random", "pulumi-random")
+            write_launchers(folder, python, toolbox.path(EXEC_SCRIPT), [_RANDOM])
+        else:
+            self._place_plugin(toolbox, _RANDOM, "random", "pulumi-random")
+        (self.home / "state").mkdir(parents=True, exist_ok=True)
+        (self.home / "stacks").mkdir(parents=True, exist_ok=True)
+        if not self._passphrase_file.exists():
+            # Written before anything is encrypted with it, and never again.
+            _write_private(self._passphrase_file, secrets.token_urlsafe(32))
+
+    def variables(self) -> dict[str, str]:
+        """What plain Pulumi needs in its environment, beside PATH."""
+        values = {
+            "PULUMI_HOME": str(self._pulumi_home),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "KUBECONFIG": str(self.kubeconfig),
+        }
+        if self.context is not None:
+            values["CONTEXT"] = self.context
+        if _BACKEND not in os.environ:
+            values[_BACKEND] = f"file://{self.home / 'state'}"
+        if not any(name in os.environ for name in _PASSPHRASES):
+            values["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self._passphrase_file)
+        return values
+
+    def environment(self) -> dict[str, str]:
+        """The environment to run the CLI in."""
+        path = os.pathsep.join([*self._path(), os.environ.get("PATH", os.defpath)])
+        return {**os.environ, **self.variables(), "PATH": path}
+
+    def write_environment_file(self) -> Path:
+        """Writes what a shell sources, and returns where."""
+        lines = [
+            f"# Plain Pulumi for stack {self.stack}, written by `make up`. Use: . {self.environment_file}",
+            *(f"export {name}={shlex.quote(value)}" for name, value in self.variables().items()),
+            f'export PATH={shlex.quote(os.pathsep.join(self._path()))}:"$PATH"',
+            f"export PULUMI_STACK={self.stack}",
+        ]
+        _write_private(self.environment_file, "\n".join(lines) + "\n")
+        return self.environment_file
+
+    def copy_stack_file(self) -> Path:
+        """Copies the committed stack file; Pulumi writes its salt into the copy, never into the original."""
+        salt = _salt_of(self._private_stack_file)
+        settings: dict[str, object] = yaml.safe_load(self.stack_file.read_text()) or {}
+        if salt is not None:
+            settings.setdefault("encryptionsalt", salt)
+        _write_private(self._private_stack_file, yaml.safe_dump(settings, sort_keys=False))
+        return self._private_stack_file
+
+    def updating_pids(self) -> list[int]:
+        """Processes that hold Pulumi's lock on the stack, the dead ones among them too.
+
+        Only for Spillway's own backend; what locks another one is not known here.
+        """
+        if _BACKEND in os.environ:
+            return []
+        name = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"]
+        locks = self.home / "state" / ".pulumi" / "locks" / "organization" / name / self.stack
+        return [int(json.loads(lock.read_text())["pid"]) for lock in locks.glob("*.json")]
+
+    @contextmanager
+    def locked(self, progress: Progress) -> Generator[None]:
+        """Lets one `make up` or `make down` of the stack run at a time; the second waits and says so."""
+        path = self.home / "stacks" / f"{self.stack}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                with progress.step(f"waiting for another make of stack {self.stack}"):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _path(self) -> list[str]:
+        return [str(self._own / "bin"), str(PROJECT / ".venv" / "bin")]
+
+    def _plugin_folder(self, name: str, distribution: str) -> Path:
+        version = importlib.metadata.version(distribution)
+        return self._pulumi_home / "plugins" / f"resource-{name}-v{version}"
+
+    def _place_plugin(self, toolbox: Toolbox, program: str, name: str, distribution: str) -> None:
+        _place(toolbox.path(program), self._plugin_folder(name, distribution) / program)
+
+
+def _place(source: Path, target: Path) -> None:
+    """Links a file, or copies it to another file system; a right one is left alone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    there = target.stat() if target.exists() else None
+    origin = source.stat()
+    if there and (there.st_size, there.st_mtime_ns) == (origin.st_size, origin.st_mtime_ns):
+        return
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, temporary)
+    temporary.replace(target)
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def _salt_of(path: Path) -> str | None:
+    if not path.exists():
+        return None
+    settings: Mapping[str, object] = yaml.safe_load(path.read_text()) or {}
+    salt = settings.get("encryptionsalt")
+    return str(salt) if salt else None

@@ -1,0 +1,247 @@
+"""What a gateway is configured with, checked when it is built."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+POOL_ON_PREM = "onprem"
+"""The pool of a model's own servers. A later pool `spill` stands beside it, never inside it."""
+
+CLIENT_HEADER = "x-spillway-client"
+"""The header that tells upstream and access log which client's key a request carried."""
+
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_MODEL_NAME_LIMIT = 200
+_DNS_NAME_LIMIT = 253
+_LARGEST_PORT = 65_535
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    """One HTTP/1.1 server of the OpenAI API: usually a Kubernetes Service.
+
+    Attributes:
+        host: An IP address or a DNS name. Names are resolved again every few seconds.
+        port: The TCP port.
+
+    Raises:
+        ValueError: If the host or the port cannot be one.
+    """
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        if not self.is_address and not _is_dns_name(self.host):
+            raise ValueError(
+                _mistake(
+                    "upstream.host",
+                    self.host,
+                    "an IP address or a lower-case DNS name",
+                    "write the host alone, without scheme, port or path",
+                )
+            )
+        _check_range("upstream.port", self.port, 1, _LARGEST_PORT)
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the host is an IP address, so that nothing has to be resolved."""
+        try:
+            ipaddress.ip_address(self.host)
+        except ValueError:
+            return False
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRoute:
+    """A served model and where its requests go.
+
+    Attributes:
+        name: The id that clients send as `model`, such as `org/llama-3`. A LoRA adapter of it is
+            asked for as `name:adapter` and goes the same way.
+        upstream: The model's own servers.
+
+    Raises:
+        ValueError: If the name cannot be a model id.
+    """
+
+    name: str
+    upstream: Upstream
+
+    def __post_init__(self) -> None:
+        if len(self.name) > _MODEL_NAME_LIMIT or not _MODEL_NAME.fullmatch(self.name):
+            raise ValueError(
+                _mistake(
+                    "models.name",
+                    self.name,
+                    f"at most {_MODEL_NAME_LIMIT} letters, digits, '.', '_', '-' in parts joined by '/', "
+                    "each part starting with a letter or digit",
+                    "rename the served model; ':' is kept for LoRA adapters (base:adapter)",
+                )
+            )
+
+    @property
+    def on_prem_cluster(self) -> str:
+        """The name of the Envoy cluster that holds the model's own servers."""
+        return f"{self.name}/{POOL_ON_PREM}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayConfig:
+    """Everything that decides the rendered files.
+
+    Attributes:
+        models: The served models, in any order. None is allowed: such a gateway answers 404.
+        listen_address: The address of the two public listeners; `::` takes IPv4 too.
+        listen_port: Port of the OpenAI API and of `/healthz`.
+        metrics_port: Port of `/stats/prometheus` and `/ready`.
+        admin_port: Port of Envoy's admin interface, on 127.0.0.1 only.
+        config_folder: Where the files of `render` are mounted.
+        keys_folder: Where the file of `render_api_keys` is mounted.
+        max_request_bytes: Largest request body. Each such body is held in memory until it is
+            routed, and parsed, which takes a few times its size for a moment.
+        max_connections: Client connections at one time; more are closed at once.
+        max_heap_bytes: Envoy's memory budget. At 95 % of it new requests get 503; set it to about
+            80 % of the container's limit.
+        max_upstream_requests: Requests at one time per model; more get 503. It bounds memory; the
+            model's own queue is what sheds load.
+        request_timeout_s: Longest time for a client to send its whole request.
+        stream_idle_timeout_s: Longest silence in either direction of one request. It must be longer
+            than the slowest answer that is not streamed; nothing else limits a request's time.
+        connection_idle_timeout_s: How long an unused client connection stays open. It must be
+            longer than the same setting of an ingress in front.
+        connect_timeout_s: Longest time to open a connection to an upstream.
+        upstream_idle_timeout_s: How long an unused upstream connection is kept. It must be shorter
+            than the server's keep-alive (uvicorn's default is 5 s), else a request meets a
+            connection that the server is closing and fails.
+        retries: Further tries of a request that has not reached a server.
+        drain_s: How long clients are asked to leave when the gateway or a listener goes.
+        trusted_proxies: Proxies in front whose X-Forwarded-For is believed.
+        concurrency: Worker threads.
+
+    Raises:
+        ValueError: If a value is out of its range or two parts collide. The message names the key,
+            the value, what is allowed and the fix.
+    """
+
+    models: tuple[ModelRoute, ...]
+    listen_address: str = "0.0.0.0"  # noqa: S104 - a gateway in a pod is there to be reached
+    listen_port: int = 8080
+    metrics_port: int = 9090
+    admin_port: int = 9901
+    config_folder: str = "/etc/envoy/config"
+    keys_folder: str = "/etc/envoy/keys"
+    max_request_bytes: int = 10 * _MIB
+    max_connections: int = 10_000
+    max_heap_bytes: int = 800 * _MIB
+    max_upstream_requests: int = 10_000
+    request_timeout_s: float = 60.0
+    stream_idle_timeout_s: float = 600.0
+    connection_idle_timeout_s: float = 600.0
+    connect_timeout_s: float = 2.0
+    upstream_idle_timeout_s: float = 4.0
+    retries: int = 2
+    drain_s: int = 30
+    trusted_proxies: int = 0
+    concurrency: int = 2
+
+    def __post_init__(self) -> None:
+        self._check_models()
+        self._check_addresses()
+        self._check_limits()
+
+    @property
+    def sorted_models(self) -> tuple[ModelRoute, ...]:
+        """The models by name, so that the order in which they were declared changes no byte."""
+        return tuple(sorted(self.models, key=lambda model: model.name))
+
+    def _check_models(self) -> None:
+        seen: set[str] = set()
+        for model in self.models:
+            if model.name in seen:
+                raise ValueError(
+                    _mistake(
+                        "models.name",
+                        model.name,
+                        "each model id once",
+                        "remove or rename one; several servers of one model stand behind one Service",
+                    )
+                )
+            seen.add(model.name)
+
+    def _check_addresses(self) -> None:
+        try:
+            ipaddress.ip_address(self.listen_address)
+        except ValueError:
+            raise ValueError(
+                _mistake(
+                    "listen_address", self.listen_address, "an IP address", "write 0.0.0.0, :: or one address"
+                )
+            ) from None
+        ports = {
+            "listen_port": self.listen_port,
+            "metrics_port": self.metrics_port,
+            "admin_port": self.admin_port,
+        }
+        taken: dict[int, str] = {}
+        for key, port in ports.items():
+            _check_range(key, port, 1, _LARGEST_PORT)
+            if port in taken:
+                raise ValueError(
+                    _mistake(
+                        key, port, f"a port other than {taken[port]}'s", "give each listener its own port"
+                    )
+                )
+            taken[port] = key
+        for key, folder in {"config_folder": self.config_folder, "keys_folder": self.keys_folder}.items():
+            if not folder.startswith("/") or folder.endswith("/"):
+                raise ValueError(
+                    _mistake(
+                        key, folder, "an absolute path without a final '/'", "write it like /etc/envoy/config"
+                    )
+                )
+        if self.config_folder == self.keys_folder:
+            raise ValueError(
+                _mistake(
+                    "keys_folder",
+                    self.keys_folder,
+                    "a folder other than config_folder",
+                    "mount the Secret with the keys in a folder of its own",
+                )
+            )
+
+    def _check_limits(self) -> None:
+        _check_range("max_request_bytes", self.max_request_bytes, _KIB, 1024 * _MIB)
+        _check_range("max_connections", self.max_connections, 1, 1_000_000)
+        _check_range("max_heap_bytes", self.max_heap_bytes, 64 * _MIB, 1024 * 1024 * _MIB)
+        _check_range("max_upstream_requests", self.max_upstream_requests, 1, 1_000_000)
+        for key in (
+            "request_timeout_s",
+            "stream_idle_timeout_s",
+            "connection_idle_timeout_s",
+            "connect_timeout_s",
+            "upstream_idle_timeout_s",
+        ):
+            _check_range(key, getattr(self, key), 0.05, 86_400)
+        _check_range("retries", self.retries, 0, 10)
+        _check_range("drain_s", self.drain_s, 1, 3_600)
+        _check_range("trusted_proxies", self.trusted_proxies, 0, 10)
+        _check_range("concurrency", self.concurrency, 1, 256)
+
+
+def _is_dns_name(host: str) -> bool:
+    name = host.removesuffix(".")
+    return len(name) <= _DNS_NAME_LIMIT and all(_DNS_LABEL.fullmatch(label) for label in name.split("."))
+
+
+def _check_range(key: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ValueError(_mistake(key, value, f"{least} to {most}", "set it within that range"))
+
+
+def _mistake(key: str, value: object, allowed: str, fix: str) -> str:
+    return f"gateway: {key} is {value!r}; allowed: {allowed}; fix: {fix}"

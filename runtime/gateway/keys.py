@@ -1,0 +1,67 @@
+"""The clients' API keys, as a file of its own that comes from a Secret and is read again on change."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from runtime.gateway.config import CLIENT_HEADER
+from runtime.gateway.document import Tree, discovery, typed
+
+KEYS_FILE = "api_keys.yaml"
+KEYS_FILTER = "envoy.filters.http.api_key_auth"
+KEYS_TYPE = "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth"
+
+_CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+_KEY = re.compile(r"[!-~]{16,512}")
+
+
+def keys_file(keys: Mapping[str, str | Sequence[str]]) -> str:
+    """Returns the text of `api_keys.yaml`.
+
+    Args:
+        keys: The key of each client, or its keys: while a key is being changed both are valid.
+
+    Raises:
+        ValueError: If a client's name or a key cannot be one, or a key is there twice. No message
+            holds a key.
+    """
+    credentials: list[Tree] = []
+    owners: dict[str, str] = {}
+    for client in sorted(keys):
+        if not _CLIENT_NAME.fullmatch(client):
+            raise ValueError(
+                f"gateway: client name is {client!r}; allowed: 1 to 63 letters, digits, '.', '_', '@', '-', "
+                "starting with a letter or digit; fix: rename the client"
+            )
+        own = keys[client]
+        for key in [own] if isinstance(own, str) else own:
+            if not _KEY.fullmatch(key):
+                raise ValueError(
+                    f"gateway: a key of client {client!r} is not usable (value hidden, {len(key)} characters)"
+                    "; allowed: 16 to 512 printable ASCII characters without spaces; fix: make a new one, "
+                    "for example with `openssl rand -hex 24`"
+                )
+            if key in owners:
+                raise ValueError(
+                    f"gateway: a key of client {client!r} is also a key of client {owners[key]!r} (value "
+                    "hidden); allowed: each key once; fix: make a new one for one of them"
+                )
+            owners[key] = client
+            credentials.append({"key": key, "client": client})
+    return discovery(
+        [
+            typed(
+                "envoy.config.core.v3.TypedExtensionConfig",
+                {
+                    "name": KEYS_FILTER,
+                    "typed_config": typed(
+                        KEYS_TYPE,
+                        {
+                            "credentials": credentials,
+                            "key_sources": [{"header": "Authorization"}],
+                            "forwarding": {"header": CLIENT_HEADER, "hide_credentials": True},
+                        },
+                    ),
+                },
+            )
+        ]
+    )

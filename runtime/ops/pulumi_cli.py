@@ -1,0 +1,225 @@
+"""Drives the Pulumi CLI as a subprocess and follows its event stream.
+
+Not the Automation API: that one ignores `stackConfigDir` and would write stray stack files.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from runtime.ops.progress import Progress
+
+INTERRUPT_GRACE_S = 60.0
+SLOW_S = 2.0
+
+
+class PulumiError(Exception):
+    """The CLI failed; the message is what it said."""
+
+
+@dataclass
+class _Operation:
+    name: str
+    kind: str
+    started: float = field(default_factory=time.monotonic)
+    said: str = ""
+
+
+class PulumiCli:
+    """One stack of one project, with the environment that its CLI runs in."""
+
+    def __init__(self, project: Path, stack: str, environment: Mapping[str, str]) -> None:
+        self._project = project
+        self._stack = stack
+        self._environment = dict(environment)
+
+    def output(self, *arguments: str) -> str:
+        """Runs a command and returns what it printed.
+
+        Raises:
+            PulumiError: If it fails.
+        """
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive"],
+            cwd=self._project,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise PulumiError((done.stderr or done.stdout).strip())
+        return done.stdout
+
+    def ensure_stack(self) -> None:
+        """Makes the stack if it is not there yet, without touching its stack file."""
+        if self._exists():
+            return
+        settings = yaml.safe_load((self._project / "Pulumi.yaml").read_text())
+        with tempfile.TemporaryDirectory(prefix="spillway-") as elsewhere:
+            # `stack init` writes a salt into the stack file of the project that it runs in. In a
+            # project of the same name elsewhere, the committed file stays as it is.
+            project = {"name": settings["name"], "runtime": "python"}
+            (Path(elsewhere) / "Pulumi.yaml").write_text(yaml.safe_dump(project))
+            self.output("stack", "init", self._stack, "--no-select", "--cwd", elsewhere)
+
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs with secrets in plain text."""
+        return json.loads(self.output("stack", "output", "--json", "--show-secrets", "--stack", self._stack))
+
+    def resource_count(self) -> int:
+        """How many resources the state holds; 0 after a complete destroy, or where there is no stack."""
+        if not self._exists():
+            return 0
+        state = json.loads(self.output("stack", "export", "--stack", self._stack))
+        return len(state["deployment"].get("resources") or [])
+
+    def _exists(self) -> bool:
+        names = [str(stack["name"]) for stack in json.loads(self.output("stack", "ls", "--json"))]
+        return self._stack in names
+
+    def update(
+        self, command: Literal["up", "destroy", "refresh"], progress: Progress, *arguments: str
+    ) -> None:
+        """Runs an update to its end, showing what it works on.
+
+        Ctrl-C is passed to the CLI once, which finishes what it has begun and keeps its state.
+
+        Raises:
+            PulumiError: With every error that the engine reported.
+        """
+        process = subprocess.Popen(
+            ["pulumi", command, "--yes", "--json", "--stack", self._stack, *arguments],
+            cwd=self._project,
+            env={**self._environment, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # Out of the terminal's group, so that one Ctrl-C reaches the engine once, through us.
+            start_new_session=True,
+        )
+        follower = _Follower(progress)
+        with progress.step(f"pulumi {command}") as step:
+            step.follow(follower.detail)
+            try:
+                for event in _events(process):
+                    follower.take(event)
+                stderr = process.stderr.read() if process.stderr else ""
+            except BaseException:
+                _interrupt(process)
+                raise
+            if process.wait() != 0:
+                raise PulumiError("\n".join(follower.errors) or stderr.strip() or f"pulumi {command} failed")
+
+
+class _Follower:
+    """Turns engine events into a step's detail and into lines for what took long or was reported."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.errors: list[str] = []
+        self._progress = progress
+        self._running: dict[str, _Operation] = {}
+        self._finished = 0
+        self._preview = True
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Takes the next event."""
+        if pre := event.get("resourcePreEvent"):
+            self._preview = bool(pre.get("planning"))
+            self._begin(pre["metadata"])
+        elif out := event.get("resOutputsEvent"):
+            self._end(out["metadata"])
+        elif failed := event.get("resOpFailedEvent"):
+            self._running.pop(failed["metadata"]["urn"], None)
+        elif diagnostic := event.get("diagnosticEvent"):
+            self._report(diagnostic)
+        elif policy := event.get("policyEvent"):
+            self._report_policy(policy)
+
+    def _begin(self, metadata: Mapping[str, Any]) -> None:
+        urn, kind = str(metadata["urn"]), str(metadata["op"])
+        if kind not in {"same", "read", "refresh"}:
+            self._running[urn] = _Operation(_readable(urn), kind)
+
+    def _end(self, metadata: Mapping[str, Any]) -> None:
+        operation = self._running.pop(str(metadata["urn"]), None)
+        if operation is None:
+            return
+        self._finished += 1
+        seconds = time.monotonic() - operation.started
+        if not self._preview and seconds > SLOW_S:
+            self._progress.line(f"          {operation.kind} {operation.name} took {seconds:.1f} s")
+
+    def _report(self, diagnostic: Mapping[str, Any]) -> None:
+        message, severity = str(diagnostic.get("message", "")).strip(), diagnostic.get("severity")
+        if not message:
+            return
+        urn = str(diagnostic.get("urn") or "")
+        if severity == "error":
+            self.errors.append(f"{_readable(urn)}: {message}" if urn else message)
+        elif operation := self._running.get(urn):
+            operation.said = message.splitlines()[-1]
+        elif severity == "warning" and not diagnostic.get("ephemeral"):
+            self._progress.line(f"          warning: {message}")
+
+    def _report_policy(self, policy: Mapping[str, Any]) -> None:
+        message = str(policy.get("message", "")).strip()
+        text = f"policy {policy.get('policyName')} on {_readable(str(policy.get('resourceUrn')))}: {message}"
+        if policy.get("enforcementLevel") == "mandatory":
+            self.errors.append(text)
+        else:
+            self._progress.line(f"          {text}")
+
+    def detail(self) -> str:
+        """How far the update is, and what it has been waiting for longest."""
+        phase = "preview, " if self._preview else ""
+        text = f"{phase}{self._finished} resources"
+        running = list(self._running.values())  # another thread asks while events come in
+        if running and not self._preview:
+            longest = min(running, key=lambda operation: operation.started)
+            seconds = time.monotonic() - longest.started
+            said = f" ({longest.said[:90]})" if longest.said else ""
+            text += f", {longest.kind} {longest.name} since {seconds:.0f} s{said}"
+        return text
+
+
+def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    for line in process.stdout or ():
+        if not line.startswith("{"):
+            continue
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            # A preview that does not stream prints one indented document; its lines are no events.
+            continue
+
+
+def _interrupt(process: subprocess.Popen[str]) -> None:
+    """Asks the CLI to stop in order; a second Ctrl-C, or a minute, ends it at once."""
+    try:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            print("\nstopping: Pulumi finishes what it has begun; Ctrl-C again ends it", file=sys.stderr)
+            process.communicate(timeout=INTERRUPT_GRACE_S)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _readable(urn: str) -> str:
+    parts = urn.split("::")
+    if len(parts) < 4:
+        return urn
+    kind = parts[2].rsplit("$", 1)[-1].rsplit(":", 1)[-1]
+    return f"{kind} {parts[3]}"

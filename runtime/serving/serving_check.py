@@ -1,0 +1,104 @@
+"""Waits until a model really serves what was declared, then warms it up. Runs in the cluster as a Job.
+
+Ready on a RayService stays true through an in-place change and says nothing of the gateway, so
+`pulumi up` ends with this program instead: Ray must report exactly the declared Serve config as
+running and healthy, and one chat request must come back through the gateway with a client's key.
+The first request after a start takes tens of seconds; it is sent here so that no user waits for it.
+
+Standard library only, because it runs in the serving image. Settings come from the environment:
+DASHBOARD_URL, RAY_AUTH_TOKEN, SERVE_CONFIG (JSON), GATEWAY_URL, API_KEY, MODEL, TIMEOUT_SECONDS.
+"""
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+POLL_S = 2.0
+REPEAT_LINE_S = 30.0
+REQUEST_TIMEOUT_S = 300.0
+
+
+class NotYetError(Exception):
+    """What is still missing, in words."""
+
+
+def fetch(url: str, headers: Mapping[str, str], body: object = None, timeout: float = 10.0) -> Any:
+    """One JSON request; raises NotYetError with the answer's beginning for anything but success."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={**headers, "Content-Type": "application/json"})  # noqa: S310 - our own URLs
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        answer = error.read(300).decode(errors="replace")
+        raise NotYetError(f"{url} answers {error.code}: {answer}") from None
+    except (OSError, ValueError) as error:
+        raise NotYetError(f"{url}: {error}") from None
+
+
+def check_application(applications: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
+    """Compares Ray's answer with the declared Serve config; raises NotYetError on any difference."""
+    for wanted in declared["applications"]:
+        name = wanted["name"]
+        found = applications.get(name)
+        if found is None:
+            raise NotYetError(f"application {name} is not deployed yet")
+        deployed: Mapping[str, Any] = found.get("deployed_app_config") or {}
+        if deployed.get("args") != wanted["args"]:
+            raise NotYetError(f"application {name} still runs an earlier config")
+        details: Mapping[str, Any] = found.get("deployments") or {}
+        deployments = {key: str(value.get("status")) for key, value in details.items()}
+        if found.get("status") != "RUNNING" or set(deployments.values()) != {"HEALTHY"}:
+            message = str(found.get("message") or "").strip().splitlines()
+            detail = f": {message[-1]}" if message else ""
+            raise NotYetError(f"application {name} is {found.get('status')} {deployments}{detail}")
+
+
+def check_gateway(gateway: str, key: str, model: str) -> None:
+    """Sends one chat request through the gateway; raises NotYetError unless it is answered."""
+    answer = fetch(
+        f"{gateway}/v1/chat/completions",
+        {"Authorization": f"Bearer {key}"},
+        {"model": model, "messages": [{"role": "user", "content": "ping"}], "max_tokens": 4},
+        timeout=REQUEST_TIMEOUT_S,
+    )
+    if not answer.get("choices"):
+        raise NotYetError(f"the gateway answered without choices: {json.dumps(answer)[:300]}")
+
+
+def main() -> int:
+    """Polls until everything holds or the time is up; prints what is missing whenever that changes."""
+    env = os.environ
+    declared = json.loads(env["SERVE_CONFIG"])
+    ray_headers = {"x-ray-authorization": f"Bearer {env['RAY_AUTH_TOKEN']}"}
+    started = time.monotonic()
+    limit = float(env["TIMEOUT_SECONDS"])
+    last, printed = "", 0.0
+    while True:
+        seconds = time.monotonic() - started
+        try:
+            answer = fetch(f"{env['DASHBOARD_URL']}/api/serve/applications/", ray_headers)
+            check_application(answer["applications"], declared)
+            check_gateway(env["GATEWAY_URL"], env["API_KEY"], env["MODEL"])
+        except NotYetError as missing:
+            if str(missing) != last or seconds - printed > REPEAT_LINE_S:
+                last, printed = str(missing), seconds
+                print(f"{seconds:6.0f} s  waiting: {missing}", flush=True)
+            if seconds > limit:
+                print(f"{env['MODEL']} does not serve after {limit:.0f} s: {missing}", file=sys.stderr)
+                return 1
+            time.sleep(POLL_S)
+        else:
+            print(
+                f"{seconds:6.0f} s  {env['MODEL']} serves the declared config through the gateway", flush=True
+            )
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

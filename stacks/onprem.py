@@ -1,0 +1,160 @@
+"""On-prem: KubeRay, Ray Serve LLM on vLLM, and the gateway, on one Kubernetes cluster."""
+
+import pulumi
+
+from components.kubernetes.gateway import Gateway, GatewayArgs
+from components.kubernetes.kuberay import KubeRayOperator, KubeRayOperatorArgs
+from components.kubernetes.model_service import ModelService, ModelServiceArgs
+from components.kubernetes.namespace import PlatformNamespace, PlatformNamespaceArgs
+from components.kubernetes.ray_token import RayToken, RayTokenArgs
+from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
+from runtime.gateway import GatewayConfig, ModelRoute, Upstream
+from runtime.serving.ray_service import SERVE_PORT, RayRuntime, serve_service_name
+from stacks.outputs import PlatformOutputs
+from stacks.providers import kubernetes_provider, random_provider
+from stacks.settings import PlatformSettings
+
+
+def deploy(settings: PlatformSettings) -> PlatformOutputs:
+    """Declares the platform; the order of deletion is the reverse of what each part depends on."""
+    cluster, generated = kubernetes_provider("cluster", settings.cluster), random_provider()
+    on_cluster = pulumi.ResourceOptions(providers=[cluster, generated])
+    gateway_config = _gateway_config(settings)
+    namespace = PlatformNamespace(
+        settings.name,
+        PlatformNamespaceArgs(
+            platform=settings.name,
+            namespace=settings.namespace,
+            models=settings.models,
+            operator_namespace=settings.kuberay.namespace,
+            quota=namespace_quota(settings),
+            gateway_port=gateway_config.listen_port,
+            gateway_metrics_port=gateway_config.metrics_port,
+        ),
+        on_cluster,
+    )
+    ray = RayRuntime(
+        version=settings.ray.version,
+        image=settings.ray.image,
+        auth_secret=f"{settings.name}-ray-auth",
+        head_cpu=settings.ray.head_cpu,
+        head_memory=settings.ray.head_memory,
+        head_cpu_request=settings.ray.head_cpu_request,
+        head_memory_request=settings.ray.head_memory_request,
+    )
+    token = RayToken(
+        ray.auth_secret,
+        RayTokenArgs(platform=settings.name, namespace=settings.namespace),
+        _after(on_cluster, [namespace]),
+    )
+    needs: list[pulumi.Resource] = [namespace, token]
+    if settings.kuberay.install == "chart":
+        # RayServices depend on the operator, so a destroy keeps it alive until their finalizers are done.
+        needs.append(_operator(settings, on_cluster))
+    gateway = Gateway(
+        f"{settings.name}-gateway",
+        GatewayArgs(
+            platform=settings.name,
+            namespace=settings.namespace,
+            image=settings.gateway.image,
+            replicas=settings.gateway.replicas,
+            service=settings.gateway.service,
+            clients=settings.gateway.clients,
+            config=gateway_config,
+        ),
+        _after(on_cluster, [namespace]),
+    )
+    for model in settings.models:
+        service = ModelService(
+            model.name,
+            ModelServiceArgs(
+                platform=settings.name,
+                namespace=settings.namespace,
+                model=model,
+                ray=ray,
+                ready_timeout_s=settings.ready_timeout_seconds,
+            ),
+            _after(on_cluster, needs),
+        )
+        ServingCheck(
+            f"{model.name}-check",
+            ServingCheckArgs(
+                platform=settings.name,
+                namespace=settings.namespace,
+                model=model,
+                ray=ray,
+                gateway_url=gateway.internal_url,
+                gateway_secret=gateway.secret_name,
+                client=settings.gateway.clients[0],
+                timeout_s=settings.ready_timeout_seconds,
+            ),
+            _after(on_cluster, [service, gateway]),
+        )
+    return PlatformOutputs(
+        endpoint=gateway.endpoint,
+        models=[model.model_id for model in settings.models],
+        api_keys=gateway.api_keys,
+        api_key_secret=f"{settings.namespace}/{gateway.secret_name}",
+        namespace=settings.namespace,
+    )
+
+
+def namespace_quota(settings: PlatformSettings) -> dict[str, str]:
+    """Hard limits of the namespace: pods, CPU, memory, and each kind of accelerator.
+
+    Without `quota.accelerators`, a kind may be used as much as all its models at their most, twice
+    where an upgrade runs the new cluster beside the old one. A kind that no model uses gets nothing.
+    """
+    quota = {"pods": str(settings.quota.pods)}
+    if settings.quota.cpu is not None:
+        quota["limits.cpu"] = settings.quota.cpu
+    if settings.quota.memory is not None:
+        quota["limits.memory"] = settings.quota.memory
+    most: dict[str, int] = {}
+    for model in settings.models:
+        resource = model.profile.kubernetes_resource
+        if resource is not None:
+            surge = 2 if model.upgrade == "NewCluster" else 1
+            most[resource] = most.get(resource, 0) + surge * model.max_accelerators
+    for resource, count in most.items():
+        allowed = count if settings.quota.accelerators is None else settings.quota.accelerators
+        quota[f"requests.{resource}"] = str(allowed)
+    return quota
+
+
+def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
+    return GatewayConfig(
+        models=tuple(
+            ModelRoute(
+                name=model.model_id,
+                upstream=Upstream(
+                    host=f"{serve_service_name(model)}.{settings.namespace}.svc.cluster.local",
+                    port=SERVE_PORT,
+                ),
+            )
+            for model in settings.models
+        ),
+        max_request_bytes=settings.gateway.max_request_bytes,
+        stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
+    )
+
+
+def _operator(settings: PlatformSettings, on_cluster: pulumi.ResourceOptions) -> KubeRayOperator:
+    kuberay = settings.kuberay
+    return KubeRayOperator(
+        "kuberay",
+        KubeRayOperatorArgs(
+            platform=settings.name,
+            namespace=kuberay.namespace,
+            # Charts in the project are named from its root, but the program runs in stacks/.
+            chart=f"../{kuberay.chart}" if kuberay.repository is None else kuberay.chart,
+            repository=kuberay.repository,
+            version=kuberay.version,
+            image=kuberay.image,
+        ),
+        on_cluster,
+    )
+
+
+def _after(options: pulumi.ResourceOptions, needs: list[pulumi.Resource]) -> pulumi.ResourceOptions:
+    return pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=needs))

@@ -1,0 +1,34 @@
+"""The output contract: what every scenario exports, under the same names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pulumi
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatformOutputs:
+    """What a user or a pipeline needs to use the platform.
+
+    Attributes:
+        endpoint: Base URL of the OpenAI-style API, without `/v1`.
+        models: Model ids that it serves.
+        api_keys: Client name to API key, the first client's also as `apiKey`; secret.
+        api_key_secret: Where the keys are in the cluster, as NAMESPACE/NAME.
+        namespace: Kubernetes namespace of the platform.
+    """
+
+    endpoint: pulumi.Output[str]
+    models: Sequence[str]
+    api_keys: Mapping[str, pulumi.Output[str]]
+    api_key_secret: str
+    namespace: str
+
+    def export(self) -> None:
+        """Writes the stack's outputs."""
+        pulumi.export("endpoint", self.endpoint)
+        pulumi.export("models", list(self.models))
+        pulumi.export("apiKey", pulumi.Output.secret(next(iter(self.api_keys.values()))))
+        pulumi.export("apiKeys", pulumi.Output.secret(pulumi.Output.all(**self.api_keys)))
+        pulumi.export("apiKeySecret", self.api_key_secret)
+        pulumi.export("namespace", self.namespace)

@@ -1,0 +1,211 @@
+"""Runs a rendered gateway as a pod would: files behind swapped links, one process, two ports."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runtime.gateway import GatewayConfig, arguments, render, render_api_keys
+
+KEYS: dict[str, str] = {"alice": "sk-alice-0123456789", "bob": "sk-bob-0123456789ab"}
+"""The clients of a test gateway unless a test says otherwise."""
+
+_START_S = 20.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one request."""
+
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.raw)
+
+    @property
+    def error_code(self) -> str | None:
+        """The `code` of an OpenAI error; fails if the body has not exactly that shape."""
+        assert self.headers["content-type"] == "application/json"
+        assert set(self.json) == {"error"}
+        assert set(self.json["error"]) == {"message", "type", "param", "code"}
+        assert self.json["error"]["message"]
+        return self.json["error"]["code"]
+
+
+@dataclass
+class RunningGateway:
+    """An Envoy that runs one configuration from a folder of its own."""
+
+    envoy: Path
+    folder: Path
+    config: GatewayConfig
+    keys: Mapping[str, str | Sequence[str]] = field(default_factory=lambda: KEYS)
+    _process: subprocess.Popen[bytes] | None = None
+    _generation: int = 0
+
+    def start(self) -> None:
+        self.publish_config(self.config)
+        self.publish_keys(self.keys)
+        with (
+            (self.folder / "access.log").open("wb") as access_log,
+            (self.folder / "envoy.log").open("wb") as log,
+        ):
+            self._process = subprocess.Popen(
+                [self.envoy, *arguments(self.config)], stdout=access_log, stderr=log
+            )
+        wait_until(self._is_up, _START_S, "Envoy answers /healthz")
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.terminate()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "envoy.log").read_text()
+
+    def publish_config(self, config: GatewayConfig) -> None:
+        self._publish(Path(config.config_folder), render(config))
+
+    def publish_keys(self, keys: Mapping[str, str | Sequence[str]]) -> None:
+        self._publish(Path(self.config.keys_folder), render_api_keys(keys))
+
+    def _publish(self, folder: Path, files: Mapping[str, str]) -> None:
+        """Puts files into a folder the way the kubelet does it for a ConfigMap or a Secret."""
+        self._generation += 1
+        generation = folder / f"..generation_{self._generation}"
+        generation.mkdir(parents=True)
+        for name, text in files.items():
+            (generation / name).write_text(text)
+        (folder / "..data_tmp").symlink_to(generation.name)
+        (folder / "..data_tmp").rename(folder / "..data")
+        for name in files:
+            if not (folder / name).is_symlink():
+                (folder / name).symlink_to(f"..data/{name}")
+
+    def _is_up(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, self.log
+        try:
+            return self.request("GET", "/healthz", key=None).status == 200
+        except OSError:
+            return False
+
+    def connect(self, port: int | None = None) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", port or self.config.listen_port, timeout=20)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | str | None = None,
+        *,
+        key: str | None = KEYS["alice"],
+        headers: Mapping[str, str] | None = None,
+        port: int | None = None,
+    ) -> Answer:
+        """Sends one request on a connection of its own."""
+        sent = {"connection": "close", **(headers or {})}
+        if body is not None:
+            sent.setdefault("content-type", "application/json")
+        if key:
+            sent.setdefault("authorization", f"Bearer {key}")
+        connection = self.connect(port)
+        try:
+            connection.request(method, path, body, sent)
+            response = connection.getresponse()
+            found = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, found, response.read())
+        finally:
+            connection.close()
+
+    def chat(self, content: str = "hello", *, model: str = "tiny", **options: Any) -> Answer:
+        return self.request("POST", "/v1/chat/completions", chat_body(content, model=model), **options)
+
+    def open_stream(
+        self, content: str, *, model: str = "tiny"
+    ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """Starts a streamed chat and returns as soon as the headers are there."""
+        connection = self.connect()
+        connection.request(
+            "POST",
+            "/v1/chat/completions",
+            chat_body(content, model=model, stream=True),
+            {"content-type": "application/json", "authorization": f"Bearer {KEYS['alice']}"},
+        )
+        return connection, connection.getresponse()
+
+    def metrics(self) -> str:
+        return self.request("GET", "/stats/prometheus", key=None, port=self.config.metrics_port).raw.decode()
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric over its labels."""
+        found = [
+            float(line.rpartition(" ")[2])
+            for line in self.metrics().splitlines()
+            if line.startswith((name + "{", name + " "))
+        ]
+        assert found, f"no metric {name}"
+        return sum(found)
+
+    def access_log(self, request_id: str) -> dict[str, Any]:
+        """The log line of one request; Envoy writes its log in intervals, so it may take a second."""
+        found: list[dict[str, Any]] = []
+
+        def look() -> bool:
+            lines = (self.folder / "access.log").read_text().splitlines()
+            found[:] = [entry for entry in map(json.loads, lines) if entry["request_id"] == request_id]
+            return bool(found)
+
+        wait_until(look, 15, f"access log of {request_id}")
+        return found[0]
+
+
+def chat_body(content: str, *, model: str = "tiny", stream: bool = False) -> str:
+    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": content}]}
+    if stream:
+        body["stream"] = True
+    return json.dumps(body)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago, all different."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def wait_until(condition: Any, timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        time.sleep(0.02)
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that a process occupies now."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")

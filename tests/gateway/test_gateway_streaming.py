@@ -1,0 +1,63 @@
+"""Answers that arrive piece by piece."""
+
+import http.client
+import time
+
+import pytest
+
+from .conftest import RunGateway
+from .fake_upstream import FakeUpstream
+from .running_gateway import RunningGateway
+
+
+def test_the_first_piece_arrives_before_the_server_has_sent_the_second(
+    gateway: RunningGateway, tiny: FakeUpstream
+) -> None:
+    connection, response = gateway.open_stream("stream and wait")
+    assert response.status == 200
+    assert response.headers["content-type"] == "text/event-stream"
+    assert b"first" in response.readline()
+    tiny.may_continue.set()
+    rest = response.read()
+    connection.close()
+    assert b"second" in rest
+    assert rest.endswith(b"data: [DONE]\n\n")
+
+
+def test_a_client_that_leaves_ends_the_servers_work(gateway: RunningGateway, tiny: FakeUpstream) -> None:
+    connection, response = gateway.open_stream("stream and wait")
+    assert b"first" in response.readline()
+    connection.close()
+    response.close()
+    assert tiny.client_left.wait(5)
+
+
+def test_a_stream_that_goes_on_outlives_every_timeout(run_gateway: RunGateway, tiny: FakeUpstream) -> None:
+    gateway = run_gateway(request_timeout_s=0.3, stream_idle_timeout_s=2.0, connect_timeout_s=0.3)
+    connection, response = gateway.open_stream("stream and wait")
+    assert b"first" in response.readline()
+    time.sleep(1.2)
+    tiny.may_continue.set()
+    assert response.read().endswith(b"data: [DONE]\n\n")
+    connection.close()
+
+
+def test_a_server_that_says_nothing_is_given_up_after_the_idle_timeout(
+    run_gateway: RunGateway, tiny: FakeUpstream
+) -> None:
+    gateway = run_gateway(stream_idle_timeout_s=0.5)
+    before = time.monotonic()
+    answer = gateway.chat("say nothing")
+    assert (answer.status, answer.error_code) == (504, "upstream_timeout")
+    assert 0.4 < time.monotonic() - before < 5
+    assert tiny.client_left.wait(5)
+    assert len(tiny.received) == 1
+
+
+def test_a_stream_that_breaks_is_not_tried_again(gateway: RunningGateway, tiny: FakeUpstream) -> None:
+    connection, response = gateway.open_stream("stream and break")
+    assert b"first" in response.readline()
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        response.read()
+    connection.close()
+    assert len(tiny.received) == 1

@@ -1,0 +1,63 @@
+"""Asks policies as Pulumi does, without an engine: the SDK's own server with its proxies and unknowns.
+
+The SDK has no public way to do this in process (pulumi-policy#445): its private class is used here only.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import grpc
+import pulumi_policy.policy
+from google.protobuf import empty_pb2, json_format, struct_pb2
+from pulumi.runtime import proto
+from pulumi.runtime.proto import analyzer_pb2_grpc
+from pulumi_policy import EnforcementLevel, Policy
+
+TIMEOUT_S = 30
+
+
+class Analyzer:
+    """The engine's side of a policy pack, in this process or behind a channel."""
+
+    def __init__(self, server: object) -> None:
+        # The second argument is the timeout of a gRPC stub and the context, unused, of a servicer.
+        self._server: Any = server
+
+    def info(self) -> proto.AnalyzerInfo:
+        """What the pack says about itself."""
+        return self._server.GetAnalyzerInfo(empty_pb2.Empty(), TIMEOUT_S)
+
+    def configure(self, config: Mapping[str, Mapping[str, object]]) -> None:
+        """Sends what --policy-pack-config holds, with the level that the engine always sends along."""
+        request = proto.ConfigureAnalyzerRequest(
+            policyConfig={
+                name: proto.PolicyConfig(enforcementLevel=proto.MANDATORY, properties=_struct(values))
+                for name, values in config.items()
+            }
+        )
+        self._server.Configure(request, TIMEOUT_S)
+
+    def analyze(self, resource_type: str, props: Mapping[str, object]) -> proto.AnalyzeResponse:
+        """Asks about one resource."""
+        request = proto.AnalyzeRequest(
+            type=resource_type,
+            properties=_struct(props),
+            urn=f"urn:pulumi:test::spillway::{resource_type}::subject",
+            name="subject",
+        )
+        return self._server.Analyze(request, TIMEOUT_S)
+
+
+def in_process(policies: Sequence[Policy]) -> Analyzer:
+    """Serves policies without a socket."""
+    servicer: Any = vars(pulumi_policy.policy)["_PolicyAnalyzerServicer"]
+    return Analyzer(servicer("test-pack", "0.0.1", list(policies), EnforcementLevel.ADVISORY))
+
+
+def behind(channel: grpc.Channel) -> Analyzer:
+    """Talks to a pack that runs as a process."""
+    return Analyzer(analyzer_pb2_grpc.AnalyzerStub(channel))
+
+
+def _struct(values: Mapping[str, object]) -> struct_pb2.Struct:
+    return json_format.ParseDict(dict(values), struct_pb2.Struct())

@@ -1,0 +1,22 @@
+"""The committed stack files, read as the program reads them."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stacks.settings import PlatformSettings, parse
+
+ROOT = Path(__file__).parents[2]
+STACKS = sorted(path.name.split(".")[1] for path in (ROOT / "stacks").glob("Pulumi.*.yaml"))
+
+
+def platform_object(stack: str) -> dict[str, Any]:
+    """The object under `spillway:platform`, as written."""
+    text = (ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text()
+    return yaml.safe_load(text)["config"]["spillway:platform"]
+
+
+def platform_settings(stack: str) -> PlatformSettings:
+    """The same, validated."""
+    return parse(platform_object(stack))

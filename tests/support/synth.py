@@ -1,0 +1,131 @@
+"""Runs a program against a mock engine that answers, and returns what it registered."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from google.protobuf import json_format
+from pulumi.runtime import mocks, settings, stack
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One registered resource: what the program asked for."""
+
+    type: str
+    name: str
+    inputs: dict[str, Any]
+    parent: str
+    provider: str
+    depends_on: tuple[str, ...]
+    custom_timeouts: dict[str, str] = field(default_factory=dict[str, str])
+
+
+def generated(name: str, length: int) -> str:
+    """What the mock RandomPassword of a name results in."""
+    return (name.replace("-", "") * length)[:length]
+
+
+class AnsweringMocks(mocks.Mocks):
+    """Answers as providers would: an id, the inputs, and the outputs that programs read."""
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        inputs = cast("dict[str, Any]", args.inputs)  # pyright: ignore[reportUnknownMemberType]
+        outputs = dict(inputs)
+        if args.typ == "random:index/randomPassword:RandomPassword":
+            outputs["result"] = generated(args.name, int(inputs["length"]))
+        if args.typ == "kubernetes:core/v1:Service" and inputs["spec"].get("type") == "LoadBalancer":
+            address = {"hostname": "localhost", "ports": [{"port": 12345, "protocol": "TCP"}]}
+            outputs["status"] = {"loadBalancer": {"ingress": [address]}}
+        return f"{args.name}-id", outputs
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+        raise AssertionError(f"the program calls {args.token}, which no test expects")
+
+
+class _RecordingMonitor(mocks.MockMonitor):
+    def __init__(self, answers: mocks.Mocks) -> None:
+        super().__init__(answers)
+        self.recorded: list[Registered] = []
+        self.outputs: dict[str, Any] = {}
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - name of the RPC
+        inputs: dict[str, Any] = json_format.MessageToDict(request.object)
+        timeouts = request.customTimeouts
+        self.recorded.append(
+            Registered(
+                type=request.type,
+                name=request.name,
+                inputs=_whole_numbers(inputs),
+                parent=str(request.parent).rsplit("::", 1)[-1],
+                provider=str(request.provider),
+                depends_on=tuple(str(urn).rsplit("::", 1)[-1] for urn in request.dependencies),
+                custom_timeouts={
+                    key: getattr(timeouts, key)
+                    for key in ("create", "update", "delete")
+                    if getattr(timeouts, key)
+                },
+            )
+        )
+        return super().RegisterResource(request)  # pyright: ignore[reportUnknownMemberType]
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - name of the RPC
+        if str(request.urn).split("::")[2] == "pulumi:pulumi:Stack":
+            self.outputs = _whole_numbers(json_format.MessageToDict(request.outputs))
+        return super().RegisterResourceOutputs(request)  # pyright: ignore[reportUnknownMemberType]
+
+
+class Synthesized:
+    """Everything that one run of a program registered."""
+
+    def __init__(self, resources: list[Registered], outputs: dict[str, Any]) -> None:
+        self.resources = resources
+        self.outputs = outputs
+
+    def of(self, kind: str) -> list[Registered]:
+        """All resources of a type token."""
+        return [resource for resource in self.resources if resource.type == kind]
+
+    def one(self, kind: str, name: str | None = None) -> Registered:
+        """The only resource of a type token, or the only one with that name."""
+        found = [resource for resource in self.of(kind) if name in {None, resource.name}]
+        assert len(found) == 1, f"{len(found)} of {kind} {name or ''}, there are: {list(self._tokens())}"
+        return found[0]
+
+    def _tokens(self) -> Iterator[str]:
+        for resource in self.resources:
+            yield f"{resource.type} {resource.name}"
+
+
+def synth(program: Callable[[], None]) -> Synthesized:
+    """Runs the program on an event loop of its own; nothing of an earlier run is left."""
+    monitor = _RecordingMonitor(AnsweringMocks())
+
+    async def run() -> None:
+        # What `set_mocks` does, but the root stack runs the program, so that exports are registered.
+        settings.configure(
+            mocks.MockSettings(
+                monitor=monitor,
+                engine=mocks.MockEngine(None),
+                project="spillway",
+                stack="test",
+                dry_run=False,
+            )
+        )
+        # Outputs that an earlier, failed run never awaited belong to its closed loop.
+        settings.SETTINGS.outputs.clear()  # pyright: ignore - a descriptor without types
+        settings.set_root_resource(None)  # pyright: ignore[reportArgumentType] - how the SDK resets it
+        await stack.run_pulumi_func(lambda: stack.Stack(program) and None)
+
+    asyncio.run(run())
+    return Synthesized(monitor.recorded, monitor.outputs)
+
+
+def _whole_numbers(value: Any) -> Any:
+    """Protobuf's numbers are all floats; 8.0 reads as 8."""
+    if isinstance(value, dict):
+        return {key: _whole_numbers(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, list):
+        return [_whole_numbers(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,228 @@
+"""What is rendered for KubeRay and Ray Serve LLM, one test for each trap that it must not fall into."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from runtime.model import ModelSpec, Replicas
+from runtime.serving.ray_service import RayRuntime, ray_service_spec
+
+RAY = RayRuntime(version="2.60.0", image="registry/ray-llm:2.60.0", auth_secret="llm-ray-auth")
+
+
+def model(**changes: Any) -> ModelSpec:
+    base: dict[str, Any] = {
+        "name": "llama",
+        "source": {"path": "/models/llama"},
+        "accelerator": "nvidia-h100",
+        "replicas": {"min": 1, "max": 4},
+    }
+    return ModelSpec.model_validate({**base, **changes})
+
+
+def rendered(spec: ModelSpec) -> dict[str, Any]:
+    return dict(ray_service_spec(spec, RAY))
+
+
+def cluster(spec: ModelSpec) -> dict[str, Any]:
+    return rendered(spec)["rayClusterConfig"]
+
+
+def worker_group(spec: ModelSpec) -> dict[str, Any]:
+    return cluster(spec)["workerGroupSpecs"][0]
+
+
+def worker(spec: ModelSpec) -> dict[str, Any]:
+    return worker_group(spec)["template"]["spec"]["containers"][0]
+
+
+def serve(spec: ModelSpec) -> dict[str, Any]:
+    return yaml.safe_load(rendered(spec)["serveConfigV2"])
+
+
+def llm(spec: ModelSpec) -> dict[str, Any]:
+    return serve(spec)["applications"][0]["args"]["llm_configs"][0]
+
+
+def pod_templates(spec: ModelSpec) -> list[dict[str, Any]]:
+    return [cluster(spec)["headGroupSpec"]["template"], worker_group(spec)["template"]]
+
+
+def test_target_ongoing_requests_is_written_out_because_the_default_of_1e9_never_scales() -> None:
+    arguments = serve(model(maxSequences=40))["applications"][0]["args"]
+    deployment = arguments["llm_configs"][0]["deployment_config"]
+    assert deployment["autoscaling_config"] == {
+        "min_replicas": 1,
+        "max_replicas": 4,
+        "target_ongoing_requests": 30,
+    }
+    ingress = arguments["ingress_deployment_config"]["autoscaling_config"]
+    assert ingress["target_ongoing_requests"] == 160
+
+
+def test_target_ongoing_requests_of_the_stack_file_wins() -> None:
+    assert (
+        llm(model(targetOngoingRequests=7))["deployment_config"]["autoscaling_config"][
+            "target_ongoing_requests"
+        ]
+        == 7
+    )
+
+
+def test_queues_are_bounded() -> None:
+    deployment = llm(model(maxSequences=8, maxQueuedRequests=3))["deployment_config"]
+    assert (deployment["max_ongoing_requests"], deployment["max_queued_requests"]) == (8, 3)
+
+
+def test_the_autoscaler_is_v2_in_writing_because_unset_means_v1_to_kuberay() -> None:
+    spec = cluster(model())
+    assert spec["enableInTreeAutoscaling"] is True
+    assert spec["autoscalerOptions"]["version"] == "v2"
+
+
+def test_a_fixed_number_of_replicas_runs_no_autoscaler() -> None:
+    spec = cluster(model(replicas={"min": 2, "max": 2}))
+    assert spec["enableInTreeAutoscaling"] is False
+    assert "autoscalerOptions" not in spec
+
+
+def test_only_a_head_with_an_autoscaler_gets_an_api_token() -> None:
+    def mounts_token(spec: ModelSpec) -> list[bool]:
+        return [template["spec"]["automountServiceAccountToken"] for template in pod_templates(spec)]
+
+    assert mounts_token(model()) == [True, False]
+    assert mounts_token(model(replicas={"min": 1, "max": 1})) == [False, False]
+
+
+def test_token_authentication_is_written_out_with_its_secret() -> None:
+    assert cluster(model())["authOptions"] == {"mode": "token", "secretName": "llm-ray-auth"}
+
+
+def test_ray_version_is_always_set_because_it_drives_the_operators_probes() -> None:
+    assert cluster(model())["rayVersion"] == "2.60.0"
+
+
+def test_a_ray_version_without_a_tested_vllm_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Ray 2\.55\.1 has no tested vLLM; allowed: 2\.60\.0"):
+        RayRuntime(version="2.55.1", image="x:2.55.1", auth_secret="a")
+
+
+def test_an_edit_of_min_or_max_replicas_changes_the_pods_because_kuberay_would_ignore_it() -> None:
+    def pods(spec: ModelSpec) -> object:
+        return worker_group(spec)["template"]
+
+    before = model(replicas={"min": 1, "max": 2})
+    for after in (model(replicas={"min": 1, "max": 3}), model(replicas={"min": 2, "max": 2})):
+        assert pods(before) != pods(after)
+    assert pods(before) == pods(model(replicas={"min": 1, "max": 2}))
+
+
+def test_replicas_is_never_written_because_the_autoscaler_owns_it() -> None:
+    assert "replicas" not in worker_group(model())
+
+
+def test_the_head_runs_no_replicas_and_is_not_evicted() -> None:
+    head = cluster(model())["headGroupSpec"]
+    assert head["rayStartParams"]["num-cpus"] == "0"
+    annotations = head["template"]["metadata"]["annotations"]
+    assert annotations["cluster-autoscaler.kubernetes.io/safe-to-evict"] == "false"
+    assert annotations["karpenter.sh/do-not-disrupt"] == "true"
+
+
+def test_a_proxy_runs_on_every_node_because_workers_without_one_never_get_ready() -> None:
+    assert serve(model())["proxy_location"] == "EveryNode"
+
+
+def test_a_group_tells_the_autoscaler_its_accelerator_type_so_that_it_can_start_from_zero() -> None:
+    group = worker_group(model(tensorParallel=4, replicas={"min": 0, "max": 2}))
+    assert group["minReplicas"] == 0
+    assert group["resources"] == {"CPU": "8", "GPU": "4", "accelerator_type:H100": "1"}
+
+
+def test_gpu_pods_ask_for_whole_devices_on_nodes_of_that_product() -> None:
+    spec = model(tensorParallel=8)
+    resources = worker(spec)["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == "8"
+    pod = worker_group(spec)["template"]["spec"]
+    assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+    assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+def test_pipeline_parallel_spreads_one_copy_over_that_many_hosts() -> None:
+    spec = model(tensorParallel=8, pipelineParallel=2)
+    assert worker_group(spec)["numOfHosts"] == 2
+    assert llm(spec)["engine_kwargs"]["pipeline_parallel_size"] == 2
+
+
+def test_cpu_models_use_cpu_bundles_and_no_extended_resource() -> None:
+    spec = model(accelerator="cpu", replicas={"min": 1, "max": 1})
+    assert llm(spec)["accelerator_config"] == {"kind": "cpu"}
+    assert llm(spec)["placement_group_config"] == {"bundles": [{"CPU": 1}]}
+    assert set(worker(spec)["resources"]["limits"]) == {"cpu", "memory"}
+    assert "accelerator_type" not in llm(spec)
+
+
+def test_every_pod_fits_restricted_pod_security() -> None:
+    for template in pod_templates(model()):
+        pod = template["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_a_path_in_the_image_never_asks_the_hub() -> None:
+    spec = model()
+    assert llm(spec)["model_loading_config"]["model_source"] == "/models/llama"
+    assert llm(spec)["runtime_env"]["env_vars"]["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_hugging_face_model_keeps_its_revision_and_may_ask_the_hub() -> None:
+    spec = model(source={"huggingFace": "Qwen/Qwen3-8B", "revision": "abc"}, huggingFaceTokenSecret="hub")
+    assert llm(spec)["model_loading_config"]["model_source"] == "Qwen/Qwen3-8B"
+    assert llm(spec)["engine_kwargs"]["revision"] == "abc"
+    assert "HF_HUB_OFFLINE" not in llm(spec)["runtime_env"]["env_vars"]
+    assert {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}} in worker(
+        spec
+    )["env"]
+
+
+def test_a_volume_is_mounted_read_only_and_the_path_is_inside_it() -> None:
+    spec = model(source={"volumeClaim": "weights", "path": "/qwen3"})
+    assert llm(spec)["model_loading_config"]["model_source"] == "/models/volume/qwen3"
+    assert worker(spec)["volumeMounts"] == [
+        {"name": "model", "mountPath": "/models/volume", "readOnly": True}
+    ]
+    assert worker_group(spec)["template"]["spec"]["volumes"] == [
+        {"name": "model", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}}
+    ]
+
+
+def test_a_changed_cluster_changes_the_serve_config_so_that_a_check_can_tell_the_clusters_apart() -> None:
+    before, after = model(), model(worker={"cpu": "8", "memory": "65Gi"})
+    assert llm(before)["engine_kwargs"] == llm(after)["engine_kwargs"]
+    assert rendered(before)["serveConfigV2"] != rendered(after)["serveConfigV2"]
+
+
+def test_without_upgrades_a_changed_cluster_leaves_the_serve_config_alone() -> None:
+    before = model(upgrade="None")
+    after = model(upgrade="None", worker={"cpu": "8", "memory": "65Gi"})
+    assert rendered(before)["serveConfigV2"] == rendered(after)["serveConfigV2"]
+
+
+def test_rendering_twice_gives_the_same_bytes() -> None:
+    assert rendered(model()) == rendered(model())
+
+
+def test_devices_at_most_count_every_copy_and_every_host() -> None:
+    spec = model(tensorParallel=8, pipelineParallel=2, replicas={"min": 0, "max": 3})
+    assert spec.max_accelerators == 48
+    assert model(accelerator="cpu", replicas={"min": 1, "max": 9}).max_accelerators == 0
+
+
+def test_replicas_default_to_one() -> None:
+    assert (Replicas().min, Replicas().max) == (1, 1)
