@@ -1,12 +1,13 @@
 """What the Makefile calls: `python -m rehearsal up|down|preview|env`."""
 
 import argparse
-import os
+import signal
 import subprocess
 import sys
 
 from rehearsal.platform import Platform, Running, policy_arguments
-from rehearsal.site.layout import DEFAULT_SITE, SiteError
+from rehearsal.site import SiteError
+from rehearsal.site.layout import DEFAULT_SITE
 from rehearsal.tools import ToolError
 from rehearsal.workspace import PROJECT, WorkspaceError
 from runtime.ops.chat import ChatError
@@ -53,10 +54,7 @@ def _run(command: str, platform: Platform) -> int:
 def _summary(running: Running) -> str:
     workspace = running.workspace
     namespace, secret = running.api_key_secret.split("/")
-    stack, key = (
-        workspace.stack,
-        f"pulumi stack output apiKeys --show-secrets | {_json_value(running.client)}",
-    )
+    stack = workspace.stack
     stop = (
         "" if running.site is None else f"\n  site      python -m rehearsal.site status --site {running.site}"
     )
@@ -84,6 +82,11 @@ Change it: edit stacks/Pulumi.{stack}.yaml, then
 With the shell line above, plain `pulumi preview`, `up`, `destroy` and `stack output` work too."""
 
 
+def _stop_in_order(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
-    os.umask(0o022)
+    # What Ctrl-C does, a `kill` does too: Pulumi ends in order and its state is kept.
+    signal.signal(signal.SIGTERM, _stop_in_order)
     sys.exit(main())

@@ -7,11 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from rehearsal.crds import install_crds
-from rehearsal.site.api import ApiClient
-from rehearsal.site.layout import default_home
-from rehearsal.site.site import Site
-from rehearsal.tools import Group, Toolbox, ensure
+from rehearsal.site import Site, default_home
+from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, Workspace, WorkspaceError
 from runtime.ops.chat import StreamedAnswer, stream_chat
 from runtime.ops.progress import Progress
@@ -51,6 +48,7 @@ class Platform:
 
     def __init__(self, stack: str, site: str, progress: Progress) -> None:
         self._home = default_home().expanduser().absolute()
+        self._site_name = site
         self._site = Site(site, self._home)
         self._progress = progress
         given = os.environ.get("KUBECONFIG")
@@ -69,15 +67,14 @@ class Platform:
         """Makes everything that is missing and returns once a model has answered through the gateway."""
         self.workspace.check()
         with self.workspace.locked(self._progress):
-            toolbox = self._prepare()
+            self._prepare()
             cli = PulumiCli(PROJECT, self.workspace.stack, self.workspace.environment())
             cli.ensure_stack()
-            self._clear_stale_lock(cli)
+            self._clear_what_a_kill_left(cli)
             stack_file = self.workspace.copy_stack_file()
             cli.update(
                 "up", self._progress, "--config-file", str(stack_file), *policy_arguments(self.workspace)
             )
-            del toolbox
             return self._ask(cli)
 
     def prepare(self) -> Workspace:
@@ -91,7 +88,7 @@ class Platform:
         """Destroys the stack and stops the site; returns whether nothing of the site is left."""
         with self.workspace.locked(self._progress):
             self._destroy()
-        return self._site.stop(self._progress) if self._embedded else True
+        return not self._site.stop(self._progress) if self._embedded else True
 
     def _destroy(self) -> None:
         if not (self._home / "state").is_dir() and "PULUMI_BACKEND_URL" not in os.environ:
@@ -100,7 +97,7 @@ class Platform:
         toolbox = ensure([Group.PULUMI], self._progress)
         self.workspace.install(toolbox)
         cli = PulumiCli(PROJECT, self.workspace.stack, self.workspace.environment())
-        self._clear_stale_lock(cli)
+        self._clear_what_a_kill_left(cli)
         if cli.resource_count() == 0:
             self._progress.line(f"  done    stack {self.workspace.stack} has no resources")
             return
@@ -109,26 +106,25 @@ class Platform:
         stack_file = self.workspace.copy_stack_file()
         cli.update("destroy", self._progress, "--config-file", str(stack_file))
 
-    def _prepare(self) -> Toolbox:
+    def _prepare(self) -> None:
         groups = [Group.PULUMI, Group.SITE, Group.SERVING] if self._embedded else [Group.PULUMI]
         toolbox = ensure(groups, self._progress)
         self.workspace.install(toolbox)
         if self._embedded:
             self._site.start(toolbox, self._progress)
-            with self._progress.step("KubeRay's resource definitions") as step:
-                folder = toolbox.folder("kuberay-operator") / "config" / "crd" / "bases"
-                step.update(f"{install_crds(ApiClient.inside(self._site.layout), folder)} installed")
         self.workspace.write_environment_file()
-        return toolbox
 
-    def _clear_stale_lock(self, cli: PulumiCli) -> None:
-        """A killed Pulumi leaves its lock behind; one that still runs is waited for."""
+    def _clear_what_a_kill_left(self, cli: PulumiCli) -> None:
+        """A killed Pulumi leaves its lock and its providers behind; one that still runs is waited for."""
         pids = self.workspace.updating_pids()
         alive = [pid for pid in pids if _is_pulumi(pid)]
         if alive:
             with self._progress.step(f"waiting for pulumi {alive[0]}, which works on the stack"):
                 while any(_is_pulumi(pid) for pid in alive):
                     time.sleep(0.5)
+        for orphan in self.workspace.orphaned_plugins():
+            self._progress.line(f"  done    ended {orphan.name()} {orphan.pid}, whose Pulumi was killed")
+            orphan.kill()
         if self.workspace.updating_pids():
             cli.output("cancel", "--yes", "--stack", self.workspace.stack)
             self._progress.line("  done    removed the lock of a Pulumi that was killed; its state is kept")
@@ -152,7 +148,7 @@ class Platform:
             client=client,
             api_key_secret=str(outputs["apiKeySecret"]),
             answer=answer,
-            site=self._site.layout.name if self._embedded else None,
+            site=self._site_name if self._embedded else None,
         )
 
 

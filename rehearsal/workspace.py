@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import yaml
 
 from rehearsal.plugins import EXEC_SCRIPT
@@ -170,6 +171,16 @@ class Workspace:
         locks = self.home / "state" / ".pulumi" / "locks" / "organization" / name / self.stack
         return [int(json.loads(lock.read_text())["pid"]) for lock in locks.glob("*.json")]
 
+    def orphaned_plugins(self) -> list[psutil.Process]:
+        """Providers whose Pulumi was killed; the official ones go on for as long as they like."""
+        plugins = str(self._pulumi_home / "plugins")
+        return [
+            process
+            for process in psutil.process_iter()
+            if _starts_below(process, plugins)
+            and not any(parent.name() == "pulumi" for parent in process.parents())
+        ]
+
     @contextmanager
     def locked(self, progress: Progress) -> Generator[None]:
         """Lets one `make up` or `make down` of the stack run at a time; the second waits and says so."""
@@ -216,6 +227,13 @@ def _write_private(path: Path, text: str) -> None:
     temporary.touch(mode=0o600)
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def _starts_below(process: psutil.Process, folder: str) -> bool:
+    try:
+        return any(part.startswith(folder) for part in (process.exe(), *process.cmdline()[:3]))
+    except psutil.Error:
+        return False
 
 
 def _salt_of(path: Path) -> str | None:

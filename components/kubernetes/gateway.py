@@ -12,12 +12,13 @@ from components.base import Component
 from components.kubernetes.metadata import object_meta
 from components.kubernetes.namespace import GATEWAY
 from components.naming import selector
-from runtime.gateway import GatewayConfig, render, render_api_keys
+from runtime.gateway import GatewayConfig, arguments, render, render_api_keys
 
 API_KEY_LENGTH = 40
 API_KEY_PREFIX = "sk-"
 SERVICE_PORT = 80
 
+_LEAVE_S = 10
 _CONFIG_VOLUME = "config"
 _KEYS_VOLUME = "keys"
 
@@ -118,18 +119,15 @@ class Gateway(Component):
             "image": args.image,
             "image_pull_policy": "IfNotPresent",
             "command": ["envoy"],
-            "args": [
-                "--config-path",
-                f"{config.config_folder}/bootstrap.yaml",
-                "--concurrency",
-                str(config.concurrency),
-            ],
+            "args": list(arguments(config)),
             "ports": [
                 {"name": "http", "container_port": config.listen_port},
                 {"name": "metrics", "container_port": config.metrics_port},
             ],
             "readiness_probe": {"http_get": ready, "period_seconds": 2},
             "liveness_probe": {"http_get": ready, "period_seconds": 10, "failure_threshold": 6},
+            # SIGTERM ends Envoy and its streams at once; until then the Service forgets the pod.
+            "lifecycle": {"pre_stop": {"sleep": {"seconds": _LEAVE_S}}},
             "resources": {
                 "limits": {"cpu": "2", "memory": "1Gi"},
                 "requests": {"cpu": "100m", "memory": "128Mi"},
@@ -158,6 +156,7 @@ class Gateway(Component):
                     "metadata": object_meta(args.platform, GATEWAY, self._name),
                     "spec": {
                         "automount_service_account_token": False,
+                        "termination_grace_period_seconds": _LEAVE_S + 10,
                         "security_context": {
                             "run_as_non_root": True,
                             "run_as_user": 101,

@@ -6,6 +6,10 @@ import pulumi_kubernetes as kubernetes
 
 from components.naming import labels
 
+# By itself the provider draws a new field manager for each creation. A creation that was interrupted
+# and is tried again then conflicts with its own first half, and with an operator that wrote to it.
+_FIELD_OWNERSHIP = {"pulumi.com/patchFieldManager": "spillway", "pulumi.com/patchForce": "true"}
+
 
 def object_meta(
     platform: str,
@@ -20,11 +24,10 @@ def object_meta(
     meta: kubernetes.meta.v1.ObjectMetaArgsDict = {
         "name": name,
         "labels": {**labels(platform, component), **(extra_labels or {})},
+        "annotations": {**_FIELD_OWNERSHIP, **(annotations or {})},
     }
     if namespace is not None:
         meta["namespace"] = namespace
-    if annotations:
-        meta["annotations"] = dict(annotations)
     return meta
 
 

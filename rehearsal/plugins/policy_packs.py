@@ -17,6 +17,7 @@ from pulumi.runtime.proto import analyzer_pb2
 from rehearsal.plugins.serving import CHANNEL_OPTIONS, Call, Server, refuse
 
 _SERVICE = "/pulumirpc.Analyzer/"
+_LAST_ANSWERS_S = 5.0
 
 
 def stack_variables(stack: analyzer_pb2.AnalyzerStackConfigureRequest) -> dict[str, str]:
@@ -56,15 +57,21 @@ class PolicyPackProxy:
         self._settled.set()
 
     def fail(self, problem: str) -> None:
-        """Answers every call from now on with `problem`, unless a pack is attached."""
-        self._problem = problem
+        """Answers every call from now on with `problem`, unless a pack is attached.
+
+        The first problem stays: it is the reason, later ones follow from it.
+        """
+        with self._lock:
+            self._problem = self._problem or problem
         self._wanted.set()
         self._settled.set()
 
     def close(self) -> None:
-        """Ends the server."""
+        """Ends the server, a little later: the engine may only now ask, and is to be told the reason."""
         self.fail("the policy pack has ended")
-        self._server.stop()
+        later = threading.Timer(_LAST_ANSWERS_S, self._server.stop)
+        later.daemon = True
+        later.start()
 
     def _register(self, server: Any) -> None:
         proxy = self

@@ -28,7 +28,7 @@ from rehearsal.site.layout import (
     SIMULATED_POD_CIDR,
     SiteLayout,
 )
-from rehearsal.site.network import NetworkNamespace, program, replace_file
+from rehearsal.site.network import NetworkNamespace, program, replace_file, run_command
 from rehearsal.site.simulated_nodes import SELECTOR_LABEL, SELECTOR_VALUE
 from rehearsal.site.toolbox import SiteTools
 
@@ -66,6 +66,7 @@ class Component:
         after: Components and steps that must be done before it starts.
         inputs: Files whose change makes a restart necessary.
         inside: Whether it runs in the site's network namespace.
+        prepare: Done just before it is started.
         patience_s: How long it may take to be well.
     """
 
@@ -75,12 +76,15 @@ class Component:
     after: Sequence[str] = ()
     inputs: Sequence[Path] = ()
     inside: bool = True
+    prepare: Callable[[], None] = lambda: None
     patience_s: float = 60.0
 
     def fingerprint(self) -> str:
         """Identifies command, program and configuration."""
-        digest = hashlib.sha256("\0".join(self.command).encode())
-        found = Path(self.command[0]).stat()
+        program_file, *arguments = self.command
+        # Not its folder: the same program is found at several places of the tools' cache.
+        found = Path(program_file).stat()
+        digest = hashlib.sha256("\0".join(arguments).encode())
         digest.update(f"{found.st_size} {found.st_mtime_ns}".encode())
         for file in self.inputs:
             digest.update(file.read_bytes())
@@ -221,6 +225,9 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
             f"--etcd-keyfile={key('kube-apiserver-etcd-client')}",
             f"--secure-port={API_PORT}",
             f"--advertise-address={NODE_IP}",
+            # The address never changes and is the site's to write: otherwise each restart of the API
+            # server takes it away from the Service for some seconds.
+            "--endpoint-reconciler-type=none",
             f"--tls-cert-file={crt('kube-apiserver')}",
             f"--tls-private-key-file={key('kube-apiserver')}",
             f"--client-ca-file={crt(CLUSTER_CA)}",
@@ -308,6 +315,7 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
         # It looks its own node up when it starts.
         after=["kubelet"],
         inputs=[kube_proxy_file(layout), config_of("kube-proxy")],
+        prepare=lambda: _forget_service_rules(layout),
     )
     coredns = Component(
         "coredns",
@@ -365,8 +373,20 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
         after=["bootstrap", "envoy"],
         inputs=[certificate_file(layout, "load-balancer"), Path(load_balancer.__file__)],
         inside=False,
+        # A heartbeat of the process before says nothing about this one.
+        prepare=lambda: load_balancer.heartbeat_file(layout).unlink(missing_ok=True),
     )
     return [etcd, api, containerd, manager, scheduler, kubelet, proxy, coredns, kwok, envoy, balancer]
+
+
+def _forget_service_rules(layout: SiteLayout) -> None:
+    # kube-proxy takes an endpoint's chain that it finds at its start for complete (epChainSkipUpdate in
+    # pkg/proxy/nftables/proxier.go, v1.34), but one that ended a moment after an endpoint went away has
+    # left an empty chain of that name: a Service whose connections lead nowhere, for good.
+    nft = [program("nsenter", "util-linux"), f"--net={layout.netns_path}", program("nft", "nftables")]
+    for family in ("ip", "ip6"):
+        # Added first, so that there is one to delete.
+        run_command(*nft, f"add table {family} kube-proxy; delete table {family} kube-proxy")
 
 
 class _Probe:

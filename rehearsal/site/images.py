@@ -59,12 +59,12 @@ class Image:
     host_programs: bool = False
 
     def key(self) -> str:
-        """Identifies the content; a copied file counts by path, size and time of change."""
+        """Identifies the content; a copied file counts by size and time of change."""
         digest = hashlib.sha256()
         for path, file in sorted(self.files.items()):
             if isinstance(file.content, Path):
                 found = file.content.stat()
-                source = f"{file.content} {found.st_size} {found.st_mtime_ns}"
+                source = f"{found.st_size} {found.st_mtime_ns}"
             else:
                 source = hashlib.sha256(file.content).hexdigest()
             digest.update(f"{path} {file.mode:o} {source}\n".encode())

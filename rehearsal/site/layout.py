@@ -52,7 +52,7 @@ class SiteLayout:
     """Names and paths of the site `name` under Spillway's home folder `home`.
 
     Raises:
-        SiteError: The name or the length of the resulting path cannot be used.
+        SiteError: The name cannot be used.
     """
 
     name: str
@@ -65,6 +65,13 @@ class SiteLayout:
                 "last no '-', because nodes and network namespaces are named after it"
             )
         object.__setattr__(self, "home", self.home.expanduser().absolute())
+
+    def require_short_paths(self) -> None:
+        """Checks that sockets fit below the state folder.
+
+        Raises:
+            SiteError: The state folder's path is too long.
+        """
         if len(os.fsencode(self.state)) > _LONGEST_STATE_PATH:
             raise SiteError(
                 f"the state folder {self.state} is longer than {_LONGEST_STATE_PATH} bytes, too long for "

@@ -1,7 +1,7 @@
 """What every site has in its API server: the DNS Service and the rights of the site's own users."""
 
 from rehearsal.site.api import Json
-from rehearsal.site.layout import DNS_SERVICE_IP, NODE_IP
+from rehearsal.site.layout import API_PORT, DNS_SERVICE_IP, NODE_IP
 
 _RBAC = "rbac.authorization.k8s.io"
 Rule = tuple[str, list[str], list[str]]
@@ -37,7 +37,10 @@ def bootstrap_documents() -> list[Json]:
         ]
     # The API server asks the kubelet for logs and exec.
     documents.append(_binding("spillway:kube-apiserver", "system:kubelet-api-admin"))
-    ports = [
+    # The name that the API server itself would give it (--endpoint-reconciler-type).
+    api_ports: list[Json] = [{"name": "https", "port": API_PORT, "protocol": "TCP"}]
+    documents.append(_endpoints("default", "kubernetes", "kubernetes", api_ports))
+    ports: list[Json] = [
         {"name": "dns", "port": 53, "protocol": "UDP"},
         {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
     ]
@@ -54,21 +57,24 @@ def bootstrap_documents() -> list[Json]:
             "spec": {"clusterIP": DNS_SERVICE_IP, "ports": ports},
         }
     )
-    documents.append(
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {
-                "name": "kube-dns-site",
-                "namespace": "kube-system",
-                "labels": {"kubernetes.io/service-name": "kube-dns"},
-            },
-            "addressType": "IPv4",
-            "ports": ports,
-            "endpoints": [{"addresses": [NODE_IP], "conditions": {"ready": True}}],
-        }
-    )
+    documents.append(_endpoints("kube-system", "kube-dns", "kube-dns-site", ports))
     return documents
+
+
+def _endpoints(namespace: str, service: str, name: str, ports: list[Json]) -> Json:
+    """Leads a Service to a process of the node."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "ports": ports,
+        "endpoints": [{"addresses": [NODE_IP], "conditions": {"ready": True}}],
+    }
 
 
 def _cluster_role(name: str, rules: list[Rule]) -> Json:

@@ -6,6 +6,7 @@ undone on the way back without the br_netfilter module that a bridge would need.
 
 import ctypes
 import ctypes.util
+import fcntl
 import json
 import os
 import shutil
@@ -199,18 +200,22 @@ class HostPorts:
         Raises:
             SiteError: All ports of the range are taken.
         """
-        table = self.table()
-        kept = table.get(key)
-        if kept is not None and (listening or port_is_free(kept)):
-            return kept
-        taken = set(table.values())
-        start = zlib.crc32(f"{self._site}/{key}".encode()) % HOST_PORTS
-        for step in range(HOST_PORTS):
-            port = FIRST_HOST_PORT + (start + step) % HOST_PORTS
-            if port not in taken and port_is_free(port):
-                table[key] = port
-                replace_file(self._file, json.dumps(table, indent=2, sort_keys=True))
-                return port
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        # A start and the load-balancer loop may choose at the same time.
+        with self._file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            table = self.table()
+            kept = table.get(key)
+            if kept is not None and (listening or port_is_free(kept)):
+                return kept
+            taken = set(table.values())
+            start = zlib.crc32(f"{self._site}/{key}".encode()) % HOST_PORTS
+            for step in range(HOST_PORTS):
+                port = FIRST_HOST_PORT + (start + step) % HOST_PORTS
+                if port not in taken and port_is_free(port):
+                    table[key] = port
+                    replace_file(self._file, json.dumps(table, indent=2, sort_keys=True))
+                    return port
         last = FIRST_HOST_PORT + HOST_PORTS - 1
         raise SiteError(f"no free port between {FIRST_HOST_PORT} and {last} on 127.0.0.1")
 

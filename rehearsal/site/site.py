@@ -113,6 +113,7 @@ class Site:
                 says which and shows the end of its log.
         """
         check_privileges()
+        self.layout.require_short_paths()
         with locked(self.layout, progress):
             with progress.step("machine, network, certificates"):
                 check_machine()
@@ -188,6 +189,7 @@ class Site:
         boot_file = layout.run / "boot"
         if boot_file.exists() and boot_file.read_text() != boot_id():
             # After a reboot the run-time state describes containers and processes that are no more.
+            teardown.unmount(layout)
             shutil.rmtree(layout.run)
         for folder in (layout.run / "tmp", layout.config, layout.edge, layout.pod_logs, layout.logs):
             folder.mkdir(parents=True, exist_ok=True)
@@ -207,6 +209,9 @@ class Site:
         ours = kept is not None and edge.active_ports(layout).get(edge.API_KEY) == kept
         api_port = ports.ensure(edge.API_KEY, listening=ours)
         if api_port != kept or not edge.listeners_file(layout).exists():
+            # The loop of before would go on telling Envoy the old port.
+            if loop := load_record(layout, "load-balancer"):
+                end([loop.identity], grace_s=1.0)
             edge.write_forwards(layout, [edge.api_forward(api_port)])
         return api_port
 
@@ -270,8 +275,7 @@ class _Starter:
             return
         with self._step(component.name) as update:
             self._end_earlier(component.name)
-            if component.name == "load-balancer":
-                (layout.run / "load-balancer.heartbeat").unlink(missing_ok=True)
+            component.prepare()
             record = spawn(
                 layout,
                 component.name,
@@ -351,6 +355,10 @@ class _Starter:
             import_images(self._layout, site_images(self._tools))
 
     def _bootstrap(self) -> None:
+        # The API server makes these two itself, a moment after it says that it is ready.
+        for namespace in ("default", "kube-system"):
+            path = object_path("v1", "Namespace", None, namespace)
+            self._ready(f"namespace {namespace}", lambda path=path: self._missing(path))
         for document in bootstrap_documents():
             self._api.apply(document)
 
@@ -410,14 +418,15 @@ class _Starter:
     def _node_problem(self, name: str, since: float) -> str | None:
         try:
             node = self._api.get(object_path("v1", "Node", None, name))
-            if since and self._lease_renewed(name) < since:
+            conditions: list[Json] = node.get("status", {}).get("conditions", [])
+            ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
+            # A kubelet that finds nothing changed renews only its lease.
+            if ready is None or (
+                _seconds(ready["lastHeartbeatTime"]) < int(since) and self._lease_renewed(name) < since
+            ):
                 return "has not reported yet"
         except (ApiError, OSError) as error:
             return str(error)
-        conditions: list[Json] = node.get("status", {}).get("conditions", [])
-        ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
-        if ready is None:
-            return "has not reported yet"
         return None if ready["status"] == "True" else str(ready.get("message") or ready.get("reason"))
 
     def _lease_renewed(self, name: str) -> float:

@@ -52,7 +52,7 @@ def tear_down(layout: SiteLayout, progress: Progress, *, keep_data: bool) -> Lef
         step.update(f"{_end_processes(layout)} ended")
     with progress.step("mounts, network, cgroups"):
         shim_sockets = _shim_sockets(layout)
-        _unmount(layout)
+        unmount(layout)
         NetworkNamespace(layout).delete()
         cgroups.remove(layout)
     with progress.step("files"):
@@ -145,7 +145,8 @@ def _mounts(layout: SiteLayout) -> list[Path]:
     return list(reversed(points))
 
 
-def _unmount(layout: SiteLayout) -> None:
+def unmount(layout: SiteLayout) -> None:
+    """Takes away every mount below the state folder, by force in the end."""
     libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
     for detach in (0, 0, _MNT_DETACH):
         points = _mounts(layout)

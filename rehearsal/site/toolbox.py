@@ -1,6 +1,5 @@
 """What the site needs to know about the tools; `rehearsal.tools` provides it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -20,23 +19,6 @@ class SiteTools(Protocol):
     def folder(self, name: str) -> Path:
         """The folder of the files that come with the tool `name`."""
         ...
-
-
-@dataclass(frozen=True)
-class FolderTools:
-    """Tools that lie in known folders: for development and for tests."""
-
-    programs: Path
-    python: Path
-    folders: dict[str, Path]
-
-    def path(self, name: str) -> Path:
-        """The program `name` in the programs' folder."""
-        return self.programs / name
-
-    def folder(self, name: str) -> Path:
-        """The folder given for the tool `name`."""
-        return self.folders[name]
 
 
 def host_program_folders(tools: SiteTools) -> list[Path]:

@@ -143,7 +143,7 @@ class Tool:
         wheel: Wheel with the program.
         build: Build from Go modules.
         venv: Virtual environment that is the tool.
-        stand_ins: Programs that a source may not bring, to the module of ours that does their work then.
+        stand_ins: Programs that a source may not bring; then `rehearsal.plugins` does their work.
     """
 
     name: str
@@ -156,7 +156,7 @@ class Tool:
     wheel: Wheel | None = None
     build: GoBuild | None = None
     venv: VirtualEnvironment | None = None
-    stand_ins: Mapping[str, str] = field(default_factory=dict[str, str])
+    stand_ins: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -196,7 +196,8 @@ def machine() -> str:
     return names[found]
 
 
-# Each version stands here once; a wheel's hashes further below change with it. Where it is also in a go.mod below pins/, a test compares the two.
+# Each version stands here once; a wheel's hashes further below change with it. Where a version is also
+# in a go.mod below pins/, a test compares the two.
 # renovate: datasource=github-releases depName=pulumi/pulumi extractVersion=^v(?<version>.+)$
 PULUMI = "3.255.0"
 # renovate: datasource=github-releases depName=pulumi/pulumi-kubernetes extractVersion=^v(?<version>.+)$
@@ -312,15 +313,15 @@ def _pulumi(arch: str) -> tuple[Tool, ...]:
                 ),
             ),
             # The official language host is a Go module that no module proxy serves.
-            stand_ins={"pulumi-language-python": "rehearsal.plugins.language_host"},
+            stand_ins=("pulumi-language-python",),
         ),
         _plugin("kubernetes", PULUMI_KUBERNETES, arch, build=_kubernetes_provider()),
-        _plugin("random", PULUMI_RANDOM, arch, stand_in="rehearsal.plugins.random_provider"),
+        _plugin("random", PULUMI_RANDOM, arch, stands_in=True),
     )
 
 
 def _plugin(
-    kind: str, version: str, arch: str, build: GoBuild | None = None, stand_in: str | None = None
+    kind: str, version: str, arch: str, build: GoBuild | None = None, stands_in: bool = False
 ) -> Tool:
     name = f"pulumi-resource-{kind}"
     releases = f"https://github.com/pulumi/pulumi-{kind}/releases/download/v{version}"
@@ -339,7 +340,7 @@ def _plugin(
             ),
         ),
         build=build,
-        stand_ins={name: stand_in} if stand_in else {},
+        stand_ins=(name,) if stands_in else (),
     )
 
 

@@ -92,11 +92,20 @@ class Hosts:
         return probe.wait()
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Takes a redirect as the answer."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Follows none."""
+def _opener(follow: bool) -> urllib.request.OpenerDirector:
+    if follow:
+        return urllib.request.build_opener()
+    # The usual handlers but the one for redirects, which are then errors with their status.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
 
 
 def _open(
@@ -110,8 +119,7 @@ def _open(
     if urlsplit(url).scheme not in ("http", "https"):
         raise ToolError(f"{url} is no web address")
     request = urllib.request.Request(url, method=method, headers=dict(headers or {}))  # noqa: S310 - checked
-    opener = urllib.request.build_opener(*(() if follow else (_NoRedirects,)))
-    return opener.open(request, timeout=timeout)
+    return _opener(follow).open(request, timeout=timeout)
 
 
 @dataclass(frozen=True)
@@ -192,10 +200,11 @@ class Fetcher:
 
     def _transfer(self, url: str, part: Path, step: Step) -> None:
         """Downloads a file to its end, however often the connection is cut on the way."""
+        failure: Exception | None = None
         fruitless = 0
         while fruitless < FRUITLESS_ATTEMPTS:
             before = part.stat().st_size if part.exists() else 0
-            failure: Exception | None = None
+            failure = None
             try:
                 if self._attempt(url, part, step):
                     return

@@ -147,7 +147,7 @@ class Maker:
                 step.update("build")
                 made = go.build(tool, tool.build, folder, step, why)
             elif tool.stand_ins:
-                made = Made(Source.STAND_IN, f"{why}; stand-in {', '.join(tool.stand_ins.values())}")
+                made = Made(Source.STAND_IN, f"{why}; rehearsal.plugins does its work")
             else:
                 raise ToolError(f"{tool.title} cannot be had: {why or 'it has no source'}")
             check_version(tool, folder)
@@ -165,11 +165,14 @@ class Maker:
 
     def _remove_go_caches(self) -> None:
         """Removes Go's caches, gigabytes that only a build needs; the caller has all it asked for."""
-        if not any(folder.exists() for folder in own_caches(self.cache).values()):
+        folders = own_caches(self.cache).values()
+        if not any(folder.exists() for folder in folders):
             return
         with self.progress.step("removing Go's caches") as step, self.cache.locked("go-caches", step):
-            for folder in own_caches(self.cache).values():
+            for folder in folders:
                 remove_tree(folder)
+            if not any(self.cache.go.iterdir()):
+                self.cache.go.rmdir()
 
 
 def programs_on_path(tool: Tool, notes: list[str], ignored: Path) -> dict[str, Path]:

@@ -2,18 +2,17 @@
 
 import hashlib
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from rehearsal.plugins import EXEC_SCRIPT
+from rehearsal.plugins.launchers import write_launchers
 from rehearsal.tools.cache import Cache, Receipt, Source, remove_tree
 from rehearsal.tools.catalogue import PACKAGES, Group, SystemPackage, Tool, tools_of
 from rehearsal.tools.errors import ToolError
 from rehearsal.tools.packages import is_present, package_folder, system_program
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 class Toolbox:
@@ -121,58 +120,46 @@ class Toolbox:
 def _assemble(cache: Cache, tools: Sequence[Tool], receipts: Mapping[str, Receipt]) -> Path:
     """Puts the programs of a set of tools into one folder; does nothing when they are there."""
     files: dict[str, Path] = {}
-    launchers: dict[str, str] = {}
+    stand_ins: list[str] = []
     for tool in tools:
         for program in tool.programs:
             if program in receipts[tool.name].files:
                 files[program] = cache.folder(tool) / program
             else:
-                launchers[program] = _launcher(tool.stand_ins[program])
-    facts = [
-        *sorted(map(str, files.values())),
-        *(f"{name}={text}" for name, text in sorted(launchers.items())),
-    ]
-    folder = cache.bins / hashlib.sha256("\0".join(facts).encode()).hexdigest()[:8]
-    if _is_whole(folder, files, launchers):
-        return folder
-    with cache.locked(f"bin-{folder.name}"):
-        if _is_whole(folder, files, launchers):
-            return folder
-        temporary = folder.with_name(f".making-{folder.name}")
-        remove_tree(temporary)
-        temporary.mkdir(parents=True)
-        for program, path in files.items():
-            # Not symlinks: the Pulumi CLI resolves its own path and looks beside the result.
-            try:
-                (temporary / program).hardlink_to(path)
-            except OSError:
-                shutil.copy2(path, temporary / program)
-        for program, text in launchers.items():
-            (temporary / program).write_text(text)
-            (temporary / program).chmod(0o755)
-        remove_tree(folder)
-        temporary.rename(folder)
+                stand_ins.append(program)
+    # The launchers of stand-ins name this Python, so another checkout's set is another folder.
+    python = Path(sys.executable)
+    facts = repr((sorted(map(str, files.values())), sorted(stand_ins), str(python) if stand_ins else ""))
+    folder = cache.bins / hashlib.sha256(facts.encode()).hexdigest()[:8]
+    if not _is_whole(folder, files):
+        with cache.locked(f"bin-{folder.name}"):
+            if not _is_whole(folder, files):
+                _link(folder, files)
+    # Beside the links and after them: these are compared by content and replaced one by one.
+    write_launchers(folder, python, files.get(EXEC_SCRIPT, folder / EXEC_SCRIPT), stand_ins)
     return folder
 
 
-def _is_whole(folder: Path, files: Mapping[str, Path], launchers: Mapping[str, str]) -> bool:
+def _link(folder: Path, files: Mapping[str, Path]) -> None:
+    temporary = folder.with_name(f".making-{folder.name}")
+    remove_tree(temporary)
+    temporary.mkdir(parents=True)
+    for program, path in files.items():
+        # Not symlinks: the Pulumi CLI resolves its own path and looks beside the result.
+        try:
+            (temporary / program).hardlink_to(path)
+        except OSError:
+            shutil.copy2(path, temporary / program)
+    remove_tree(folder)
+    temporary.rename(folder)
+
+
+def _is_whole(folder: Path, files: Mapping[str, Path]) -> bool:
     try:
         for program, path in files.items():
             there, origin = (folder / program).stat(), path.stat()
             if (there.st_size, there.st_mtime_ns) != (origin.st_size, origin.st_mtime_ns):
                 return False
-        return folder.is_dir() and all(
-            (folder / name).read_text() == text for name, text in launchers.items()
-        )
     except OSError:
         return False
-
-
-def _launcher(module: str) -> str:
-    """A program that runs a module of ours with this Python, wherever it is started."""
-    # The search path is set in the child alone: PYTHONPATH would reach every Python that it starts.
-    code = (
-        f"import runpy, sys; sys.path[0] = {str(REPOSITORY)!r}; "
-        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
-    )
-    return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c {shlex.quote(code)} "$@"\n'
+    return folder.is_dir()

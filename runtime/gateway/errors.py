@@ -88,7 +88,7 @@ def local_replies() -> dict[str, Tree]:
             _mapper(
                 503,
                 error(
-                    "The model's servers cannot be reached or are full. Try again later.",
+                    "The model's servers or the gateway are full or cannot be reached. Try again later.",
                     kind="server_error",
                     code="service_unavailable",
                 ),

@@ -50,7 +50,11 @@ def render_api_keys(keys: Mapping[str, str | Sequence[str]]) -> dict[str, str]:
 
 
 def arguments(config: GatewayConfig) -> tuple[str, ...]:
-    """Returns the arguments with which Envoy runs this configuration, without the program's name."""
+    """Returns the arguments with which Envoy runs this configuration, without the program's name.
+
+    SIGTERM ends Envoy at once, with its streams. A pod therefore needs a preStop sleep, in which the
+    Service forgets it and streams end, and a grace period that is longer.
+    """
     return (
         "--config-path",
         f"{config.config_folder}/{BOOTSTRAP_FILE}",
@@ -66,6 +70,8 @@ def arguments(config: GatewayConfig) -> tuple[str, ...]:
         "--file-flush-interval-msec",
         "500",
         # `misc` repeats at every start and reload that api_key_auth's API is not declared stable.
+        # `config` prints the keys in a keys file that it rejects; the metrics *_update_rejected tell
+        # of rejected files instead.
         "--component-log-level",
-        "misc:error",
+        "misc:error,config:error",
     )

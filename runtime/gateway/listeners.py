@@ -79,11 +79,7 @@ def _openai_listener(config: GatewayConfig) -> dict[str, Tree]:
             {
                 "name": KEYS_FILTER,
                 "config_discovery": {
-                    # Zero waits for ever: without keys the listener does not open at all.
-                    "config_source": {
-                        **watched(config.keys_folder, KEYS_FILE),
-                        "initial_fetch_timeout": "0s",
-                    },
+                    "config_source": watched(config.keys_folder, KEYS_FILE),
                     "type_urls": [f"type.googleapis.com/{KEYS_TYPE}"],
                 },
             },
@@ -139,7 +135,6 @@ def _metrics_listener(config: GatewayConfig) -> dict[str, Tree]:
     return {
         **_listener("metrics", config.listen_address, config.metrics_port, manager),
         # A gateway that is full has to say so.
-        "ignore_global_conn_limit": True,
         "bypass_overload_manager": True,
     }
 

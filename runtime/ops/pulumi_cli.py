@@ -149,7 +149,9 @@ class _Follower:
 
     def _begin(self, metadata: Mapping[str, Any]) -> None:
         urn, kind = str(metadata["urn"]), str(metadata["op"])
-        if kind not in {"same", "read", "refresh"}:
+        state: Mapping[str, Any] = metadata.get("new") or metadata.get("old") or {}
+        # A component, the stack among them, lasts as long as its slowest child; that one is shown.
+        if state.get("custom") and kind not in {"same", "read", "refresh"}:
             self._running[urn] = _Operation(_readable(urn), kind)
 
     def _end(self, metadata: Mapping[str, Any]) -> None:

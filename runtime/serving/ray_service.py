@@ -262,14 +262,13 @@ def _worker_group(model: ModelSpec, ray: RayRuntime) -> JsonObject:
             "spec": {**pod, "containers": [container]},
         },
     }
+    resources: dict[str, JsonValue] = {"CPU": str(_logical_cpus(model))}
     if profile.ray_accelerator_type is not None:
         # From zero pods the Ray autoscaler knows a group only by what is written here; without the
         # accelerator_type it never adds the first pod (kuberay#863).
-        group["resources"] = {
-            "CPU": _whole_cpus(model.worker.cpu),
-            "GPU": str(model.tensor_parallel),
-            f"accelerator_type:{profile.ray_accelerator_type}": "1",
-        }
+        resources["GPU"] = str(model.tensor_parallel)
+        resources[f"accelerator_type:{profile.ray_accelerator_type}"] = "1"
+    group["resources"] = resources
     return group
 
 
@@ -307,6 +306,9 @@ def host_folder_claim(model: ModelSpec) -> str:
 
 def _engine_environment(model: ModelSpec) -> dict[str, str]:
     environment = {**model.profile.environment, "VLLM_NO_USAGE_STATS": "1"}
+    if model.profile.is_cpu:
+        # Ray would set it to the CPUs that it booked for the actor, which is one.
+        environment["OMP_NUM_THREADS"] = str(max(1, _cpus_of_the_pod(model)))
     if model.source.hugging_face is None:
         # A missing file must fail at once, not after minutes of retries against an unreachable hub.
         environment["HF_HUB_OFFLINE"] = "1"
@@ -358,6 +360,15 @@ def _digest(value: JsonObject) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def _whole_cpus(quantity: str) -> str:
-    """Ray counts whole CPUs; 500m is 1, as KubeRay itself rounds."""
-    return str(-(-int(quantity[:-1]) // 1000)) if quantity.endswith("m") else str(int(float(quantity)))
+def _logical_cpus(model: ModelSpec) -> int:
+    """CPUs that Ray books on a worker: those of the pod, but never fewer than its actors ask for.
+
+    Ray books CPUs, it does not limit them. The server, each of its devices' workers and the ingress ask
+    for one; a pod with fewer would leave one of them waiting for ever.
+    """
+    return max(_cpus_of_the_pod(model), model.tensor_parallel + 2)
+
+
+def _cpus_of_the_pod(model: ModelSpec) -> int:
+    quantity = model.worker.cpu
+    return int(quantity[:-1]) // 1000 if quantity.endswith("m") else int(float(quantity))

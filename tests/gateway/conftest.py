@@ -55,14 +55,13 @@ def llama(upstreams: dict[str, FakeUpstream]) -> FakeUpstream:
 
 
 @pytest.fixture(scope="session")
-def run_gateway(
+def prepare_gateway(
     envoy: Path, upstreams: dict[str, FakeUpstream], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[RunGateway]:
-    """Starts gateways: `run_gateway(**changes)`; all are stopped when the tests are over."""
-    running: list[RunningGateway] = []
+) -> RunGateway:
+    """Makes gateways that do not run yet: `prepare_gateway(**changes of the configuration)`."""
     (nobody,) = free_ports(1)
 
-    def run(**changes: Any) -> RunningGateway:
+    def prepare(**changes: Any) -> RunningGateway:
         folder = tmp_path_factory.mktemp("gateway")
         listen, metrics, admin = free_ports(3)
         config = GatewayConfig(
@@ -83,9 +82,22 @@ def run_gateway(
             max_request_bytes=MAX_REQUEST_BYTES,
             concurrency=1,
         )
-        gateway = RunningGateway(envoy, folder, replace(config, **changes))
+        return RunningGateway(envoy, folder, replace(config, **changes))
+
+    return prepare
+
+
+@pytest.fixture
+def run_gateway(prepare_gateway: RunGateway) -> Iterator[RunGateway]:
+    """Starts gateways for one test: `run_gateway(**changes of the configuration)`."""
+    # They stop with the test: each Envoy takes several of the few inotify instances of its user.
+    running: list[RunningGateway] = []
+
+    def run(*, start: bool = True, **changes: Any) -> RunningGateway:
+        gateway = prepare_gateway(**changes)
         running.append(gateway)
-        gateway.start()
+        if start:
+            gateway.start()
         return gateway
 
     yield run
@@ -94,5 +106,10 @@ def run_gateway(
 
 
 @pytest.fixture(scope="session")
-def gateway(run_gateway: RunGateway) -> RunningGateway:
-    return run_gateway()
+def gateway(prepare_gateway: RunGateway) -> Iterator[RunningGateway]:
+    gateway = prepare_gateway()
+    try:
+        gateway.start()
+        yield gateway
+    finally:
+        gateway.stop()

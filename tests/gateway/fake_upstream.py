@@ -100,7 +100,9 @@ class FakeUpstream:
             return f"unknown fields {sorted(unknown)}"
         if "authorization" in request.headers:
             return "the client's key must not get here"
-        if claimed := [name for name in request.headers if name.startswith("x-envoy-retry")]:
+        if claimed := [
+            name for name in request.headers if name.startswith(("x-envoy-retry", "x-envoy-internal"))
+        ]:
             return f"headers that steer Envoy must not get here: {claimed}"
         return None
 

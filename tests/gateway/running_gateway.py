@@ -1,8 +1,9 @@
 """Runs a rendered gateway as a pod would: files behind swapped links, one process, two ports."""
 
+import contextlib
 import http.client
 import json
-import os
+import random
 import socket
 import subprocess
 import time
@@ -55,6 +56,11 @@ class RunningGateway:
     def start(self) -> None:
         self.publish_config(self.config)
         self.publish_keys(self.keys)
+        self.launch()
+        wait_until(self._is_up, _START_S, "Envoy answers /healthz")
+
+    def launch(self) -> None:
+        """Starts Envoy on the files that are there."""
         with (
             (self.folder / "access.log").open("wb") as access_log,
             (self.folder / "envoy.log").open("wb") as log,
@@ -62,7 +68,6 @@ class RunningGateway:
             self._process = subprocess.Popen(
                 [self.envoy, *arguments(self.config)], stdout=access_log, stderr=log
             )
-        wait_until(self._is_up, _START_S, "Envoy answers /healthz")
 
     def stop(self) -> None:
         if self._process:
@@ -79,6 +84,14 @@ class RunningGateway:
         return self._process.pid
 
     @property
+    def answers_metrics(self) -> bool:
+        """Whether the metrics listener is open, whatever becomes of the other."""
+        try:
+            return self.request("GET", "/ready", key=None, port=self.config.metrics_port).status == 200
+        except OSError:
+            return False
+
+    @property
     def log(self) -> str:
         return (self.folder / "envoy.log").read_text()
 
@@ -86,7 +99,10 @@ class RunningGateway:
         self._publish(Path(config.config_folder), render(config))
 
     def publish_keys(self, keys: Mapping[str, str | Sequence[str]]) -> None:
-        self._publish(Path(self.config.keys_folder), render_api_keys(keys))
+        self.publish_key_file(render_api_keys(keys)["api_keys.yaml"])
+
+    def publish_key_file(self, text: str) -> None:
+        self._publish(Path(self.config.keys_folder), {"api_keys.yaml": text})
 
     def _publish(self, folder: Path, files: Mapping[str, str]) -> None:
         """Puts files into a folder the way the kubelet does it for a ConfigMap or a Secret."""
@@ -187,15 +203,15 @@ def chat_body(content: str, *, model: str = "tiny", stream: bool = False) -> str
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
+    """Ports that are free now, below the range from which the kernel takes them for clients."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 1000):
+        if len(found) == count:
+            break
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
 
 
 def wait_until(condition: Any, timeout_s: float, what: str) -> None:
@@ -203,9 +219,3 @@ def wait_until(condition: Any, timeout_s: float, what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
         time.sleep(0.02)
-
-
-def resident_bytes(pid: int) -> int:
-    """The memory that a process occupies now."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,6 +1,10 @@
 """Who gets in, and that keys stay at the gateway."""
 
+from pathlib import Path
+
 import pytest
+
+from runtime.gateway import render_api_keys
 
 from .conftest import RunGateway
 from .fake_upstream import FakeUpstream
@@ -97,3 +101,42 @@ def test_without_any_client_everybody_is_refused(run_gateway: RunGateway) -> Non
     gateway = run_gateway()
     gateway.publish_keys({})
     wait_until(lambda: gateway.request("GET", "/v1/models").status == 401, 10, "the last key is revoked")
+
+
+def _broken_key_file() -> str:
+    """A key twice: Envoy refuses it and would print it; `render_api_keys` never makes it."""
+    return render_api_keys(KEYS)["api_keys.yaml"].replace(KEYS["bob"], KEYS["alice"])
+
+
+def test_a_broken_key_file_changes_nothing_and_shows_no_key(run_gateway: RunGateway) -> None:
+    gateway = run_gateway()
+    gateway.publish_key_file(_broken_key_file())
+    rejected = "envoy_extension_config_discovery_http_filter_envoy_filters_http_api_key_auth_update_rejected"
+    wait_until(lambda: gateway.metric(rejected) == 1, 10, "the file is rejected")
+    assert gateway.request("GET", "/v1/models", key=KEYS["bob"]).status == 200
+    assert not any(key in gateway.log for key in KEYS.values())
+
+
+def test_a_gateway_without_a_key_file_does_not_open_its_port(run_gateway: RunGateway) -> None:
+    gateway = run_gateway(start=False)
+    gateway.publish_config(gateway.config)
+    Path(gateway.config.keys_folder).mkdir()
+    gateway.launch()
+    wait_until(lambda: gateway.answers_metrics, 10, "Envoy is up")
+    with pytest.raises(ConnectionRefusedError):
+        gateway.request("GET", "/healthz", key=None)
+
+
+def test_a_gateway_that_starts_with_a_broken_key_file_lets_nobody_in_until_it_is_mended(
+    run_gateway: RunGateway,
+) -> None:
+    gateway = run_gateway(start=False)
+    gateway.publish_config(gateway.config)
+    gateway.publish_key_file(_broken_key_file())
+    gateway.launch()
+    wait_until(lambda: gateway.answers_metrics, 10, "Envoy is up")
+    for key in (KEYS["alice"], None):
+        answer = gateway.request("GET", "/v1/models", key=key)
+        assert (answer.status, answer.error_code) == (500, "gateway_error")
+    gateway.publish_keys(KEYS)
+    wait_until(lambda: gateway.request("GET", "/v1/models").status == 200, 10, "the keys are mended")

@@ -1,5 +1,6 @@
 """What the gateway refuses to protect itself, and what it says when a server fails."""
 
+import contextlib
 import http.client
 import json
 import socket
@@ -9,7 +10,7 @@ import pytest
 
 from .conftest import MAX_REQUEST_BYTES, RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import KEYS, RunningGateway, chat_body, resident_bytes, wait_until
+from .running_gateway import KEYS, RunningGateway, chat_body, wait_until
 
 
 def _body_of(size: int) -> str:
@@ -166,24 +167,31 @@ def test_more_requests_than_the_model_may_have_are_refused(
     response.close()
 
 
-def test_a_full_heap_refuses_new_requests_as_openai_json(run_gateway: RunGateway) -> None:
+def test_a_full_heap_refuses_new_requests_as_openai_json_until_it_is_free(run_gateway: RunGateway) -> None:
     # 64 MiB is the least that may be configured; parallel large bodies exceed it while they wait.
     gateway = run_gateway(max_heap_bytes=64 * 1024 * 1024, max_request_bytes=16 * 1024 * 1024)
+    active = "envoy_overload_envoy_overload_actions_stop_accepting_requests_active"
+    # Opened before: a heap that is fuller still accepts no connection either.
+    early = gateway.connect()
+    early.connect()
     held: list[socket.socket] = []
     try:
-        for _ in range(8):
-            connection = socket.create_connection(("127.0.0.1", gateway.config.listen_port), 20)
-            held.append(connection)
-            connection.sendall(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-                + f"authorization: Bearer {KEYS['alice']}\r\ncontent-length: 12000001\r\n\r\n".encode()
-            )
-            connection.sendall(b"x" * 12_000_000)
-        active = "envoy_overload_envoy_overload_actions_stop_accepting_requests_active"
-        wait_until(lambda: gateway.metric(active) == 1, 10, "the heap is full")
-        assert resident_bytes(gateway.pid) < 400 * 1024 * 1024
+        while not gateway.metric(active):
+            assert len(held) < 10, "the heap does not fill"
+            held.append(socket.create_connection(("127.0.0.1", gateway.config.listen_port), 2))
+            with contextlib.suppress(TimeoutError):
+                held[-1].sendall(
+                    b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+                    + f"authorization: Bearer {KEYS['alice']}\r\ncontent-length: 12000001\r\n\r\n".encode()
+                    + b"x" * 12_000_000
+                )
+            time.sleep(0.3)  # Envoy looks at its heap four times a second.
+        early.request("GET", "/v1/models", headers={"authorization": f"Bearer {KEYS['alice']}"})
+        response = early.getresponse()
+        assert response.status == 503
+        assert json.loads(response.read())["error"]["code"] == "service_unavailable"
     finally:
-        for connection in held:
+        for connection in (early, *held):
             connection.close()
     wait_until(lambda: gateway.metric(active) == 0, 20, "the heap is free again")
     assert gateway.request("GET", "/v1/models").status == 200

@@ -1,5 +1,6 @@
 """The rendered files: their names, their determinism, and the parts on which other code relies."""
 
+import textwrap
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -45,6 +46,38 @@ resources:
                     port_value: 8000
 """
 
+GOLDEN_ROUTE = """\
+name: serve tiny
+match:
+  safe_regex:
+    regex: /v1/chat/completions|/v1/completions|/v1/embeddings|/tokenize|/detokenize
+  headers:
+    - name: :method
+      string_match:
+        exact: POST
+  dynamic_metadata:
+    - filter: envoy.filters.http.json_to_metadata
+      path:
+        - key: model
+      value:
+        or_match:
+          value_matchers:
+            - string_match:
+                exact: tiny
+            - string_match:
+                prefix: 'tiny:'
+route:
+  cluster: tiny/onprem
+  timeout: 0s
+  idle_timeout: 600s
+  retry_policy:
+    retry_on: connect-failure,refused-stream,reset-before-request
+    num_retries: 2
+    retry_back_off:
+      base_interval: 0.005s
+      max_interval: 0.05s
+"""
+
 GOLDEN_KEYS = """\
 resources:
   - '@type': type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig
@@ -76,6 +109,11 @@ def test_a_gateway_is_four_files() -> None:
 
 def test_the_cluster_of_a_model_reads_like_this() -> None:
     assert render(replace(CONFIG, models=(TINY,)))["clusters.yaml"] == GOLDEN_CLUSTERS
+
+
+def test_the_route_of_a_model_reads_like_this() -> None:
+    text = render(replace(CONFIG, models=(TINY,)))["routes.yaml"]
+    assert textwrap.indent(GOLDEN_ROUTE, " " * 12).replace(" " * 12 + "name", " " * 10 + "- name", 1) in text
 
 
 def test_the_keys_read_like_this() -> None:

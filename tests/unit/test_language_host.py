@@ -449,6 +449,19 @@ def test_installing_says_that_make_setup_does_it(host: LanguageHost, project: Pa
         list(host.InstallDependencies(request, OneCall()))
 
 
+def test_generating_code_is_refused_by_name(host: LanguageHost) -> None:
+    calls: list[tuple[Callable[[Any, OneCall], Any], Any]] = [
+        (host.GenerateProgram, language_pb2.GenerateProgramRequest()),
+        (host.GenerateProject, language_pb2.GenerateProjectRequest()),
+        (host.GeneratePackage, language_pb2.GeneratePackageRequest()),
+        (host.Pack, language_pb2.PackRequest()),
+        (host.Link, language_pb2.LinkRequest()),
+    ]
+    for method, request in calls:
+        with pytest.raises(RefusedError, match="is not served by this Python language host"):
+            method(request, OneCall())
+
+
 def test_new_asks_nothing_and_the_version_is_that_of_the_sdk(host: LanguageHost) -> None:
     assert not host.RuntimeOptionsPrompts(language_pb2.RuntimeOptionsRequest(), OneCall()).prompts
     assert host.GetPluginInfo(empty_pb2.Empty(), OneCall()).version == "3.255.0"
@@ -588,10 +601,12 @@ def test_a_policy_pack_that_does_not_start_answers_with_the_reason_and_what_it_s
     (pack / "__main__.py").write_text(program)
     running = Running(host, plugin_request(pack, "analyzer"))
     engine = analyzer(running.port())
-    with pytest.raises(grpc.RpcError) as failed:
-        engine.GetAnalyzerInfo(empty_pb2.Empty())
-    assert answer in str(failed.value)
-    running.join()
+    # Asked while the pack starts, and again when it has ended: the reason stays the same.
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError) as failed:
+            engine.GetAnalyzerInfo(empty_pb2.Empty())
+        assert answer in str(failed.value)
+        running.join()
     assert running.status is not None
     assert shown in (running.out + running.err).decode()
 

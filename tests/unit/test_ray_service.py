@@ -140,6 +140,16 @@ def test_a_group_tells_the_autoscaler_its_accelerator_type_so_that_it_can_start_
     assert group["resources"] == {"CPU": "8", "GPU": "4", "accelerator_type:H100": "1"}
 
 
+@pytest.mark.parametrize(
+    ("cpu", "tensor_parallel", "booked"), [("2", 1, "3"), ("500m", 1, "3"), ("8", 8, "10"), ("64", 8, "64")]
+)
+def test_ray_books_a_cpu_for_every_actor_because_one_too_few_waits_for_ever(
+    cpu: str, tensor_parallel: int, booked: str
+) -> None:
+    spec = model(tensorParallel=tensor_parallel, worker={"cpu": cpu, "memory": "64Gi"})
+    assert worker_group(spec)["resources"]["CPU"] == booked
+
+
 def test_gpu_pods_ask_for_whole_devices_on_nodes_of_that_product() -> None:
     spec = model(tensorParallel=8)
     resources = worker(spec)["resources"]

