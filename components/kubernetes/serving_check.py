@@ -1,8 +1,7 @@
 """Ends `pulumi up` only when a model serves what was declared: a Job that asks Ray and the gateway."""
 
-import hashlib
 import inspect
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -56,14 +55,22 @@ class ServingCheck(Component):
     def __init__(self, name: str, args: ServingCheckArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kubernetes:ServingCheck", name, {"model": args.model.model_id}, opts)
         script = inspect.getsource(serving_check)
-        config = json.dumps(
-            yaml.safe_load(str(ray_service_spec(args.model, args.ray)["serveConfigV2"])), sort_keys=True
-        )
-        digest = hashlib.sha256(f"{script}{config}{args}".encode()).hexdigest()[:8]
-        object_name = f"{args.model.name}-check-{digest}"
+        config = yaml.safe_load(str(ray_service_spec(args.model, args.ray)["serveConfigV2"]))
+        (application,) = config["applications"]
+        # Only a digest goes into the Job, so that a preview does not show the whole config twice.
+        values = {
+            "DASHBOARD_URL": f"http://{head_service_name(args.model)}.{args.namespace}.svc:{DASHBOARD_PORT}",
+            "GATEWAY_URL": args.gateway_url,
+            "MODEL": args.model.model_id,
+            "APPLICATION": str(application["name"]),
+            "ARGUMENTS_SHA256": serving_check.digest(application["args"]),
+            "TIMEOUT_SECONDS": str(args.timeout_s),
+        }
+        object_name = f"{args.model.name}-check-{serving_check.digest([script, values, args.ray.image])[:8]}"
+        files_name = f"{args.model.name}-check"
         files = kubernetes.core.v1.ConfigMap(
             f"{name}-files",
-            metadata=object_meta(args.platform, SERVING_CHECK, object_name, namespace=args.namespace),
+            metadata=object_meta(args.platform, SERVING_CHECK, files_name, namespace=args.namespace),
             data={_SCRIPT: script},
             opts=self.child(),
         )
@@ -76,7 +83,7 @@ class ServingCheck(Component):
                 "active_deadline_seconds": args.timeout_s + 30,
                 "template": {
                     "metadata": object_meta(args.platform, SERVING_CHECK, object_name),
-                    "spec": self._pod(args, object_name, config),
+                    "spec": self._pod(args, files_name, values),
                 },
             },
             opts=self.child(
@@ -86,16 +93,8 @@ class ServingCheck(Component):
         self.finish(job=object_name)
 
     def _pod(
-        self, args: ServingCheckArgs, object_name: str, config: str
+        self, args: ServingCheckArgs, files_name: str, values: Mapping[str, str]
     ) -> kubernetes.core.v1.PodSpecArgsDict:
-        dashboard = f"http://{head_service_name(args.model)}.{args.namespace}.svc:{DASHBOARD_PORT}"
-        values = {
-            "DASHBOARD_URL": dashboard,
-            "GATEWAY_URL": args.gateway_url,
-            "MODEL": args.model.model_id,
-            "SERVE_CONFIG": config,
-            "TIMEOUT_SECONDS": str(args.timeout_s),
-        }
         environment: list[kubernetes.core.v1.EnvVarArgsDict] = [
             {"name": key, "value": value} for key, value in values.items()
         ]
@@ -130,7 +129,7 @@ class ServingCheck(Component):
                 "seccomp_profile": {"type": "RuntimeDefault"},
             },
             "containers": [container],
-            "volumes": [{"name": "check", "config_map": {"name": object_name}}],
+            "volumes": [{"name": "check", "config_map": {"name": files_name}}],
         }
 
 

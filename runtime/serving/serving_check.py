@@ -6,9 +6,11 @@ running and healthy, and one chat request must come back through the gateway wit
 The first request after a start takes tens of seconds; it is sent here so that no user waits for it.
 
 Standard library only, because it runs in the serving image. Settings come from the environment:
-DASHBOARD_URL, RAY_AUTH_TOKEN, SERVE_CONFIG (JSON), GATEWAY_URL, API_KEY, MODEL, TIMEOUT_SECONDS.
+DASHBOARD_URL, RAY_AUTH_TOKEN, APPLICATION, ARGUMENTS_SHA256, GATEWAY_URL, API_KEY, MODEL,
+TIMEOUT_SECONDS.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -41,22 +43,29 @@ def fetch(url: str, headers: Mapping[str, str], body: object = None, timeout: fl
         raise NotYetError(f"{url}: {error}") from None
 
 
-def check_application(applications: Mapping[str, Any], declared: Mapping[str, Any]) -> None:
-    """Compares Ray's answer with the declared Serve config; raises NotYetError on any difference."""
-    for wanted in declared["applications"]:
-        name = wanted["name"]
-        found = applications.get(name)
-        if found is None:
-            raise NotYetError(f"application {name} is not deployed yet")
-        deployed: Mapping[str, Any] = found.get("deployed_app_config") or {}
-        if deployed.get("args") != wanted["args"]:
-            raise NotYetError(f"application {name} still runs an earlier config")
-        details: Mapping[str, Any] = found.get("deployments") or {}
-        deployments = {key: str(value.get("status")) for key, value in details.items()}
-        if found.get("status") != "RUNNING" or set(deployments.values()) != {"HEALTHY"}:
-            message = str(found.get("message") or "").strip().splitlines()
-            detail = f": {message[-1]}" if message else ""
-            raise NotYetError(f"application {name} is {found.get('status')} {deployments}{detail}")
+def digest(arguments: object) -> str:
+    """SHA-256 of an application's arguments; the order of keys does not count."""
+    return hashlib.sha256(json.dumps(arguments, sort_keys=True).encode()).hexdigest()
+
+
+def check_application(applications: Mapping[str, Any], name: str, arguments_sha256: str) -> None:
+    """Looks for the application with just these arguments in Ray's answer.
+
+    Raises:
+        NotYetError: It is not there, runs others, or is not healthy.
+    """
+    found = applications.get(name)
+    if found is None:
+        raise NotYetError(f"application {name} is not deployed yet")
+    deployed: Mapping[str, Any] = found.get("deployed_app_config") or {}
+    if digest(deployed.get("args")) != arguments_sha256:
+        raise NotYetError(f"application {name} still runs an earlier config")
+    details: Mapping[str, Any] = found.get("deployments") or {}
+    deployments = {key: str(value.get("status")) for key, value in details.items()}
+    if found.get("status") != "RUNNING" or set(deployments.values()) != {"HEALTHY"}:
+        message = str(found.get("message") or "").strip().splitlines()
+        detail = f": {message[-1]}" if message else ""
+        raise NotYetError(f"application {name} is {found.get('status')} {deployments}{detail}")
 
 
 def check_gateway(gateway: str, key: str, model: str) -> None:
@@ -74,7 +83,6 @@ def check_gateway(gateway: str, key: str, model: str) -> None:
 def main() -> int:
     """Polls until everything holds or the time is up; prints what is missing whenever that changes."""
     env = os.environ
-    declared = json.loads(env["SERVE_CONFIG"])
     ray_headers = {"x-ray-authorization": f"Bearer {env['RAY_AUTH_TOKEN']}"}
     started = time.monotonic()
     limit = float(env["TIMEOUT_SECONDS"])
@@ -83,7 +91,7 @@ def main() -> int:
         seconds = time.monotonic() - started
         try:
             answer = fetch(f"{env['DASHBOARD_URL']}/api/serve/applications/", ray_headers)
-            check_application(answer["applications"], declared)
+            check_application(answer["applications"], env["APPLICATION"], env["ARGUMENTS_SHA256"])
             check_gateway(env["GATEWAY_URL"], env["API_KEY"], env["MODEL"])
         except NotYetError as missing:
             if str(missing) != last or seconds - printed > REPEAT_LINE_S:

@@ -181,7 +181,7 @@ def test_up_ends_with_a_check_that_a_changed_model_runs_again() -> None:
     model = platform_object("local")["models"][0]
     before = job(platform_settings("local"))
     assert before == job(platform_settings("local"))
-    assert before != job(changed("local", models=[{**model, "maxSequences": 5}]))
+    assert before != job(changed("local", models=[{**model, "maxSequences": 7}]))
 
 
 def test_the_check_waits_for_the_model_and_the_gateway(local: Synthesized) -> None:

@@ -10,14 +10,14 @@ import pytest
 
 from runtime.serving import serving_check
 
-DECLARED = {"applications": [{"name": "llm", "args": {"llm_configs": [{"revision": "new"}]}}]}
+ARGUMENTS = {"llm_configs": [{"revision": "new", "replicas": 1}]}
 
 
 def application(**changes: Any) -> dict[str, Any]:
     running: dict[str, Any] = {
         "status": "RUNNING",
         "message": "",
-        "deployed_app_config": {"name": "llm", "args": DECLARED["applications"][0]["args"]},
+        "deployed_app_config": {"name": "llm", "args": ARGUMENTS},
         "deployments": {"LLMServer": {"status": "HEALTHY"}, "OpenAiIngress": {"status": "HEALTHY"}},
     }
     return {"llm": {**running, **changes}}
@@ -74,7 +74,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         "RAY_AUTH_TOKEN": "ray-token",
         "API_KEY": "sk-key",
         "MODEL": "tiny",
-        "SERVE_CONFIG": json.dumps(DECLARED),
+        "APPLICATION": "llm",
+        "ARGUMENTS_SHA256": serving_check.digest({"llm_configs": [{"replicas": 1, "revision": "new"}]}),
         "TIMEOUT_SECONDS": "5",
     }
     for name, value in values.items():
