@@ -39,7 +39,10 @@ def _run(command: str, platform: Platform) -> int:
         print(_summary(platform.up()))
         return 0
     if command == "down":
-        return 0 if platform.down() else 1
+        remains = platform.down()
+        verdict = "Nothing is left:" if remains.clean else "Something is left:"
+        print("\n".join(["", verdict, *(f"  {line}" for line in remains.lines)]))
+        return 0 if remains.clean else 1
     workspace = platform.prepare()
     if command == "env":
         print(f". {workspace.environment_file}")

@@ -43,6 +43,14 @@ class Running:
     site: str | None
 
 
+@dataclass(frozen=True)
+class Remains:
+    """What was looked for after a teardown, one line a kind, and whether nothing was found."""
+
+    lines: tuple[str, ...]
+    clean: bool
+
+
 class Platform:
     """One stack, on the embedded site or on the cluster that KUBECONFIG names."""
 
@@ -84,11 +92,21 @@ class Platform:
             self._prepare()
         return self.workspace
 
-    def down(self) -> bool:
-        """Destroys the stack and stops the site; returns whether nothing of the site is left."""
+    def down(self) -> Remains:
+        """Destroys the stack, stops the site, and looks for what could be left of either."""
         with self.workspace.locked(self._progress):
             self._destroy()
-        return not self._site.stop(self._progress) if self._embedded else True
+            lines: list[str] = []
+            clean = True
+            if self._embedded:
+                leftovers = self._site.stop(self._progress)
+                lines, clean = leftovers.lines(), not leftovers
+            locks = self.workspace.updating_pids()
+            plugins = [str(process.pid) for process in self.workspace.orphaned_plugins()]
+            for kind, found in (("Pulumi locks", [str(pid) for pid in locks]), ("Pulumi plugins", plugins)):
+                lines.append(f"{kind}: {', '.join(found) or 'none'}")
+                clean = clean and not found
+            return Remains(lines=tuple(lines), clean=clean)
 
     def _destroy(self) -> None:
         if not (self._home / "state").is_dir() and "PULUMI_BACKEND_URL" not in os.environ:
