@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview env test test-fast check golden tools tools-status site-status clean
+.PHONY: help setup up down preview env test test-fast check golden docs tools tools-status site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ test: setup check tools ## All checks and every test tier; the first run builds 
 
 golden: setup ## Write the golden previews of the committed stacks anew
 	@$(BIN)/pytest tests/golden --update-golden -q
+
+docs: setup ## Write the configuration reference and its schema anew
+	@$(BIN)/python -m stacks.reference
 
 tools: setup ## All pinned tools, downloaded or built once into the cache
 	@$(BIN)/python -m rehearsal.tools ensure

@@ -10,14 +10,17 @@ import psutil
 from rehearsal.site import Site, default_home
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, Workspace, WorkspaceError
-from runtime.ops.chat import StreamedAnswer, stream_chat
-from runtime.ops.progress import Progress
+from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
+from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import PulumiCli
 
 POLICY_PACK = PROJECT / "policies" / "gpu_cost"
 POLICY_CONFIGS = PROJECT / "policies" / "config"
 _PROMPT = "Say hello."
 _ANSWER_TOKENS = 24
+# A killed Ray head takes its workers along; the operator has the whole cluster back within minutes.
+_RECOVERY_S = 900.0
+_ASK_AGAIN_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class Platform:
                 "use `kubectl port-forward` or your ingress"
             )
         with self._progress.step("a streamed chat completion through the gateway") as step:
-            answer = stream_chat(endpoint, key, model, _PROMPT, _ANSWER_TOKENS)
+            answer = _first_answer(endpoint, key, model, step)
             step.update(f"{answer.chunks} chunks, the first after {answer.first_chunk_s * 1000:.0f} ms")
         return Running(
             workspace=self.workspace,
@@ -168,6 +171,19 @@ class Platform:
             answer=answer,
             site=self._site_name if self._embedded else None,
         )
+
+
+def _first_answer(endpoint: str, key: str, model: str, step: Step) -> StreamedAnswer:
+    """Asks until there is an answer: an unchanged stack is not awaited by Pulumi, yet may be recovering."""
+    deadline = time.monotonic() + _RECOVERY_S
+    while True:
+        try:
+            return stream_chat(endpoint, key, model, _PROMPT, _ANSWER_TOKENS)
+        except ChatError as error:
+            if time.monotonic() > deadline:
+                raise
+            step.update(f"not yet: {str(error)[:120]}")
+            time.sleep(_ASK_AGAIN_S)
 
 
 def policy_arguments(workspace: Workspace) -> list[str]:

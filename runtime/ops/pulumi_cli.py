@@ -109,7 +109,7 @@ class PulumiCli:
             # Out of the terminal's group, so that one Ctrl-C reaches the engine once, through us.
             start_new_session=True,
         )
-        follower = _Follower(progress)
+        follower = EventFollower(progress)
         with progress.step(f"pulumi {command}") as step:
             step.follow(follower.detail)
             try:
@@ -123,7 +123,7 @@ class PulumiCli:
                 raise PulumiError("\n".join(follower.errors) or stderr.strip() or f"pulumi {command} failed")
 
 
-class _Follower:
+class EventFollower:
     """Turns engine events into a step's detail and into lines for what took long or was reported."""
 
     def __init__(self, progress: Progress) -> None:

@@ -8,7 +8,12 @@ import yaml
 from stacks.settings import PlatformSettings, parse
 
 ROOT = Path(__file__).parents[2]
-STACKS = sorted(path.name.split(".")[1] for path in (ROOT / "stacks").glob("Pulumi.*.yaml"))
+# `test-…` are written by tests while they run, and are not committed.
+STACKS = sorted(
+    name
+    for path in (ROOT / "stacks").glob("Pulumi.*.yaml")
+    if not (name := path.name.split(".")[1]).startswith("test-")
+)
 
 
 def platform_object(stack: str) -> dict[str, Any]:

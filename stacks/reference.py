@@ -1,0 +1,288 @@
+"""Writes the reference of the stack file: `docs/configuration.md` and `docs/platform.schema.json`.
+
+`python -m stacks.reference` writes both from `stacks.settings`; a test compares the committed files.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+
+import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from runtime.accelerators import ACCELERATORS
+from runtime.model import RESERVED_ENGINE_ARGUMENTS, EngineArgument, ModelSource, ModelSpec, Quantity
+from runtime.serving.ray_service import VLLM_OF_RAY
+from stacks.settings import CONFIG_KEY, DnsLabel, Image, PlatformSettings, RaySettings
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = "configuration.md"
+SCHEMA = "platform.schema.json"
+
+_KEY = f"spillway:{CONFIG_KEY}"
+# What a validator or pattern behind a named type allows, in words. The error messages say the same.
+_NAMED: Mapping[object, str] = {
+    DnsLabel: "1 to 63 lower-case letters, digits and `-`",
+    Image: "`NAME:TAG` or `NAME@sha256:DIGEST`, with a fixed version",
+    Quantity: "Kubernetes quantity: `500m`, `4`, `16Gi`",
+}
+# The same for the keys whose validators stand in their model.
+_KEYS: Mapping[tuple[type[BaseModel], str], str] = {
+    (RaySettings, "version"): ", ".join(f"`{version}`" for version in VLLM_OF_RAY),
+    (ModelSpec, "name"): "lower-case letters, digits and `-`, first a letter",
+    (ModelSpec, "servedName"): "at most 120 letters, digits, `.`, `_`, `-` in parts joined by `/`",
+    (ModelSource, "path"): "absolute path without `..`",
+    (ModelSource, "huggingFace"): "`ORGANISATION/NAME`",
+    (ModelSource, "hostFolder"): "absolute path without `..`",
+    (ModelSpec, "accelerator"): "a name of the table of accelerators below",
+    (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
+}
+_SCALARS: Mapping[object, str] = {str: "string", int: "integer"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One key of the stack file.
+
+    Attributes:
+        path: Where it stands, such as `models[].source.path`.
+        type: Its type in YAML's words.
+        default: What holds where it is left out, or `required`.
+        allowed: Range or choices.
+        description: What it does.
+    """
+
+    path: str
+    type: str
+    default: str
+    allowed: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One object of the stack file: where it stands, what it is, and its keys in reading order."""
+
+    path: str
+    description: str
+    rows: tuple[Row, ...]
+
+
+def sections(model: type[BaseModel] = PlatformSettings, path: str = "") -> Iterator[Section]:
+    """Every object that a stack file can hold, each before what is inside of it."""
+    properties: Mapping[str, Any] = model.model_json_schema(by_alias=True)["properties"]
+    hints = get_type_hints(model, include_extras=True)
+    rows: list[Row] = []
+    inner: list[tuple[type[BaseModel], str]] = []
+    for name, field in model.model_fields.items():
+        alias = field.alias or name
+        child = _object_in(hints[name])
+        if child is not None:
+            inner.append((child, f"{path}{alias}{'[]' if _is_list(hints[name]) else ''}."))
+        rows.append(
+            Row(
+                path=f"{path}{alias}",
+                type=_type(hints[name]),
+                default=_default(field),
+                allowed=_KEYS.get((model, alias)) or _allowed(hints[name], properties[alias]),
+                description=field.description or "",
+            )
+        )
+    yield Section(path.removesuffix("."), _first_paragraph(model), tuple(rows))
+    for child, place in inner:
+        yield from sections(child, place)
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of a whole stack file, for editors; what spans several keys is left to `pulumi preview`."""
+    generated = PlatformSettings.model_json_schema(by_alias=True)
+    definitions: dict[str, Any] = {name: _plain(value) for name, value in generated.pop("$defs").items()}
+    definitions[ModelSpec.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
+    definitions[PlatformSettings.__name__] = _plain(generated)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Spillway stack file (stacks/Pulumi.STACK.yaml)",
+        "type": "object",
+        "required": ["config"],
+        "properties": {
+            "config": {
+                "type": "object",
+                "required": [_KEY],
+                "properties": {_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
+            }
+        },
+        "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def schema_text() -> str:
+    """The bytes of `docs/platform.schema.json`."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def page_text() -> str:
+    """The bytes of `docs/configuration.md`."""
+    parts = [
+        "# Configuration",
+        "Written by `make docs` from `stacks/settings.py` and `runtime/model.py`: edit those, not this page.",
+        f"Every key stands under `config:`, `{_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key there is\n"
+        "an error. Types are strict: a quantity such as `4` is a string, so quote it.",
+        f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
+        f"```yaml\n# yaml-language-server: $schema=../docs/{SCHEMA}\n```",
+        "The schema knows types, ranges and choices. The form of names and images, and what spans several\n"
+        "keys (exactly one model source, distinct model names), is checked by `make preview`.",
+    ]
+    for section in sections():
+        parts += [f"## {_title(section)}", section.description, _table(section.rows)]
+    parts += [_accelerators(), _reserved(), _versions()]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(folder: Path = DOCS) -> list[Path]:
+    """Writes both files and returns those that changed."""
+    changed: list[Path] = []
+    for name, text in ((PAGE, page_text()), (SCHEMA, schema_text())):
+        path = folder / name
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
+            changed.append(path)
+    return changed
+
+
+def _object_in(hint: object) -> type[BaseModel] | None:
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return hint
+    return next((found for part in get_args(hint) if (found := _object_in(part))), None)
+
+
+def _is_list(hint: Any) -> bool:
+    return get_origin(hint) is tuple
+
+
+def _type(hint: Any) -> str:
+    if hint in _NAMED:
+        return "string"
+    if hint == EngineArgument:
+        return "string, number or boolean"
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        return "object"
+    parts: list[Any] = [part for part in get_args(hint) if part not in (NoneType, ...)]
+    if _is_list(hint):
+        return f"list of {_type(parts[0])}s"
+    if get_origin(hint) is dict:
+        return f"map of name to {_type(parts[1])}"
+    if NoneType in get_args(hint):
+        return f"{_type(parts[0])} or null"
+    if get_origin(hint) is Literal:
+        return "string"
+    return _SCALARS[hint]
+
+
+def _default(field: FieldInfo) -> str:
+    value: Any = field.default
+    if field.default_factory is not None:
+        return "its own defaults" if _object_in(field.annotation) else "empty"
+    if value is PydanticUndefined:
+        return "**required**"
+    if value is None:
+        return "null"
+    # As it is written in YAML: 4 would be a number there.
+    plain = isinstance(value, str) and isinstance(yaml.safe_load(value), str)
+    return f"`{value if plain else json.dumps(value)}`"
+
+
+def _allowed(hint: object, described: Mapping[str, Any]) -> str:
+    """The choices, the range, or the words of the named type inside."""
+    choices: list[str] = described.get("enum") or ([described["const"]] if "const" in described else [])
+    if choices:
+        return ", ".join(f"`{choice}`" for choice in choices)
+    limits = next((part for part in (described, *described.get("anyOf", [])) if "minimum" in part), None)
+    if limits is not None:
+        least, most = limits["minimum"], limits.get("maximum")
+        return f"{least} and more" if most is None else f"{least} to {most}"
+    words = next((words for part in (hint, *get_args(hint)) if (words := _NAMED.get(part))), "")
+    if "minItems" not in described:
+        return words
+    return f"at least {described['minItems']}" + (f"; each {words}" if words else "")
+
+
+def _first_paragraph(model: type[BaseModel]) -> str:
+    return " ".join((model.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def _title(section: Section) -> str:
+    return f"`{section.path}`" if section.path else f"`{_KEY}`"
+
+
+def _table(rows: tuple[Row, ...]) -> str:
+    lines = ["| key | type | default | allowed | description |", "|---|---|---|---|---|"]
+    for row in rows:
+        cells = (f"`{row.path}`", row.type, row.default, row.allowed, row.description)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _accelerators() -> str:
+    lines = [
+        "## Accelerators",
+        "",
+        "| `accelerator` | Kubernetes resource | node labels | memory of one device |",
+        "|---|---|---|---|",
+    ]
+    for profile in ACCELERATORS.values():
+        labels = ", ".join(f"`{key}={value}`" for key, value in profile.node_labels.items()) or "none"
+        resource = "none" if profile.is_cpu else f"`{profile.kubernetes_resource}`"
+        memory = "none" if profile.is_cpu else f"{profile.memory_gib} GiB"
+        lines.append(f"| `{profile.name}` | {resource} | {labels} | {memory} |")
+    return "\n".join(lines)
+
+
+def _reserved() -> str:
+    lines = [
+        "## Reserved engine arguments",
+        "",
+        "`models[].engineArguments` may not set these, because another key decides them.",
+        "",
+        "| engine argument | key |",
+        "|---|---|",
+        *(f"| `{argument}` | `models[].{key}` |" for argument, key in RESERVED_ENGINE_ARGUMENTS.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _versions() -> str:
+    lines = [
+        "## Ray and vLLM",
+        "",
+        "Ray Serve LLM imports vLLM's internals, so the two are a pair. `ray.version` must be one of these.",
+        "",
+        "| `ray.version` | vLLM |",
+        "|---|---|",
+        *(f"| `{ray}` | `{vllm}` |" for ray, vllm in VLLM_OF_RAY.items()),
+    ]
+    return "\n".join(lines)
+
+
+def _plain(value: Any) -> Any:
+    """Without the titles that pydantic derives from names, and with descriptions on one line."""
+    if isinstance(value, list):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    plain: dict[str, Any] = {}
+    for key, item in cast("dict[str, Any]", value).items():
+        if key == "description" and isinstance(item, str):
+            plain[key] = " ".join(item.split())
+        elif key != "title" or not isinstance(item, str):
+            plain[key] = _plain(item)
+    return plain
+
+
+if __name__ == "__main__":
+    for path in write():
+        print(f"wrote {path}")

@@ -1,0 +1,107 @@
+"""The configuration reference is what `make docs` writes, and its schema says what the program accepts."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import jsonschema
+import pytest
+import yaml
+
+from runtime.model import Spec
+from stacks import reference
+from stacks.settings import PlatformSettings, SettingsError, parse
+from tests.support.stack_files import ROOT, STACKS, platform_object
+
+HOW_TO_UPDATE = "run `make docs` and commit what it writes"
+
+
+def problems(document: object) -> list[str]:
+    """What the committed schema has against a stack file."""
+    schema = json.loads((reference.DOCS / reference.SCHEMA).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    found = jsonschema.Draft202012Validator(schema).iter_errors(document)  # pyright: ignore
+    return [error.message for error in found]
+
+
+def stack_file(**changes: Any) -> dict[str, Any]:
+    return {"config": {"spillway:platform": {**platform_object("local"), **changes}}}
+
+
+def leaves(model: type[Spec], path: str = "") -> set[str]:
+    """Every key by its place, found by another way than the module under test."""
+    found: set[str] = set()
+    for field in model.model_fields.values():
+        place = f"{path}{field.alias}"
+        found.add(place)
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, Spec):
+                found |= leaves(part, f"{place}[]." if get_args(field.annotation) else f"{place}.")
+    return found
+
+
+def test_the_committed_page_is_what_the_settings_say() -> None:
+    assert (reference.DOCS / reference.PAGE).read_text() == reference.page_text(), HOW_TO_UPDATE
+
+
+def test_the_committed_schema_is_what_the_settings_say() -> None:
+    assert (reference.DOCS / reference.SCHEMA).read_text() == reference.schema_text(), HOW_TO_UPDATE
+
+
+def test_every_key_of_the_settings_is_on_the_page_with_a_description() -> None:
+    rows = {row.path: row for section in reference.sections() for row in section.rows}
+    assert set(rows) == leaves(PlatformSettings)
+    assert not [path for path, row in rows.items() if not row.description.strip()]
+
+
+@pytest.mark.parametrize(
+    ("path", "type_", "default", "allowed"),
+    [
+        ("scenario", "string", "**required**", "`onprem`"),
+        ("ray.headCpu", "string", '`"4"`', "Kubernetes quantity: `500m`, `4`, `16Gi`"),
+        ("gateway.replicas", "integer", "`2`", "1 to 50"),
+        ("gateway.clients", "list of strings", '`["default"]`', "at least 1"),
+        ("quota.accelerators", "integer or null", "null", "0 and more"),
+        ("models[].source.path", "string or null", "null", "absolute path without `..`"),
+        ("models[].upgrade", "string", "`NewCluster`", "`NewCluster`, `None`"),
+    ],
+)
+def test_a_row_says_type_default_and_what_is_allowed(
+    path: str, type_: str, default: str, allowed: str
+) -> None:
+    row = next(row for section in reference.sections() for row in section.rows if row.path == path)
+    assert (row.type, row.default) == (type_, default)
+    assert row.allowed.startswith(allowed)
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_committed_stack_file_is_valid_by_the_schema(stack: str) -> None:
+    text = (ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text()
+    assert problems(yaml.safe_load(text)) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"modles": []},
+        {"scenario": "on-prem"},
+        {"readyTimeoutSeconds": 1},
+        {"quota": {"cpu": 4}},
+        {"quota": {"cpu": "4 cores"}},
+        {"models": [{**platform_object("local")["models"][0], "accelerator": "nvidia-h1000"}]},
+        {"models": []},
+    ],
+    ids=lambda changes: json.dumps(changes)[:40],
+)
+def test_the_schema_refuses_what_the_program_refuses(changes: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        parse({**platform_object("local"), **changes})
+    assert problems(stack_file(**changes))
+
+
+def test_only_what_differs_is_written(tmp_path: Path) -> None:
+    page, schema = tmp_path / reference.PAGE, tmp_path / reference.SCHEMA
+    assert reference.write(tmp_path) == [page, schema]
+    page.write_text("edited by hand")
+    assert reference.write(tmp_path) == [page]
+    assert page.read_text() == reference.page_text()

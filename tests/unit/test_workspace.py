@@ -1,0 +1,122 @@
+"""Where Pulumi runs for one stack: environment, private stack file, and what a killed Pulumi leaves."""
+
+import json
+import os
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rehearsal import workspace as module
+from rehearsal.platform import Platform, policy_arguments
+from rehearsal.workspace import Workspace, WorkspaceError
+from runtime.ops.progress import Progress
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    for name in list(os.environ):
+        if name.startswith("PULUMI_") or name in {"KUBECONFIG", "CONTEXT"}:
+            monkeypatch.delenv(name)
+    return Workspace(tmp_path / "home", "local", tmp_path / "kubeconfig")
+
+
+def test_a_stack_without_a_file_is_one_message_with_the_stacks_that_there_are(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceError, match=r"STACK = nowhere: .*allowed: .*local.*onprem"):
+        Workspace(tmp_path, "nowhere", tmp_path / "k").check()
+
+
+def test_state_and_passphrase_are_spillways_own_unless_the_user_has_some(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = workspace.variables()
+    assert own["PULUMI_BACKEND_URL"] == f"file://{workspace.home / 'state'}"
+    assert own["PULUMI_CONFIG_PASSPHRASE_FILE"] == str(workspace.home / "passphrase")
+    monkeypatch.setenv("PULUMI_BACKEND_URL", "s3://states")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", "mine")
+    users = workspace.variables()
+    assert "PULUMI_BACKEND_URL" not in users
+    assert "PULUMI_CONFIG_PASSPHRASE_FILE" not in users
+    assert workspace.environment()["PULUMI_BACKEND_URL"] == "s3://states"
+
+
+def test_a_shell_that_sources_the_file_has_the_same_environment(workspace: Workspace) -> None:
+    file = workspace.write_environment_file()
+    assert file.stat().st_mode & 0o077 == 0
+    script = f'. "{file}"; echo "$PULUMI_BACKEND_URL|$KUBECONFIG|$PULUMI_STACK|$PATH"'
+    printed = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    backend, kubeconfig, stack, path = printed.split("|")
+    assert backend == workspace.variables()["PULUMI_BACKEND_URL"]
+    assert (kubeconfig, stack) == (str(workspace.kubeconfig), "local")
+    assert path == workspace.environment()["PATH"]
+
+
+def test_the_private_copy_follows_the_committed_file_and_keeps_pulumis_salt(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PROJECT", tmp_path / "project")
+    committed = tmp_path / "project" / "stacks" / "Pulumi.local.yaml"
+    committed.parent.mkdir(parents=True)
+    committed.write_text("config: {spillway:platform: {name: a}}\n")
+    copy = workspace.copy_stack_file()
+    copy.write_text(copy.read_text() + "encryptionsalt: v1:abc\n")  # as the CLI does
+    committed.write_text("config: {spillway:platform: {name: b}}\n")
+    settings = yaml.safe_load(workspace.copy_stack_file().read_text())
+    assert settings == {"config": {"spillway:platform": {"name": "b"}}, "encryptionsalt": "v1:abc"}
+    assert "encryptionsalt" not in committed.read_text()
+
+
+def test_locks_in_our_backend_name_the_processes_that_hold_them(workspace: Workspace) -> None:
+    assert workspace.updating_pids() == []
+    locks = workspace.home / "state" / ".pulumi" / "locks" / "organization" / "spillway" / "local"
+    locks.mkdir(parents=True)
+    (locks / "1.json").write_text(json.dumps({"pid": 4711, "username": "root"}))
+    assert workspace.updating_pids() == [4711]
+
+
+def test_two_makes_of_one_stack_wait_for_each_other(workspace: Workspace) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with workspace.locked(Progress()):
+            order.append("second")
+
+    with workspace.locked(Progress()):
+        thread = threading.Thread(target=second)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_kubeconfig_that_is_not_there_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/kubeconfig")
+    with pytest.raises(WorkspaceError, match=r"KUBECONFIG = /nowhere/kubeconfig: .* unset KUBECONFIG"):
+        Platform("local", "local", Progress())
+
+
+def test_kubeconfig_and_context_of_the_user_reach_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeconfig = tmp_path / "lab"
+    kubeconfig.write_text("apiVersion: v1\n")
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    monkeypatch.setenv("CONTEXT", "lab")
+    variables = Platform("onprem", "local", Progress()).workspace.variables()
+    assert (variables["KUBECONFIG"], variables["CONTEXT"]) == (str(kubeconfig), "lab")
+
+
+def test_every_run_is_judged_by_the_policy_pack_with_the_stacks_config(workspace: Workspace) -> None:
+    pack = str(module.PROJECT / "policies" / "gpu_cost")
+    assert policy_arguments(workspace) == ["--policy-pack", pack]
+    onprem = Workspace(workspace.home, "onprem", workspace.kubeconfig)
+    config = str(module.PROJECT / "policies" / "config" / "onprem.json")
+    assert policy_arguments(onprem) == ["--policy-pack", pack, "--policy-pack-config", config]
