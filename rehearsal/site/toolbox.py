@@ -25,4 +25,4 @@ def host_program_folders(tools: SiteTools) -> list[Path]:
     """Folders that containers with the host's programs have at the same path as the host."""
     environment = tools.python.parent.parent
     # A venv's interpreter is a link into the Python installation that it was made from.
-    return [environment, tools.python.resolve().parent.parent, tools.path("etcd").parent]
+    return [environment, tools.python.resolve().parent.parent]

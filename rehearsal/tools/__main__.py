@@ -25,8 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "ensure":
-            toolbox = ensure(chosen.groups or tuple(Group), Progress())
-            print(toolbox.bin)
+            ensure(chosen.groups or tuple(Group), Progress())
         elif chosen.command == "status":
             print(_status())
         else:

@@ -104,11 +104,6 @@ class Cache:
         return self.root / "tools"
 
     @property
-    def bins(self) -> Path:
-        """Folders that have the programs of one set of tools together."""
-        return self.root / "bin"
-
-    @property
     def downloads(self) -> Path:
         """Downloads under way; emptied as tools are finished."""
         return self.root / "downloads"

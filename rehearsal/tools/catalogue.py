@@ -249,6 +249,8 @@ PACKAGES = (
     ),
     SystemPackage("nftables", programs=("nft",)),
     SystemPackage("iproute2", programs=("ip",)),
+    # KubeRay's probes call it in pods, which have the host's programs.
+    SystemPackage("wget", programs=("wget",)),
 )
 
 

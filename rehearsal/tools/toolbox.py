@@ -1,27 +1,16 @@
 """The finished tools as the rest of rehearsal sees them."""
 
-import hashlib
-import os
-import shutil
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rehearsal.plugins import EXEC_SCRIPT
-from rehearsal.plugins.launchers import write_launchers
-from rehearsal.tools.cache import Cache, Receipt, Source, remove_tree
+from rehearsal.tools.cache import Cache, Receipt, Source
 from rehearsal.tools.catalogue import PACKAGES, Group, SystemPackage, Tool, tools_of
 from rehearsal.tools.errors import ToolError
 from rehearsal.tools.packages import is_present, package_folder, system_program
 
 
 class Toolbox:
-    """Where every program of some groups of tools is.
-
-    Attributes:
-        bin: Folder with all programs of the cache's tools as real files. The Pulumi CLI looks for its
-            language host and plugins there, so it must be the first folder on PATH.
-    """
+    """Where every program of some groups of tools is."""
 
     def __init__(
         self,
@@ -36,7 +25,6 @@ class Toolbox:
         self._receipts = dict(receipts)
         self._packages = {package.name: package for package in packages}
         self._owners = {program: tool for tool in tools for program in tool.programs}
-        self.bin = _assemble(cache, tools, self._receipts)
 
     @classmethod
     def load(cls, groups: Iterable[str]) -> "Toolbox":
@@ -64,10 +52,12 @@ class Toolbox:
         """The program of that name.
 
         Raises:
-            ToolError: None of the groups has it.
+            ToolError: None of the groups has it, or nothing brought it and `rehearsal.plugins` stands in.
         """
-        if name in self._owners:
-            return self.bin / name
+        if tool := self._owners.get(name):
+            if self.source(name) is Source.STAND_IN:
+                raise ToolError(f"{name} could not be had here; rehearsal.plugins has a stand-in for it")
+            return self._cache.folder(tool) / name
         if any(name in package.programs for package in self._packages.values()):
             found = system_program(name)
             if found:
@@ -111,55 +101,3 @@ class Toolbox:
         receipt = self._receipts[tool.name]
         stands_in = name in tool.stand_ins and name not in receipt.files
         return Source.STAND_IN if stands_in else receipt.source
-
-    def environment(self) -> dict[str, str]:
-        """This process's environment with `bin` first on PATH."""
-        return os.environ | {"PATH": os.pathsep.join([str(self.bin), os.environ.get("PATH", os.defpath)])}
-
-
-def _assemble(cache: Cache, tools: Sequence[Tool], receipts: Mapping[str, Receipt]) -> Path:
-    """Puts the programs of a set of tools into one folder; does nothing when they are there."""
-    files: dict[str, Path] = {}
-    stand_ins: list[str] = []
-    for tool in tools:
-        for program in tool.programs:
-            if program in receipts[tool.name].files:
-                files[program] = cache.folder(tool) / program
-            else:
-                stand_ins.append(program)
-    # The launchers of stand-ins name this Python, so another checkout's set is another folder.
-    python = Path(sys.executable)
-    facts = repr((sorted(map(str, files.values())), sorted(stand_ins), str(python) if stand_ins else ""))
-    folder = cache.bins / hashlib.sha256(facts.encode()).hexdigest()[:8]
-    if not _is_whole(folder, files):
-        with cache.locked(f"bin-{folder.name}"):
-            if not _is_whole(folder, files):
-                _link(folder, files)
-    # Beside the links and after them: these are compared by content and replaced one by one.
-    write_launchers(folder, python, files.get(EXEC_SCRIPT, folder / EXEC_SCRIPT), stand_ins)
-    return folder
-
-
-def _link(folder: Path, files: Mapping[str, Path]) -> None:
-    temporary = folder.with_name(f".making-{folder.name}")
-    remove_tree(temporary)
-    temporary.mkdir(parents=True)
-    for program, path in files.items():
-        # Not symlinks: the Pulumi CLI resolves its own path and looks beside the result.
-        try:
-            (temporary / program).hardlink_to(path)
-        except OSError:
-            shutil.copy2(path, temporary / program)
-    remove_tree(folder)
-    temporary.rename(folder)
-
-
-def _is_whole(folder: Path, files: Mapping[str, Path]) -> bool:
-    try:
-        for program, path in files.items():
-            there, origin = (folder / program).stat(), path.stat()
-            if (there.st_size, there.st_mtime_ns) != (origin.st_size, origin.st_mtime_ns):
-                return False
-    except OSError:
-        return False
-    return folder.is_dir()

@@ -211,7 +211,7 @@ def _interrupt(process: subprocess.Popen[str]) -> None:
     """Asks the CLI to stop in order; a second Ctrl-C, or a minute, ends it at once."""
     try:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGINT)
+            process.send_signal(signal.SIGINT)
             print("\nstopping: Pulumi finishes what it has begun; Ctrl-C again ends it", file=sys.stderr)
             process.communicate(timeout=INTERRUPT_GRACE_S)
     except (KeyboardInterrupt, subprocess.TimeoutExpired):

@@ -8,24 +8,20 @@ import pytest
 
 from rehearsal.plugins import EXEC_SCRIPT, MODULES
 from rehearsal.plugins.launchers import write_launchers
+from rehearsal.tools import Toolbox
 
 
 @pytest.fixture(scope="session")
 def pulumi_cli() -> Path:
-    """The Pulumi CLI: from the folder SPILLWAY_TEST_PULUMI_BIN if set, else the built or downloaded one."""
-    folder = os.environ.get("SPILLWAY_TEST_PULUMI_BIN")
-    if not folder:
-        from rehearsal.tools import Toolbox  # Not above: tests with a folder of their own need no tools.
-
-        folder = Toolbox.load(["pulumi"]).bin
-    return Path(folder).absolute() / "pulumi"
+    """The Pulumi CLI that was built or downloaded."""
+    return Toolbox.load(["pulumi"]).path("pulumi")
 
 
 @pytest.fixture(scope="session")
 def plugin_folder(pulumi_cli: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with launchers of all our plugins. Its name has a blank, as a user's may."""
     folder = tmp_path_factory.mktemp("our plugins")
-    write_launchers(folder, Path(sys.executable), _exec_script(pulumi_cli), MODULES)
+    write_launchers(folder, Path(sys.executable), pulumi_cli.with_name(EXEC_SCRIPT), MODULES)
     return folder
 
 
@@ -44,13 +40,3 @@ def pulumi_env(pulumi_cli: Path, plugin_folder: Path, tmp_path: Path) -> dict[st
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
-
-
-def _exec_script(cli: Path) -> Path:
-    """The SDK's script: beside the CLI, or where the Go client keeps the SDK that the CLI is built from."""
-    modules = Path(os.environ.get("GOMODCACHE", Path.home() / "go/pkg/mod"))
-    kept = modules.glob("github.com/pulumi/pulumi/sdk/v3@*/python/cmd/" + EXEC_SCRIPT)
-    found = next((path for path in (cli.with_name(EXEC_SCRIPT), *sorted(kept)) if path.is_file()), None)
-    if found is None:
-        pytest.fail(f"{EXEC_SCRIPT} is neither beside {cli} nor under {modules}")
-    return found

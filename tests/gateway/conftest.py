@@ -1,6 +1,5 @@
 """One Envoy for most tests, and a way to run a differently configured one."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from rehearsal.tools import Toolbox, ToolError
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
 
 from .fake_upstream import FakeUpstream
@@ -20,14 +20,9 @@ RunGateway = Callable[..., RunningGateway]
 
 @pytest.fixture(scope="session")
 def envoy() -> Path:
-    """The real Envoy: the one that the environment names, else the project's pinned one."""
-    named = os.environ.get("SPILLWAY_TEST_ENVOY")
-    if named:
-        return Path(named)
-    from rehearsal.tools import Toolbox, ToolError
-
+    """The project's pinned Envoy; `make test` gets it before, `make test-fast` goes without."""
     try:
-        return Path(Toolbox.load(["site"]).path("envoy"))
+        return Toolbox.load(["site"]).path("envoy")
     except ToolError as error:
         pytest.skip(str(error))
 
