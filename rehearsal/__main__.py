@@ -4,8 +4,9 @@ import argparse
 import signal
 import subprocess
 import sys
+import urllib.parse
 
-from rehearsal.platform import Platform, Running, policy_arguments
+from rehearsal.platform import Platform, Running
 from rehearsal.site import SiteError
 from rehearsal.site.layout import DEFAULT_SITE
 from rehearsal.tools import ToolError
@@ -48,34 +49,42 @@ def _run(command: str, platform: Platform) -> int:
         print(f". {workspace.environment_file}")
         return 0
     file = str(workspace.copy_stack_file())
-    options = ["--stack", workspace.stack, "--diff", "--config-file", file, *policy_arguments(workspace)]
+    options = ["--stack", workspace.stack, "--diff", "--config-file", file]
     return subprocess.run(
         ["pulumi", "preview", *options], cwd=PROJECT, env=workspace.environment(), check=False
     ).returncode
 
 
 def _summary(running: Running) -> str:
-    workspace = running.workspace
-    namespace, secret = running.api_key_secret.split("/")
-    stack = workspace.stack
-    stop = (
-        "" if running.site is None else f"\n  site      python -m rehearsal.site status --site {running.site}"
-    )
+    workspace, stack = running.workspace, running.workspace.stack
+    base = running.endpoint
+    if running.answer is None:
+        verdict = f"its own check got an answer from {running.model} through the gateway, inside the cluster"
+        # The endpoint is a Service; from here it takes a forward, or the ingress of the cluster.
+        host = urllib.parse.urlsplit(base).hostname or ""
+        service = f"svc/{host.partition('.')[0]} 8080:80"
+        reach = f"\n  from here kubectl -n {running.namespace} port-forward {service}, or your ingress"
+        base = "http://localhost:8080"
+    else:
+        answer = running.answer
+        verdict = f"{running.model} answered {answer.chunks} chunks in {answer.total_s:.2f} s"
+        reach = ""
+    site = running.site and f"\n  site      make site-status SITE={running.site}"
     return f"""
-The platform is up: {running.model} answered {running.answer.chunks} chunks in {running.answer.total_s:.2f} s.
+The platform is up: {verdict}.
 
-  endpoint  {running.endpoint}/v1
-  API key   Secret {namespace}/{secret}, key {running.client}; or, after the line below:
+  endpoint  {running.endpoint}/v1{reach}
+  API key   Secret {running.namespace}/{running.api_key_secret}, key {running.client}; or, after this:
             API_KEY=$(pulumi stack output apiKey --show-secrets)
-  shell     . {workspace.environment_file}{stop}
+  shell     . {workspace.environment_file}{site or ""}
 
 Ask it:
-  curl -N {running.endpoint}/v1/chat/completions -H "Authorization: Bearer $API_KEY" \\
+  curl -N {base}/v1/chat/completions -H "Authorization: Bearer $API_KEY" \\
     -H 'Content-Type: application/json' \\
     -d '{{"model": "{running.model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
   from openai import OpenAI
-  client = OpenAI(base_url="{running.endpoint}/v1", api_key=os.environ["API_KEY"])
+  client = OpenAI(base_url="{base}/v1", api_key=os.environ["API_KEY"])
   client.chat.completions.create(model="{running.model}", messages=[{{"role": "user", "content": "Hello"}}])
 
 Change it: edit stacks/Pulumi.{stack}.yaml, then

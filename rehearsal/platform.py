@@ -2,20 +2,20 @@
 
 import os
 import time
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from rehearsal.site import Site, default_home
+from rehearsal.site.preflight import check_privileges
 from rehearsal.tools import Group, ensure
-from rehearsal.workspace import PROJECT, Workspace, WorkspaceError
+from rehearsal.workspace import PROJECT, SITE_IMAGES, Workspace, WorkspaceError, platform_object
 from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import PulumiCli
 
-POLICY_PACK = PROJECT / "policies" / "gpu_cost"
-POLICY_CONFIGS = PROJECT / "policies" / "config"
 _PROMPT = "Say hello."
 _ANSWER_TOKENS = 24
 # A killed Ray head takes its workers along; the operator has the whole cluster back within minutes.
@@ -25,15 +25,16 @@ _ASK_AGAIN_S = 2.0
 
 @dataclass(frozen=True)
 class Running:
-    """A platform that is up and has answered.
+    """A platform that is up.
 
     Attributes:
         workspace: Its Pulumi.
         endpoint: Base URL without `/v1`.
-        model: The model that answered.
-        client: Name of the client whose key was used.
-        api_key_secret: Where the keys are in the cluster, as NAMESPACE/NAME.
-        answer: What the model said.
+        model: The first model that it serves.
+        client: Name of the client whose key `apiKey` is.
+        namespace: Kubernetes namespace of the platform.
+        api_key_secret: Name of the Secret with the keys.
+        answer: What the model said; None where the endpoint is one inside the cluster.
         site: The embedded site's name, or None on a cluster of the user's own.
     """
 
@@ -41,8 +42,9 @@ class Running:
     endpoint: str
     model: str
     client: str
+    namespace: str
     api_key_secret: str
-    answer: StreamedAnswer
+    answer: StreamedAnswer | None
     site: str | None
 
 
@@ -55,22 +57,15 @@ class Remains:
 
 
 class Platform:
-    """One stack, on the embedded site or on the cluster that KUBECONFIG names."""
+    """One stack, on the embedded site or on a cluster of the user's own."""
 
     def __init__(self, stack: str, site: str, progress: Progress) -> None:
         self._home = default_home().expanduser().absolute()
         self._site_name = site
         self._site = Site(site, self._home)
         self._progress = progress
-        given = os.environ.get("KUBECONFIG")
-        # A shell that sourced the environment file names the site's own kubeconfig.
-        self._embedded = given is None or Path(given) == self._site.kubeconfig
-        kubeconfig = self._site.kubeconfig if self._embedded or given is None else Path(given).absolute()
-        if not self._embedded and not kubeconfig.is_file():
-            raise WorkspaceError(
-                f"KUBECONFIG = {given}: there is no such file; name an existing kubeconfig, or unset "
-                "KUBECONFIG to use the embedded site"
-            )
+        stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
+        self._embedded, kubeconfig = _cluster_of(stack_file, self._site.kubeconfig)
         context = None if self._embedded else os.environ.get("CONTEXT")
         self.workspace = Workspace(self._home, stack, kubeconfig, context)
 
@@ -79,20 +74,19 @@ class Platform:
         self.workspace.check()
         with self.workspace.locked(self._progress):
             self._prepare()
-            cli = PulumiCli(PROJECT, self.workspace.stack, self.workspace.environment())
+            cli = self._cli()
             cli.ensure_stack()
             self._clear_what_a_kill_left(cli)
             stack_file = self.workspace.copy_stack_file()
-            cli.update(
-                "up", self._progress, "--config-file", str(stack_file), *policy_arguments(self.workspace)
-            )
-            return self._ask(cli)
+            cli.update("up", self._progress, "--config-file", str(stack_file))
+            return self._running(cli)
 
     def prepare(self) -> Workspace:
-        """Tools, site and environment file, without touching the stack: what plain Pulumi needs."""
+        """Tools, site, an empty stack and the environment file: what plain Pulumi needs."""
         self.workspace.check()
         with self.workspace.locked(self._progress):
             self._prepare()
+            self._cli().ensure_stack()
         return self.workspace
 
     def down(self) -> Remains:
@@ -105,19 +99,18 @@ class Platform:
                 leftovers = self._site.stop(self._progress)
                 lines, clean = leftovers.lines(), not leftovers
             locks = self.workspace.updating_pids()
-            plugins = [str(process.pid) for process in self.workspace.orphaned_plugins()]
-            for kind, found in (("Pulumi locks", [str(pid) for pid in locks]), ("Pulumi plugins", plugins)):
-                lines.append(f"{kind}: {', '.join(found) or 'none'}")
-                clean = clean and not found
+            plugins = [process.pid for process in self.workspace.orphaned_plugins()]
+            for kind, pids in (("Pulumi locks", locks), ("Pulumi plugins", plugins)):
+                lines.append(f"{kind}: {', '.join(map(str, pids)) or 'none'}")
+                clean = clean and not pids
             return Remains(lines=tuple(lines), clean=clean)
 
     def _destroy(self) -> None:
-        if not (self._home / "state").is_dir() and "PULUMI_BACKEND_URL" not in os.environ:
-            self._progress.line(f"  done    no state in {self._home}: nothing to destroy")
+        if not self.workspace.was_installed:
+            self._progress.line(f"  done    nothing was ever brought up from {self._home}")
             return
-        toolbox = ensure([Group.PULUMI], self._progress)
-        self.workspace.install(toolbox)
-        cli = PulumiCli(PROJECT, self.workspace.stack, self.workspace.environment())
+        self.workspace.install(ensure([Group.PULUMI], self._progress))
+        cli = self._cli()
         self._clear_what_a_kill_left(cli)
         if cli.resource_count() == 0:
             self._progress.line(f"  done    stack {self.workspace.stack} has no resources")
@@ -128,12 +121,18 @@ class Platform:
         cli.update("destroy", self._progress, "--config-file", str(stack_file))
 
     def _prepare(self) -> None:
-        groups = [Group.PULUMI, Group.SITE, Group.SERVING] if self._embedded else [Group.PULUMI]
+        groups = [Group.PULUMI]
+        if self._embedded:
+            check_privileges()  # before minutes of building, not after
+            groups += [Group.SITE, Group.SERVING]
         toolbox = ensure(groups, self._progress)
         self.workspace.install(toolbox)
         if self._embedded:
             self._site.start(toolbox, self._progress)
         self.workspace.write_environment_file()
+
+    def _cli(self) -> PulumiCli:
+        return PulumiCli(PROJECT, self.workspace.stack, self.workspace.environment())
 
     def _clear_what_a_kill_left(self, cli: PulumiCli) -> None:
         """A killed Pulumi leaves its lock and its providers behind; one that still runs is waited for."""
@@ -150,30 +149,29 @@ class Platform:
             cli.output("cancel", "--yes", "--stack", self.workspace.stack)
             self._progress.line("  done    removed the lock of a Pulumi that was killed; its state is kept")
 
-    def _ask(self, cli: PulumiCli) -> Running:
+    def _running(self, cli: PulumiCli) -> Running:
         outputs = cli.outputs()
-        endpoint, model = str(outputs["endpoint"]), str(outputs["models"][0])
-        client, key = next(iter(outputs["apiKeys"].items()))
-        if not endpoint.startswith("http") or ".svc" in endpoint:
-            raise WorkspaceError(
-                f"the platform is up and its own check passed, but {endpoint} cannot be reached from here; "
-                "use `kubectl port-forward` or your ingress"
-            )
-        with self._progress.step("a streamed chat completion through the gateway") as step:
-            answer = _first_answer(endpoint, key, model, step)
-            step.update(f"{answer.chunks} chunks, the first after {answer.first_chunk_s * 1000:.0f} ms")
+        endpoint, model, key = (str(outputs[name]) for name in ("endpoint", "model", "apiKey"))
+        inside = (urllib.parse.urlsplit(endpoint).hostname or "").endswith(".svc")
         return Running(
             workspace=self.workspace,
             endpoint=endpoint,
             model=model,
-            client=client,
-            api_key_secret=str(outputs["apiKeySecret"]),
-            answer=answer,
+            client=next(name for name, value in outputs["apiKeys"].items() if value == key),
+            namespace=str(outputs["namespace"]),
+            api_key_secret=str(outputs["apiKeySecret"]).partition("/")[2],
+            answer=None if inside else self._first_answer(endpoint, key, model),
             site=self._site_name if self._embedded else None,
         )
 
+    def _first_answer(self, endpoint: str, key: str, model: str) -> StreamedAnswer:
+        with self._progress.step("a streamed chat completion through the gateway") as step:
+            answer = _ask_until_answered(endpoint, key, model, step)
+            step.update(f"{answer.chunks} chunks, the first after {answer.first_chunk_s * 1000:.0f} ms")
+            return answer
 
-def _first_answer(endpoint: str, key: str, model: str, step: Step) -> StreamedAnswer:
+
+def _ask_until_answered(endpoint: str, key: str, model: str, step: Step) -> StreamedAnswer:
     """Asks until there is an answer: an unchanged stack is not awaited by Pulumi, yet may be recovering."""
     deadline = time.monotonic() + _RECOVERY_S
     while True:
@@ -186,11 +184,40 @@ def _first_answer(endpoint: str, key: str, model: str, step: Step) -> StreamedAn
             time.sleep(_ASK_AGAIN_S)
 
 
-def policy_arguments(workspace: Workspace) -> list[str]:
-    """Options that make Pulumi judge the stack by the policy packs, with the stack's config if it has one."""
-    config = POLICY_CONFIGS / f"{workspace.stack}.json"
-    options = ["--policy-pack", str(POLICY_PACK)]
-    return [*options, "--policy-pack-config", str(config)] if config.is_file() else options
+def _cluster_of(stack_file: Path, site_kubeconfig: Path) -> tuple[bool, Path]:
+    """Whether a stack goes to the embedded site, and its cluster's kubeconfig.
+
+    KUBECONFIG decides, then the stack file. Without either, a stack whose serving image is one of the
+    site's own goes there; any other one has to name its cluster.
+
+    Raises:
+        WorkspaceError: The kubeconfig is not there, or none is named.
+    """
+    platform = platform_object(stack_file) if stack_file.is_file() else {}
+    given = os.environ.get("KUBECONFIG")
+    # A shell that sourced the environment file names the site's own kubeconfig.
+    if given and Path(given) != site_kubeconfig:
+        if not Path(given).is_file():
+            raise WorkspaceError(
+                f"KUBECONFIG = {given}: there is no such file; name one existing kubeconfig, or unset "
+                "KUBECONFIG to use the embedded site"
+            )
+        return False, Path(given).absolute()
+    if named := _text_at(platform, "cluster", "kubeconfig"):
+        return False, Path(named).expanduser()
+    image = _text_at(platform, "ray", "image")
+    if image and not image.startswith(SITE_IMAGES):
+        raise WorkspaceError(
+            f"{stack_file.name} names no cluster and serves with {image}, which the embedded site does not "
+            "have; set KUBECONFIG to your cluster's, or spillway:platform.cluster.kubeconfig there"
+        )
+    return True, site_kubeconfig
+
+
+def _text_at(platform: dict[str, object], section: str, key: str) -> str | None:
+    values = platform.get(section)
+    value: object = values.get(key) if isinstance(values, dict) else None  # pyright: ignore
+    return value if isinstance(value, str) else None
 
 
 def _is_pulumi(pid: int) -> bool:

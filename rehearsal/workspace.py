@@ -12,6 +12,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import psutil
 import yaml
@@ -23,9 +24,15 @@ from runtime.ops.progress import Progress
 
 PROJECT = Path(__file__).parents[1]
 
+POLICY_PACK = PROJECT / "policies" / "gpu_cost"
+POLICY_CONFIGS = PROJECT / "policies" / "config"
+# Images under this name are made by the embedded site and exist nowhere else.
+SITE_IMAGES = "site.local/"
+
 # Set by the user, these decide where state lives and what encrypts it; Spillway's own are defaults.
 _BACKEND = "PULUMI_BACKEND_URL"
-_PASSPHRASES = ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE")
+_PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the variable's name
+_PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"  # noqa: S105 - the variable's name
 _LANGUAGE_HOST = "pulumi-language-python"
 _RANDOM = "pulumi-resource-random"
 _KUBERNETES = "pulumi-resource-kubernetes"
@@ -63,6 +70,15 @@ class Workspace:
         return self.home / "stacks" / f"{self.stack}.env"
 
     @property
+    def _backend(self) -> str:
+        return f"file://{self.home / 'state'}"
+
+    @property
+    def _backend_is_ours(self) -> bool:
+        # A shell that sourced the environment file has our own value set.
+        return _is_unset_or(_BACKEND, self._backend)
+
+    @property
     def _own(self) -> Path:
         return PROJECT / ".venv" / "spillway"
 
@@ -77,6 +93,11 @@ class Workspace:
     @property
     def _private_stack_file(self) -> Path:
         return self.home / "stacks" / f"Pulumi.{self.stack}.yaml"
+
+    @property
+    def was_installed(self) -> bool:
+        """Whether this home, or a backend of the user's own, can hold a state at all."""
+        return self._passphrase_file.is_file() or not self._backend_is_ours
 
     def check(self) -> None:
         """Refuses a stack without a stack file.
@@ -129,10 +150,15 @@ class Workspace:
         }
         if self.context is not None:
             values["CONTEXT"] = self.context
-        if _BACKEND not in os.environ:
-            values[_BACKEND] = f"file://{self.home / 'state'}"
-        if not any(name in os.environ for name in _PASSPHRASES):
-            values["PULUMI_CONFIG_PASSPHRASE_FILE"] = str(self._passphrase_file)
+        if self._backend_is_ours:
+            values[_BACKEND] = self._backend
+        if _PASSPHRASE not in os.environ and _is_unset_or(_PASSPHRASE_FILE, str(self._passphrase_file)):
+            values[_PASSPHRASE_FILE] = str(self._passphrase_file)
+        # The CLI takes any of its options from such a variable, so plain Pulumi is judged too.
+        values["PULUMI_OPTION_POLICY_PACK"] = str(POLICY_PACK)
+        policy_config = POLICY_CONFIGS / f"{self.stack}.json"
+        if policy_config.is_file():
+            values["PULUMI_OPTION_POLICY_PACK_CONFIG"] = str(policy_config)
         return values
 
     def environment(self) -> dict[str, str]:
@@ -165,7 +191,7 @@ class Workspace:
 
         Only for Spillway's own backend; what locks another one is not known here.
         """
-        if _BACKEND in os.environ:
+        if not self._backend_is_ours:
             return []
         name = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"]
         locks = self.home / "state" / ".pulumi" / "locks" / "organization" / name / self.stack
@@ -203,6 +229,19 @@ class Workspace:
 
     def _place_plugin(self, toolbox: Toolbox, program: str, name: str, distribution: str) -> None:
         _place(toolbox.path(program), self._plugin_folder(name, distribution) / program)
+
+
+def platform_object(stack_file: Path) -> dict[str, object]:
+    """The object under `spillway:platform`, unchecked: the program itself says what is wrong with it."""
+    try:
+        platform: object = yaml.safe_load(stack_file.read_text())["config"]["spillway:platform"]
+    except (yaml.YAMLError, KeyError, TypeError):
+        return {}
+    return cast("dict[str, object]", platform) if isinstance(platform, dict) else {}
+
+
+def _is_unset_or(variable: str, value: str) -> bool:
+    return os.environ.get(variable, value) == value
 
 
 def _place(source: Path, target: Path) -> None:

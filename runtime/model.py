@@ -26,8 +26,10 @@ RESERVED_ENGINE_ARGUMENTS = {
     "distributed_executor_backend": "accelerator",
 }
 
-_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|[KMGTPE]i?)?$"
-Quantity = Annotated[str, StringConstraints(pattern=_QUANTITY)]
+_MEMORY = r"^[0-9]+(\.[0-9]+)?([KMGTPE]i?)?$"
+_CPU = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
+CpuQuantity = Annotated[str, StringConstraints(pattern=_CPU)]
+MemoryQuantity = Annotated[str, StringConstraints(pattern=_MEMORY)]
 EngineArgument = str | int | float | bool
 
 
@@ -45,7 +47,7 @@ class Spec(BaseModel):
 
 
 class ModelSource(Spec):
-    """Where the weights come from: exactly one of a path in the image, a Hugging Face id, or a volume."""
+    """Where the weights come from: exactly one of an image path, a Hugging Face id, a volume or a folder."""
 
     path: str | None = Field(
         default=None,
@@ -132,12 +134,12 @@ class Replicas(Spec):
 class WorkerResources(Spec):
     """CPU and memory of one worker pod, beside its accelerators."""
 
-    cpu: Quantity = Field(default="8", description="Kubernetes CPU quantity.")
-    memory: Quantity = Field(default="64Gi", description="Kubernetes memory quantity.")
-    cpu_request: Quantity | None = Field(
+    cpu: CpuQuantity = Field(default="8", description="Kubernetes CPU quantity.")
+    memory: MemoryQuantity = Field(default="64Gi", description="Kubernetes memory quantity.")
+    cpu_request: CpuQuantity | None = Field(
         default=None, description="CPU request where it differs from the limit."
     )
-    memory_request: Quantity | None = Field(
+    memory_request: MemoryQuantity | None = Field(
         default=None, description="Memory request where it differs from the limit."
     )
 
@@ -193,7 +195,8 @@ class ModelSpec(Spec):
     upgrade: Literal["NewCluster", "None"] = Field(
         default="NewCluster",
         description="What a changed cluster spec does: `NewCluster` starts a second cluster beside the first "
-        "and moves traffic (needs twice the hardware meanwhile), `None` never replaces a running one.",
+        "and moves traffic (needs twice the hardware meanwhile), `None` never replaces a running one: edits "
+        "of image, resources or replicas then wait until the model is removed and added again.",
     )
     revision: str | None = Field(
         default=None, description="Free text that is written into the pods; change it to force new pods."

@@ -8,11 +8,12 @@ from components.kubernetes.model_service import ModelService, ModelServiceArgs
 from components.kubernetes.namespace import PlatformNamespace, PlatformNamespaceArgs
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
+from runtime.accelerators import ACCELERATORS
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
 from runtime.serving.ray_service import SERVE_PORT, RayRuntime, serve_service_name
 from stacks.outputs import PlatformOutputs
 from stacks.providers import kubernetes_provider, random_provider
-from stacks.settings import PlatformSettings
+from stacks.settings import KubeRaySettings, PlatformSettings
 
 
 def deploy(settings: PlatformSettings) -> PlatformOutputs:
@@ -85,6 +86,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
                 ray=ray,
                 gateway_url=gateway.internal_url,
                 gateway_secret=gateway.secret_name,
+                gateway_revision=gateway.revision,
                 client=settings.gateway.clients[0],
                 timeout_s=settings.ready_timeout_seconds,
             ),
@@ -110,14 +112,16 @@ def namespace_quota(settings: PlatformSettings) -> dict[str, str]:
         quota["limits.cpu"] = settings.quota.cpu
     if settings.quota.memory is not None:
         quota["limits.memory"] = settings.quota.memory
-    most: dict[str, int] = {}
+    most = {
+        profile.kubernetes_resource: 0 for profile in ACCELERATORS.values() if profile.kubernetes_resource
+    }
     for model in settings.models:
         resource = model.profile.kubernetes_resource
         if resource is not None:
             surge = 2 if model.upgrade == "NewCluster" else 1
-            most[resource] = most.get(resource, 0) + surge * model.max_accelerators
+            most[resource] += surge * model.max_accelerators
     for resource, count in most.items():
-        allowed = count if settings.quota.accelerators is None else settings.quota.accelerators
+        allowed = count if settings.quota.accelerators is None or count == 0 else settings.quota.accelerators
         quota[f"requests.{resource}"] = str(allowed)
     return quota
 
@@ -146,14 +150,20 @@ def _operator(settings: PlatformSettings, on_cluster: pulumi.ResourceOptions) ->
         KubeRayOperatorArgs(
             platform=settings.name,
             namespace=kuberay.namespace,
-            # Charts in the project are named from its root, but the program runs in stacks/.
-            chart=f"../{kuberay.chart}" if kuberay.repository is None else kuberay.chart,
+            chart=_chart_location(kuberay),
             repository=kuberay.repository,
             version=kuberay.version,
             image=kuberay.image,
         ),
         on_cluster,
     )
+
+
+def _chart_location(kuberay: KubeRaySettings) -> str:
+    if kuberay.repository is not None or kuberay.chart.startswith("/") or "://" in kuberay.chart:
+        return kuberay.chart
+    # A chart in the project is named from the project's root, but the program runs in stacks/.
+    return f"../{kuberay.chart}"
 
 
 def _after(options: pulumi.ResourceOptions, needs: list[pulumi.Resource]) -> pulumi.ResourceOptions:

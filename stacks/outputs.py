@@ -12,7 +12,7 @@ class PlatformOutputs:
 
     Attributes:
         endpoint: Base URL of the OpenAI-style API, without `/v1`.
-        models: Model ids that it serves.
+        models: Model ids that it serves, the first one also as `model`.
         api_keys: Client name to API key, the first client's also as `apiKey`; secret.
         api_key_secret: Where the keys are in the cluster, as NAMESPACE/NAME.
         namespace: Kubernetes namespace of the platform.
@@ -27,6 +27,7 @@ class PlatformOutputs:
     def export(self) -> None:
         """Writes the stack's outputs."""
         pulumi.export("endpoint", self.endpoint)
+        pulumi.export("model", self.models[0])
         pulumi.export("models", list(self.models))
         pulumi.export("apiKey", pulumi.Output.secret(next(iter(self.api_keys.values()))))
         pulumi.export("apiKeys", pulumi.Output.secret(pulumi.Output.all(**self.api_keys)))

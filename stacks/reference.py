@@ -16,9 +16,16 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from runtime.accelerators import ACCELERATORS
-from runtime.model import RESERVED_ENGINE_ARGUMENTS, EngineArgument, ModelSource, ModelSpec, Quantity
+from runtime.model import (
+    RESERVED_ENGINE_ARGUMENTS,
+    CpuQuantity,
+    EngineArgument,
+    MemoryQuantity,
+    ModelSource,
+    ModelSpec,
+)
 from runtime.serving.ray_service import VLLM_OF_RAY
-from stacks.settings import CONFIG_KEY, DnsLabel, Image, PlatformSettings, RaySettings
+from stacks.settings import CONFIG_KEY, DnsLabel, Image, PlatformName, PlatformSettings, RaySettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = "configuration.md"
@@ -29,7 +36,9 @@ _KEY = f"spillway:{CONFIG_KEY}"
 _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
     Image: "`NAME:TAG` or `NAME@sha256:DIGEST`, with a fixed version",
-    Quantity: "Kubernetes quantity: `500m`, `4`, `16Gi`",
+    PlatformName: "1 to 40 lower-case letters, digits and `-`, first a letter",
+    CpuQuantity: "CPUs: `4`, `1.5`, `500m`",
+    MemoryQuantity: "bytes: `16Gi`, `512Mi`",
 }
 # The same for the keys whose validators stand in their model.
 _KEYS: Mapping[tuple[type[BaseModel], str], str] = {

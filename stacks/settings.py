@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import pulumi
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
-from runtime.model import ModelSpec, Quantity, Spec
+from runtime.model import CpuQuantity, MemoryQuantity, ModelSpec, Spec
 from runtime.serving.ray_service import VLLM_OF_RAY
 
 CONFIG_KEY = "platform"
@@ -33,8 +33,16 @@ def _dns_label(value: str) -> str:
     return value
 
 
+def _service_prefix(value: str) -> str:
+    # Services are named after it with a suffix, and must start with a letter (RFC 1035).
+    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", value):
+        raise ValueError("must be 1 to 40 lower-case letters, digits and '-', starting with a letter")
+    return value
+
+
 Image = Annotated[str, AfterValidator(_pinned_image)]
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
+PlatformName = Annotated[str, AfterValidator(_service_prefix)]
 
 
 class ClusterSettings(Spec):
@@ -43,7 +51,9 @@ class ClusterSettings(Spec):
     kubeconfig: str | None = Field(
         default=None, description="Path of the kubeconfig; without it `KUBECONFIG` or ~/.kube/config."
     )
-    context: str | None = Field(default=None, description="Context in it; without it the current one.")
+    context: str | None = Field(
+        default=None, description="Context in it; without it `CONTEXT`, else the current one."
+    )
 
 
 class KubeRaySettings(Spec):
@@ -62,7 +72,9 @@ class KubeRaySettings(Spec):
         description="Helm repository; null where `chart` is a path.",
     )
     version: str = Field(default="1.6.2", description="Chart version; 1.6.2 is the tested one.")
-    namespace: DnsLabel = Field(default="kuberay-system", description="Namespace of the operator.")
+    namespace: DnsLabel = Field(
+        default="kuberay-system", description="Namespace of the operator, an existing one's too."
+    )
     image: Image | None = Field(
         default=None, description="Operator image where the chart's own cannot be pulled."
     )
@@ -84,10 +96,10 @@ class RaySettings(Spec):
         default=None, description="vLLM version in `image`; defaults to the one that belongs to `version`."
     )
     image: Image = Field(description="Serving image with Ray and vLLM.")
-    head_cpu: Quantity = Field(default="4", description="CPU limit of a Ray head.")
-    head_memory: Quantity = Field(default="16Gi", description="Memory limit of a Ray head.")
-    head_cpu_request: Quantity = Field(default="1", description="CPU request of a Ray head.")
-    head_memory_request: Quantity = Field(default="4Gi", description="Memory request of a Ray head.")
+    head_cpu: CpuQuantity = Field(default="4", description="CPU limit of a Ray head.")
+    head_memory: MemoryQuantity = Field(default="16Gi", description="Memory limit of a Ray head.")
+    head_cpu_request: CpuQuantity = Field(default="1", description="CPU request of a Ray head.")
+    head_memory_request: MemoryQuantity = Field(default="4Gi", description="Memory request of a Ray head.")
 
     @model_validator(mode="after")
     def _tested_pair(self) -> Self:
@@ -123,7 +135,7 @@ class GatewaySettings(Spec):
         description="Names of the clients; each gets an API key of its own.",
     )
     max_request_bytes: int = Field(
-        default=10 * 1024 * 1024, ge=1024, le=256 * 1024 * 1024, description="Largest request body in bytes."
+        default=10 * 1024 * 1024, ge=1024, le=16 * 1024 * 1024, description="Largest request body in bytes."
     )
     stream_idle_timeout_seconds: int = Field(
         default=600, ge=1, le=3600, description="A stream that is silent for this long is cut."
@@ -140,13 +152,13 @@ class GatewaySettings(Spec):
 class QuotaSettings(Spec):
     """ResourceQuota of the platform's namespace. Left out, a value is not limited."""
 
-    cpu: Quantity | None = Field(default=None, description="Sum of CPU limits.")
-    memory: Quantity | None = Field(default=None, description="Sum of memory limits.")
+    cpu: CpuQuantity | None = Field(default=None, description="Sum of CPU limits.")
+    memory: MemoryQuantity | None = Field(default=None, description="Sum of memory limits.")
     accelerators: int | None = Field(
         default=None,
         ge=0,
-        description="Accelerators of each kind; defaults to what the models may use at most, plus an "
-        "upgrade's surge.",
+        description="Accelerators of each kind that a model uses; defaults to what the models may use at "
+        "most, plus an upgrade's surge. Kinds that no model uses get none.",
     )
     pods: int = Field(default=200, ge=1, description="Pods.")
 
@@ -155,7 +167,7 @@ class PlatformSettings(Spec):
     """One LLM platform. `scenario` picks what `pulumi up` declares."""
 
     scenario: Literal["onprem"] = Field(description="Which scenario this stack is.")
-    name: DnsLabel = Field(default="llm", description="Prefix of the platform's resources.")
+    name: PlatformName = Field(default="llm", description="Prefix of the platform's resources.")
     namespace: DnsLabel = Field(default="llm", description="Kubernetes namespace; Spillway declares it.")
     cluster: ClusterSettings = Field(
         default_factory=lambda: ClusterSettings(), description="The Kubernetes cluster."
@@ -172,7 +184,10 @@ class PlatformSettings(Spec):
     )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="What is served.")
     ready_timeout_seconds: int = Field(
-        default=3600, ge=60, le=6 * 3600, description="How long `pulumi up` waits for a model to serve."
+        default=3600,
+        ge=60,
+        le=6 * 3600,
+        description="Seconds that `pulumi up` waits for a RayService, and then again for the serving check.",
     )
 
     @field_validator("models")
@@ -259,9 +274,10 @@ def _explain(value: object, location: tuple[int | str, ...], problem: Mapping[st
         fix = f"; did you mean {near[0]}?" if near else ""
         return f"{_key(location)} = {shown}: allowed: {', '.join(allowed)}{fix}"
     if kind == "string_pattern_mismatch":
-        return (
-            f"{_key(location)} = {shown}: allowed: a Kubernetes quantity such as 500m, 4, 16Gi; write it so"
+        example = (
+            "CPUs such as 500m, 4 or 1.5" if "cpu" in str(location[-1]).lower() else "bytes such as 16Gi"
         )
+        return f"{_key(location)} = {shown}: allowed: {example}; write it so"
     expected = str(problem["msg"]).removeprefix("Input should be ")
     return f"{_key(location)} = {shown}: must be {expected}; change it"
 

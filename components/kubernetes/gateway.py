@@ -1,5 +1,7 @@
 """The Envoy gateway: one API key per client, rendered configuration, Deployment and Service."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -12,11 +14,12 @@ from components.base import Component
 from components.kubernetes.metadata import object_meta
 from components.kubernetes.namespace import GATEWAY
 from components.naming import selector
-from runtime.gateway import GatewayConfig, arguments, render, render_api_keys
+from runtime.gateway import BOOTSTRAP_FILE, GatewayConfig, arguments, render, render_api_keys
 
 API_KEY_LENGTH = 40
 API_KEY_PREFIX = "sk-"
 SERVICE_PORT = 80
+BOOTSTRAP_ANNOTATION = "spillway.dev/envoy-bootstrap"
 
 _LEAVE_S = 10
 _CONFIG_VOLUME = "config"
@@ -56,6 +59,7 @@ class Gateway(Component):
     deployment: kubernetes.apps.v1.Deployment
     service: kubernetes.core.v1.Service
     secret_name: str
+    revision: str
     endpoint: pulumi.Output[str]
     internal_url: str
 
@@ -74,11 +78,13 @@ class Gateway(Component):
         self._args = args
         self.secret_name = f"{name}-api-keys"
         self.internal_url = f"http://{name}.{args.namespace}.svc:{SERVICE_PORT}"
+        files = render(args.config)
+        self.revision = _digest([files, args.image, sorted(args.clients)])
         self.api_keys = {client: self._api_key(client) for client in args.clients}
         config = kubernetes.core.v1.ConfigMap(
             f"{name}-config",
             metadata=object_meta(args.platform, GATEWAY, f"{name}-config", namespace=args.namespace),
-            data=render(args.config),
+            data=files,
             opts=self.child(),
         )
         # For people: `kubectl get secret` shows one readable key per client.
@@ -95,7 +101,7 @@ class Gateway(Component):
             string_data=pulumi.Output.all(**self.api_keys).apply(_rendered_keys),
             opts=self.child(),
         )
-        self.deployment = self._deployment([config, keys, envoy_keys])
+        self.deployment = self._deployment([config, keys, envoy_keys], _digest(files[BOOTSTRAP_FILE]))
         self.service = self._service()
         self.endpoint = (
             self.service.status.apply(_load_balancer_url)
@@ -110,7 +116,7 @@ class Gateway(Component):
         )
         return pulumi.Output.concat(API_KEY_PREFIX, password.result)
 
-    def _deployment(self, needs: list[pulumi.Resource]) -> kubernetes.apps.v1.Deployment:
+    def _deployment(self, needs: list[pulumi.Resource], bootstrap: str) -> kubernetes.apps.v1.Deployment:
         args, config = self._args, self._args.config
         pods = selector(args.platform, GATEWAY)
         ready: kubernetes.core.v1.HTTPGetActionArgsDict = {"path": "/ready", "port": config.metrics_port}
@@ -153,7 +159,10 @@ class Gateway(Component):
                     "rolling_update": {"max_unavailable": 0, "max_surge": 1},
                 },
                 "template": {
-                    "metadata": object_meta(args.platform, GATEWAY, self._name),
+                    # Envoy follows its other files, but reads the bootstrap once: a new one needs new pods.
+                    "metadata": object_meta(
+                        args.platform, GATEWAY, self._name, annotations={BOOTSTRAP_ANNOTATION: bootstrap}
+                    ),
                     "spec": {
                         "automount_service_account_token": False,
                         "termination_grace_period_seconds": _LEAVE_S + 10,
@@ -186,6 +195,10 @@ class Gateway(Component):
             },
             opts=self.child(depends_on=[self.deployment]),
         )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _rendered_keys(keys: Mapping[str, str]) -> dict[str, str]:

@@ -30,6 +30,7 @@ class ServingCheckArgs:
         ray: What all models share.
         gateway_url: The gateway's URL inside the cluster.
         gateway_secret: Secret with the clients' API keys.
+        gateway_revision: What the gateway is configured with; another one is checked anew.
         client: The client whose key is used.
         timeout_s: How long to wait, in seconds.
     """
@@ -40,6 +41,7 @@ class ServingCheckArgs:
     ray: RayRuntime
     gateway_url: str
     gateway_secret: str
+    gateway_revision: str
     client: str
     timeout_s: int
 
@@ -61,6 +63,7 @@ class ServingCheck(Component):
         values = {
             "DASHBOARD_URL": f"http://{head_service_name(args.model)}.{args.namespace}.svc:{DASHBOARD_PORT}",
             "GATEWAY_URL": args.gateway_url,
+            "GATEWAY_REVISION": args.gateway_revision,
             "MODEL": args.model.model_id,
             "APPLICATION": str(application["name"]),
             "ARGUMENTS_SHA256": serving_check.digest(application["args"]),

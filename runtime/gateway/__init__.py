@@ -5,6 +5,14 @@ command line of the Envoy that reads both. Everything here is a pure function of
 """
 
 from runtime.gateway.config import GatewayConfig, ModelRoute, Upstream
-from runtime.gateway.files import arguments, render, render_api_keys
+from runtime.gateway.files import BOOTSTRAP_FILE, arguments, render, render_api_keys
 
-__all__ = ["GatewayConfig", "ModelRoute", "Upstream", "arguments", "render", "render_api_keys"]
+__all__ = [
+    "BOOTSTRAP_FILE",
+    "GatewayConfig",
+    "ModelRoute",
+    "Upstream",
+    "arguments",
+    "render",
+    "render_api_keys",
+]

@@ -45,7 +45,7 @@ class RayRuntime:
         image: Serving image with Ray and the matching vLLM.
         auth_secret: Secret with key `auth_token`; Ray's own token authentication is always on.
         head_cpu: CPU limit of the head pod.
-        head_memory: Memory limit of the head pod. Ray's dashboard and GCS grow; below 2Gi it is killed.
+        head_memory: Memory limit of the head pod. Ray's dashboard and GCS grow; it needs 2Gi at least.
         head_cpu_request: CPU that the scheduler sets aside for the head pod.
         head_memory_request: Memory that the scheduler sets aside for the head pod.
     """

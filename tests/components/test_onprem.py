@@ -131,6 +131,8 @@ def test_a_hugging_face_model_may_reach_the_hub_and_an_autoscaler_the_api_server
 def test_the_quota_holds_what_the_models_may_use_and_an_upgrades_surge() -> None:
     onprem_quota = declared(platform_settings("onprem")).one("kubernetes:core/v1:ResourceQuota")
     assert onprem_quota.inputs["spec"]["hard"] == {"pods": "200", "requests.nvidia.com/gpu": "4"}
+    local = declared(platform_settings("local")).one("kubernetes:core/v1:ResourceQuota")
+    assert local.inputs["spec"]["hard"]["requests.nvidia.com/gpu"] == "0"
     limited = declared(changed("onprem", quota={"cpu": "64", "memory": "256Gi", "accelerators": 3}))
     assert limited.one("kubernetes:core/v1:ResourceQuota").inputs["spec"]["hard"] == {
         "pods": "200",
@@ -184,6 +186,27 @@ def test_up_ends_with_a_check_that_a_changed_model_runs_again() -> None:
     assert before != job(changed("local", models=[{**model, "maxSequences": 7}]))
 
 
+def test_a_changed_gateway_is_checked_again_and_a_new_bootstrap_gets_new_pods() -> None:
+    def job_and_pods(settings: PlatformSettings) -> tuple[str, str]:
+        result = declared(settings)
+        pods = result.one("kubernetes:apps/v1:Deployment").inputs["spec"]["template"]["metadata"]
+        return result.one("kubernetes:batch/v1:Job").inputs["metadata"]["name"], str(pods)
+
+    gateway = platform_object("local")["gateway"]
+    job, pods = job_and_pods(platform_settings("local"))
+    smaller = job_and_pods(changed("local", gateway={**gateway, "maxRequestBytes": 4096}))
+    assert smaller[0] != job
+    assert smaller[1] == pods, "Envoy follows its routes and listeners without new pods"
+    assert "spillway.dev/envoy-bootstrap" in pods
+
+
+@pytest.mark.parametrize("chart", ["/opt/charts/kuberay", "oci://registry.example/kuberay"])
+def test_an_absolute_chart_is_taken_as_it_is(chart: str) -> None:
+    kuberay = {**platform_object("local")["kuberay"], "chart": chart}
+    release = declared(changed("local", kuberay=kuberay)).one("kubernetes:helm.sh/v3:Release")
+    assert release.inputs["chart"] == chart
+
+
 def test_the_check_waits_for_the_model_and_the_gateway(local: Synthesized) -> None:
     needs = local.one("spillway:kubernetes:ServingCheck").depends_on
     assert "tiny" in needs
@@ -202,7 +225,15 @@ def test_a_host_folder_becomes_a_read_only_volume_and_claim() -> None:
 
 
 def test_outputs_are_the_contract_and_keys_are_secret(local: Synthesized) -> None:
-    assert set(local.outputs) == {"endpoint", "models", "apiKey", "apiKeys", "apiKeySecret", "namespace"}
+    assert set(local.outputs) == {
+        "endpoint",
+        "model",
+        "models",
+        "apiKey",
+        "apiKeys",
+        "apiKeySecret",
+        "namespace",
+    }
     assert local.outputs["endpoint"] == "http://localhost:12345"
     assert local.outputs["models"] == ["spillway-tiny"]
     for name in ("apiKey", "apiKeys"):

@@ -58,7 +58,7 @@ def test_every_key_of_the_settings_is_on_the_page_with_a_description() -> None:
     ("path", "type_", "default", "allowed"),
     [
         ("scenario", "string", "**required**", "`onprem`"),
-        ("ray.headCpu", "string", '`"4"`', "Kubernetes quantity: `500m`, `4`, `16Gi`"),
+        ("ray.headCpu", "string", '`"4"`', "CPUs: `4`, `1.5`, `500m`"),
         ("gateway.replicas", "integer", "`2`", "1 to 50"),
         ("gateway.clients", "list of strings", '`["default"]`', "at least 1"),
         ("quota.accelerators", "integer or null", "null", "0 and more"),

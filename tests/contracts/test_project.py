@@ -22,6 +22,10 @@ def test_the_kubernetes_sdk_and_its_plugin_have_one_version() -> None:
     assert metadata.version("pulumi-kubernetes") == catalogue.PULUMI_KUBERNETES
 
 
+def test_the_random_sdk_and_its_plugin_have_one_version() -> None:
+    assert metadata.version("pulumi-random") == catalogue.PULUMI_RANDOM
+
+
 def test_the_operator_of_the_settings_is_the_one_that_is_tested() -> None:
     chart = yaml.safe_load((ROOT / "rehearsal/charts/kuberay-operator/Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == catalogue.KUBERAY

@@ -109,6 +109,16 @@ WRONG: list[tuple[str, Change, list[str]]] = [
         ["spillway:platform.models[0].worker.memory", '"64 GB"', "16Gi"],
     ),
     (
+        "CPU in bytes",
+        lambda p: p["models"][0]["worker"].update(cpu="2Ki"),
+        ["spillway:platform.models[0].worker.cpu", '"2Ki"', "500m, 4 or 1.5"],
+    ),
+    (
+        "a platform name that is no Service name",
+        lambda p: p.update(name="9llm"),
+        ["spillway:platform.name", '"9llm"', "starting with a letter"],
+    ),
+    (
         "tensor parallel on CPU",
         lambda p: p["models"][0].update(accelerator="cpu", tensorParallel=2),
         ["spillway:platform.models[0]", "tensorParallel 2", "both must be 1"],

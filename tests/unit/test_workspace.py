@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from rehearsal import workspace as module
-from rehearsal.platform import Platform, policy_arguments
+from rehearsal.platform import Platform
 from rehearsal.workspace import Workspace, WorkspaceError
 from runtime.ops.progress import Progress
 
@@ -115,8 +115,40 @@ def test_kubeconfig_and_context_of_the_user_reach_the_program(
 
 
 def test_every_run_is_judged_by_the_policy_pack_with_the_stacks_config(workspace: Workspace) -> None:
-    pack = str(module.PROJECT / "policies" / "gpu_cost")
-    assert policy_arguments(workspace) == ["--policy-pack", pack]
-    onprem = Workspace(workspace.home, "onprem", workspace.kubeconfig)
-    config = str(module.PROJECT / "policies" / "config" / "onprem.json")
-    assert policy_arguments(onprem) == ["--policy-pack", pack, "--policy-pack-config", config]
+    variables = workspace.variables()
+    assert variables["PULUMI_OPTION_POLICY_PACK"] == str(module.PROJECT / "policies" / "gpu_cost")
+    assert "PULUMI_OPTION_POLICY_PACK_CONFIG" not in variables
+    onprem = Workspace(workspace.home, "onprem", workspace.kubeconfig).variables()
+    assert onprem["PULUMI_OPTION_POLICY_PACK_CONFIG"] == str(module.PROJECT / "policies/config/onprem.json")
+
+
+def test_a_shell_that_sourced_the_file_changes_nothing(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = workspace.variables()
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    assert workspace.variables() == before
+
+
+def test_a_stack_without_the_sites_images_must_name_its_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    with pytest.raises(WorkspaceError, match=r"Pulumi\.onprem\.yaml names no cluster .* set KUBECONFIG"):
+        Platform("onprem", "local", Progress())
+
+
+def test_a_cluster_in_the_stack_file_is_used_without_kubeconfig(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PROJECT", tmp_path)
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    (tmp_path / "stacks").mkdir()
+    platform = {"cluster": {"kubeconfig": "/etc/lab"}, "ray": {"image": "rayproject/ray-llm:2.60.0"}}
+    (tmp_path / "stacks" / "Pulumi.lab.yaml").write_text(
+        yaml.safe_dump({"config": {"spillway:platform": platform}})
+    )
+    assert Platform("lab", "local", Progress()).workspace.kubeconfig == Path("/etc/lab")
