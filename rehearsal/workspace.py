@@ -1,5 +1,6 @@
 """Where one clone's Pulumi runs: its programs, plugins, self-managed backend, passphrase and stack copy."""
 
+import contextlib
 import fcntl
 import importlib.metadata
 import json
@@ -137,9 +138,7 @@ class Workspace:
             self._place_plugin(toolbox, _RANDOM, "random", "pulumi-random")
         (self.home / "state").mkdir(parents=True, exist_ok=True)
         (self.home / "stacks").mkdir(parents=True, exist_ok=True)
-        if not self._passphrase_file.exists():
-            # Written before anything is encrypted with it, and never again.
-            _write_private(self._passphrase_file, secrets.token_urlsafe(32))
+        self._make_passphrase()
 
     def variables(self) -> dict[str, str]:
         """What plain Pulumi needs in its environment, beside PATH."""
@@ -219,6 +218,15 @@ class Workspace:
                 with progress.step(f"waiting for another make of stack {self.stack}"):
                     fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+    def _make_passphrase(self) -> None:
+        # Linked and not written, because two stacks may come up at once: what is encrypted with the first
+        # passphrase cannot be read with a second one.
+        temporary = self._passphrase_file.with_name(f".passphrase.{os.getpid()}")
+        _write_private(temporary, secrets.token_urlsafe(32))
+        with contextlib.suppress(FileExistsError):
+            self._passphrase_file.hardlink_to(temporary)
+        temporary.unlink()
 
     def _path(self) -> list[str]:
         return [str(self._own / "bin"), str(PROJECT / ".venv" / "bin")]

@@ -69,6 +69,18 @@ def test_the_private_copy_follows_the_committed_file_and_keeps_pulumis_salt(
     assert "encryptionsalt" not in committed.read_text()
 
 
+def test_a_passphrase_is_made_once_and_never_again(workspace: Workspace) -> None:
+    workspace.home.mkdir()
+    workspace._make_passphrase()  # pyright: ignore[reportPrivateUsage] - `install` needs all the tools
+    file = workspace.home / "passphrase"
+    first = file.read_text()
+    assert len(first) > 30
+    assert file.stat().st_mode & 0o077 == 0
+    workspace._make_passphrase()  # pyright: ignore[reportPrivateUsage]
+    assert file.read_text() == first
+    assert [path.name for path in workspace.home.iterdir()] == ["passphrase"]
+
+
 def test_locks_in_our_backend_name_the_processes_that_hold_them(workspace: Workspace) -> None:
     assert workspace.updating_pids() == []
     locks = workspace.home / "state" / ".pulumi" / "locks" / "organization" / "spillway" / "local"
