@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from rehearsal.site import Site, default_home
+from rehearsal.site.api import object_path
 from rehearsal.site.preflight import check_privileges
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, SITE_IMAGES, Workspace, WorkspaceError, platform_object
@@ -77,8 +78,8 @@ class Platform:
             cli = self._cli()
             cli.ensure_stack()
             self._clear_what_a_kill_left(cli)
-            stack_file = self.workspace.copy_stack_file()
-            cli.update("up", self._progress, "--config-file", str(stack_file))
+            cli.update("up", self._progress, *self._options())
+            self._remember_cluster()
             return self._running(cli)
 
     def prepare(self) -> Workspace:
@@ -117,8 +118,7 @@ class Platform:
             return
         # The operator and the API server do the deleting, so a site that is down is started once more.
         self._prepare()
-        stack_file = self.workspace.copy_stack_file()
-        cli.update("destroy", self._progress, "--config-file", str(stack_file))
+        cli.update("destroy", self._progress, *self._options())
 
     def _prepare(self) -> None:
         groups = [Group.PULUMI]
@@ -130,6 +130,24 @@ class Platform:
         if self._embedded:
             self._site.start(toolbox, self._progress)
         self.workspace.write_environment_file()
+
+    def _options(self) -> list[str]:
+        options = ["--config-file", str(self.workspace.copy_stack_file())]
+        if self._embedded and self.workspace.cluster_file.is_file():
+            known = self.workspace.cluster_file.read_text()
+            if known != self._cluster_identity():
+                # A site that was stopped and started is another cluster: what the state has is not in it.
+                self._progress.line("  done    the site is a new one; Pulumi looks at what is still there")
+                options.append("--refresh")
+        return options
+
+    def _cluster_identity(self) -> str:
+        namespace = self._site.api().get(object_path("v1", "Namespace", None, "kube-system"))
+        return str(namespace["metadata"]["uid"])
+
+    def _remember_cluster(self) -> None:
+        if self._embedded:
+            self.workspace.cluster_file.write_text(self._cluster_identity())
 
     def _cli(self) -> PulumiCli:
         return PulumiCli(PROJECT, self.workspace.stack, self.workspace.environment())

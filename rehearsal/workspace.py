@@ -71,6 +71,11 @@ class Workspace:
         return self.home / "stacks" / f"{self.stack}.env"
 
     @property
+    def cluster_file(self) -> Path:
+        """The identity of the embedded cluster that the stack was last brought up on."""
+        return self.home / "stacks" / f"{self.stack}.cluster"
+
+    @property
     def _backend(self) -> str:
         return f"file://{self.home / 'state'}"
 

@@ -66,6 +66,7 @@ class Deployment:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
 
     def make(self, target: str) -> str:
@@ -252,13 +253,24 @@ def test_after_kill_9_of_the_ray_head_the_next_up_serves(up: Deployment) -> None
     assert "answered" in up.make("up")
 
 
+def test_ctrl_c_in_the_middle_of_up_is_orderly_and_the_next_up_finishes(up: Deployment) -> None:
+    up.write(maxSequences=5)
+    first = up.start("up")
+    _read_until(first, "Job tiny-check since")
+    os.killpg(first.pid, signal.SIGINT)  # what a terminal does
+    printed, _ = first.communicate(timeout=120)
+    assert first.returncode != 0
+    assert "stopped; the same command goes on from here" in printed
+    assert "Traceback" not in printed
+    again = up.make("up")
+    assert "answered" in again
+    assert "removed the lock" not in again, "an interrupted Pulumi gives its lock back itself"
+
+
 def test_after_kill_9_of_pulumi_in_the_middle_of_up_the_next_up_finishes(up: Deployment) -> None:
     up.write(maxSequences=3)
     first = up.start("up")
-    assert first.stdout is not None
-    for line in first.stdout:
-        if "Job tiny-check since" in line:
-            break
+    _read_until(first, "Job tiny-check since")
     (engine,) = [
         process
         for process in psutil.Process(first.pid).children(recursive=True)
@@ -273,6 +285,16 @@ def test_after_kill_9_of_pulumi_in_the_middle_of_up_the_next_up_finishes(up: Dep
     service = up.ray_service()
     assert service is not None
     assert "max_num_seqs: 3" in service["spec"]["serveConfigV2"]
+
+
+def test_on_a_site_that_was_stopped_and_lost_everything_the_next_up_serves_again(up: Deployment) -> None:
+    key = up.output("apiKey")
+    stop = [sys.executable, "-m", "rehearsal.site", "stop", "--site", SITE]
+    subprocess.run(stop, cwd=ROOT, env=up.environment, check=True, capture_output=True, timeout=120)
+    printed = up.make("up")
+    assert "the site is a new one" in printed
+    assert "answered" in printed
+    assert up.output("apiKey") == key
 
 
 def test_a_destroy_keeps_the_operator_until_the_ray_service_is_gone_and_leaves_nothing(
@@ -317,6 +339,14 @@ def test_make_down_shows_that_nothing_is_left(up: Deployment) -> None:
         )
 
     eventually("no process of the site", nothing_runs, 5.0)
+
+
+def _read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    pytest.fail(f"it ended without {text!r}")
 
 
 def _example(name: str) -> str:
