@@ -2,7 +2,6 @@
 
 import argparse
 import signal
-import subprocess
 import sys
 import urllib.parse
 
@@ -10,7 +9,7 @@ from rehearsal.platform import Platform, Running
 from rehearsal.site import SiteError
 from rehearsal.site.layout import DEFAULT_SITE
 from rehearsal.tools import ToolError
-from rehearsal.workspace import PROJECT, WorkspaceError
+from rehearsal.workspace import WorkspaceError
 from runtime.ops.chat import ChatError
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
@@ -44,15 +43,10 @@ def _run(command: str, platform: Platform) -> int:
         verdict = "Nothing is left:" if remains.clean else "Something is left:"
         print("\n".join(["", verdict, *(f"  {line}" for line in remains.lines)]))
         return 0 if remains.clean else 1
-    workspace = platform.prepare()
-    if command == "env":
-        print(f". {workspace.environment_file}")
-        return 0
-    file = str(workspace.copy_stack_file())
-    options = ["--stack", workspace.stack, "--diff", "--config-file", file]
-    return subprocess.run(
-        ["pulumi", "preview", *options], cwd=PROJECT, env=workspace.environment(), check=False
-    ).returncode
+    if command == "preview":
+        return platform.preview()
+    print(f". {platform.prepare().environment_file}")
+    return 0
 
 
 def _summary(running: Running) -> str:
@@ -75,7 +69,7 @@ The platform is up: {verdict}.
 
   endpoint  {running.endpoint}/v1{reach}
   API key   Secret {running.namespace}/{running.api_key_secret}, key {running.client}; or, after this:
-            API_KEY=$(pulumi stack output apiKey --show-secrets)
+            export API_KEY=$(pulumi stack output apiKey --show-secrets)
   shell     . {workspace.environment_file}{site or ""}
 
 Ask it:
@@ -83,6 +77,7 @@ Ask it:
     -H 'Content-Type: application/json' \\
     -d '{{"model": "{running.model}", "stream": true, "messages": [{{"role": "user", "content": "Hello"}}]}}'
 
+  import os
   from openai import OpenAI
   client = OpenAI(base_url="{base}/v1", api_key=os.environ["API_KEY"])
   client.chat.completions.create(model="{running.model}", messages=[{{"role": "user", "content": "Hello"}}])

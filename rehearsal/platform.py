@@ -1,6 +1,8 @@
 """Brings a stack up and takes it down again: tools, site, Pulumi, and one real chat request."""
 
+import contextlib
 import os
+import subprocess
 import time
 import urllib.parse
 from dataclasses import dataclass
@@ -8,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from rehearsal.site import Site, default_home
-from rehearsal.site.api import object_path
-from rehearsal.site.preflight import check_privileges
+from rehearsal.site import Site, SiteError, default_home
+from rehearsal.site.api import ApiError, object_path
+from rehearsal.site.preflight import check_machine, check_privileges
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, SITE_IMAGES, Workspace, WorkspaceError, platform_object
 from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
@@ -74,12 +76,12 @@ class Platform:
         """Makes everything that is missing and returns once a model has answered through the gateway."""
         self.workspace.check()
         with self.workspace.locked(self._progress):
-            self._prepare()
-            cli = self._cli()
-            cli.ensure_stack()
+            cli = self._prepare()
             self._clear_what_a_kill_left(cli)
-            cli.update("up", self._progress, *self._options())
+            options = self._options()
+            # Before the first object: what a killed `up` leaves must be found on the same cluster again.
             self._remember_cluster()
+            cli.update("up", self._progress, *options)
             return self._running(cli)
 
     def prepare(self) -> Workspace:
@@ -87,19 +89,31 @@ class Platform:
         self.workspace.check()
         with self.workspace.locked(self._progress):
             self._prepare()
-            self._cli().ensure_stack()
         return self.workspace
+
+    def preview(self) -> int:
+        """Shows what `up` would change; returns the CLI's exit status."""
+        workspace = self.prepare()
+        command = ["pulumi", "preview", "--stack", workspace.stack, "--diff", *self._options()]
+        done = subprocess.run(command, cwd=PROJECT, env=workspace.environment(), check=False)
+        return done.returncode
 
     def down(self) -> Remains:
         """Destroys the stack, stops the site, and looks for what could be left of either."""
+        self.workspace.check()
         with self.workspace.locked(self._progress):
             self._destroy()
             lines: list[str] = []
             clean = True
             if self._embedded:
-                leftovers = self._site.stop(self._progress)
-                lines, clean = leftovers.lines(), not leftovers
-            locks = self.workspace.updating_pids()
+                self.workspace.cluster_file.unlink(missing_ok=True)
+                others = self._other_stacks()
+                if others:
+                    lines.append(f"site {self._site_name}: still runs for stack {', '.join(others)}")
+                else:
+                    leftovers = self._site.stop(self._progress)
+                    lines, clean = leftovers.lines(), not leftovers
+            locks = [lock.pid for lock in self.workspace.locks()]
             plugins = [process.pid for process in self.workspace.orphaned_plugins()]
             for kind, pids in (("Pulumi locks", locks), ("Pulumi plugins", plugins)):
                 lines.append(f"{kind}: {', '.join(map(str, pids)) or 'none'}")
@@ -117,53 +131,87 @@ class Platform:
             self._progress.line(f"  done    stack {self.workspace.stack} has no resources")
             return
         # The operator and the API server do the deleting, so a site that is down is started once more.
-        self._prepare()
+        try:
+            self._prepare()
+        except SiteError as error:
+            if not self._embedded or self._other_stacks():
+                raise
+            self._progress.line(f"  failed  {error}\n  ...     the site goes away with all that was on it")
+            self._site.stop(self._progress)
+            self._prepare()
         cli.update("destroy", self._progress, *self._options())
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> PulumiCli:
         groups = [Group.PULUMI]
         if self._embedded:
             check_privileges()  # before minutes of building, not after
+            check_machine()
             groups += [Group.SITE, Group.SERVING]
+        else:
+            context = f", context {self.workspace.context}" if self.workspace.context else ""
+            self._progress.line(f"  cluster {self.workspace.kubeconfig}{context}")
         toolbox = ensure(groups, self._progress)
         self.workspace.install(toolbox)
         if self._embedded:
             self._site.start(toolbox, self._progress)
         self.workspace.write_environment_file()
+        cli = self._cli()
+        cli.ensure_stack()
+        return cli
 
     def _options(self) -> list[str]:
         options = ["--config-file", str(self.workspace.copy_stack_file())]
-        if self._embedded and self.workspace.cluster_file.is_file():
-            known = self.workspace.cluster_file.read_text()
-            if known != self._cluster_identity():
-                # A site that was stopped and started is another cluster: what the state has is not in it.
-                self._progress.line("  done    the site is a new one; Pulumi looks at what is still there")
-                options.append("--refresh")
+        known = self.workspace.cluster_file
+        if self._embedded and known.is_file() and known.read_text() != self._cluster_identity():
+            # A site that was stopped and started is another cluster: what the state has is not in it.
+            self._progress.line("  done    the site is a new one; Pulumi looks at what is still there")
+            options.append("--refresh")
         return options
-
-    def _cluster_identity(self) -> str:
-        namespace = self._site.api().get(object_path("v1", "Namespace", None, "kube-system"))
-        return str(namespace["metadata"]["uid"])
 
     def _remember_cluster(self) -> None:
         if self._embedded:
             self.workspace.cluster_file.write_text(self._cluster_identity())
+
+    def _cluster_identity(self) -> str:
+        try:
+            namespace = self._site.api().get(object_path("v1", "Namespace", None, "kube-system"))
+        except (ApiError, OSError) as error:
+            raise SiteError(
+                f"site {self._site_name} does not answer: {error}; run the command again"
+            ) from error
+        return f"{self._site_name} {namespace['metadata']['uid']}"
+
+    def _other_stacks(self) -> list[str]:
+        """Stacks beside this one that are on the same site."""
+        files = self.workspace.cluster_file.parent.glob("*.cluster")
+        return sorted(
+            file.stem
+            for file in files
+            if file != self.workspace.cluster_file and file.read_text().startswith(f"{self._site_name} ")
+        )
 
     def _cli(self) -> PulumiCli:
         return PulumiCli(PROJECT, self.workspace.stack, self.workspace.environment())
 
     def _clear_what_a_kill_left(self, cli: PulumiCli) -> None:
         """A killed Pulumi leaves its lock and its providers behind; one that still runs is waited for."""
-        pids = self.workspace.updating_pids()
-        alive = [pid for pid in pids if _is_pulumi(pid)]
+        locks = self.workspace.locks()
+        foreign = [lock for lock in locks if not lock.is_here]
+        if foreign:
+            raise WorkspaceError(
+                f"stack {self.workspace.stack} is locked by process {foreign[0].pid} on {foreign[0].host}; "
+                "wait for it, or, if that machine is gone, source the environment file and `pulumi cancel`"
+            )
+        alive = [lock.pid for lock in locks if _is_pulumi(lock.pid)]
         if alive:
             with self._progress.step(f"waiting for pulumi {alive[0]}, which works on the stack"):
                 while any(_is_pulumi(pid) for pid in alive):
                     time.sleep(0.5)
         for orphan in self.workspace.orphaned_plugins():
-            self._progress.line(f"  done    ended {orphan.name()} {orphan.pid}, whose Pulumi was killed")
-            orphan.kill()
-        if self.workspace.updating_pids():
+            with contextlib.suppress(psutil.Error):
+                orphan.kill()
+                self._progress.line(f"  done    ended plugin {orphan.pid}, whose Pulumi was killed")
+        if self.workspace.locks():
             cli.output("cancel", "--yes", "--stack", self.workspace.stack)
             self._progress.line("  done    removed the lock of a Pulumi that was killed; its state is kept")
 
@@ -215,6 +263,12 @@ def _cluster_of(stack_file: Path, site_kubeconfig: Path) -> tuple[bool, Path]:
     given = os.environ.get("KUBECONFIG")
     # A shell that sourced the environment file names the site's own kubeconfig.
     if given and Path(given) != site_kubeconfig:
+        if Path(given).parent.parent == site_kubeconfig.parent.parent:
+            other = Path(given).parent.name
+            raise WorkspaceError(
+                f"KUBECONFIG = {given}: that is the embedded site {other}; "
+                f"unset KUBECONFIG, or say SITE={other}"
+            )
         if not Path(given).is_file():
             raise WorkspaceError(
                 f"KUBECONFIG = {given}: there is no such file; name one existing kubeconfig, or unset "

@@ -8,8 +8,9 @@ import os
 import secrets
 import shlex
 import shutil
+import socket
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,24 @@ _LANGUAGE_HOST = "pulumi-language-python"
 _RANDOM = "pulumi-resource-random"
 _KUBERNETES = "pulumi-resource-kubernetes"
 _DYNAMIC = "pulumi-resource-pulumi-python"
+
+
+@dataclass(frozen=True)
+class StateLock:
+    """Who holds the lock of a stack's state.
+
+    Attributes:
+        pid: The CLI's process, on its host.
+        host: Host name of the machine or container that it runs in.
+    """
+
+    pid: int
+    host: str
+
+    @property
+    def is_here(self) -> bool:
+        """Whether the process is one of this machine, so that it can be told whether it lives."""
+        return self.host == socket.gethostname()
 
 
 class WorkspaceError(Exception):
@@ -72,7 +91,7 @@ class Workspace:
 
     @property
     def cluster_file(self) -> Path:
-        """The identity of the embedded cluster that the stack was last brought up on."""
+        """The embedded site and cluster that the stack is on; not there when it is on none."""
         return self.home / "stacks" / f"{self.stack}.cluster"
 
     @property
@@ -168,12 +187,15 @@ class Workspace:
     def environment(self) -> dict[str, str]:
         """The environment to run the CLI in."""
         path = os.pathsep.join([*self._path(), os.environ.get("PATH", os.defpath)])
-        return {**os.environ, **self.variables(), "PATH": path}
+        # A CONTEXT of the shell names one in another kubeconfig, unless it was taken over.
+        inherited = {name: value for name, value in os.environ.items() if name != "CONTEXT"}
+        return {**inherited, **self.variables(), "PATH": path}
 
     def write_environment_file(self) -> Path:
         """Writes what a shell sources, and returns where."""
         lines = [
             f"# Plain Pulumi for stack {self.stack}, written by `make up`. Use: . {self.environment_file}",
+            "unset CONTEXT",
             *(f"export {name}={shlex.quote(value)}" for name, value in self.variables().items()),
             f'export PATH={shlex.quote(os.pathsep.join(self._path()))}:"$PATH"',
             f"export PULUMI_STACK={self.stack}",
@@ -182,34 +204,28 @@ class Workspace:
         return self.environment_file
 
     def copy_stack_file(self) -> Path:
-        """Copies the committed stack file; Pulumi writes its salt into the copy, never into the original."""
-        salt = _salt_of(self._private_stack_file)
-        settings: dict[str, object] = yaml.safe_load(self.stack_file.read_text()) or {}
-        if salt is not None:
-            settings.setdefault("encryptionsalt", salt)
-        _write_private(self._private_stack_file, yaml.safe_dump(settings, sort_keys=False))
+        """Copies the stack file; Pulumi writes a salt into the copy, never into the original.
+
+        Each copy gets a new salt, which costs nothing: the state carries the one that it is read with.
+        """
+        _write_private(self._private_stack_file, self.stack_file.read_text())
         return self._private_stack_file
 
-    def updating_pids(self) -> list[int]:
-        """Processes that hold Pulumi's lock on the stack, the dead ones among them too.
+    def locks(self) -> list[StateLock]:
+        """Who holds Pulumi's lock on the stack, the dead among them too.
 
         Only for Spillway's own backend; what locks another one is not known here.
         """
         if not self._backend_is_ours:
             return []
         name = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"]
-        locks = self.home / "state" / ".pulumi" / "locks" / "organization" / name / self.stack
-        return [int(json.loads(lock.read_text())["pid"]) for lock in locks.glob("*.json")]
+        folder = self.home / "state" / ".pulumi" / "locks" / "organization" / name / self.stack
+        return [_read_lock(file) for file in folder.glob("*.json")]
 
     def orphaned_plugins(self) -> list[psutil.Process]:
         """Providers whose Pulumi was killed; the official ones go on for as long as they like."""
         plugins = str(self._pulumi_home / "plugins")
-        return [
-            process
-            for process in psutil.process_iter()
-            if _starts_below(process, plugins)
-            and not any(parent.name() == "pulumi" for parent in process.parents())
-        ]
+        return [process for process in psutil.process_iter() if _is_orphan_below(process, plugins)]
 
     @contextmanager
     def locked(self, progress: Progress) -> Generator[None]:
@@ -245,10 +261,16 @@ class Workspace:
 
 
 def platform_object(stack_file: Path) -> dict[str, object]:
-    """The object under `spillway:platform`, unchecked: the program itself says what is wrong with it."""
+    """The object under `spillway:platform`, unchecked: the program itself says what is wrong with it.
+
+    Raises:
+        WorkspaceError: The file is no YAML.
+    """
     try:
         platform: object = yaml.safe_load(stack_file.read_text())["config"]["spillway:platform"]
-    except (yaml.YAMLError, KeyError, TypeError):
+    except yaml.YAMLError as error:
+        raise WorkspaceError(f"{stack_file.name} is no YAML: {error}; mend the line that it names") from None
+    except (KeyError, TypeError):
         return {}
     return cast("dict[str, object]", platform) if isinstance(platform, dict) else {}
 
@@ -281,16 +303,17 @@ def _write_private(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _starts_below(process: psutil.Process, folder: str) -> bool:
+def _is_orphan_below(process: psutil.Process, folder: str) -> bool:
     try:
-        return any(part.startswith(folder) for part in (process.exe(), *process.cmdline()[:3]))
+        ours = any(part.startswith(folder) for part in (process.exe(), *process.cmdline()[:3]))
+        return ours and not any(parent.name() == "pulumi" for parent in process.parents())
     except psutil.Error:
-        return False
+        return False  # it ended meanwhile, or was never ours to look at
 
 
-def _salt_of(path: Path) -> str | None:
-    if not path.exists():
-        return None
-    settings: Mapping[str, object] = yaml.safe_load(path.read_text()) or {}
-    salt = settings.get("encryptionsalt")
-    return str(salt) if salt else None
+def _read_lock(file: Path) -> StateLock:
+    try:
+        content = json.loads(file.read_text())
+        return StateLock(pid=int(content["pid"]), host=str(content["hostname"]))
+    except (ValueError, KeyError):
+        return StateLock(pid=0, host=socket.gethostname())  # half-written by a Pulumi that was killed

@@ -255,6 +255,11 @@ class ModelSpec(Spec):
             )
         if self.profile.is_cpu and self.replicas.min == 0:
             raise ValueError("replicas.min 0 saves nothing on accelerator cpu; set it to 1 or more")
+        if self.engine_arguments.get("load_format") == "dummy" and self.source.path is None:
+            raise ValueError(
+                "engineArguments.load_format dummy ignores the weights of source and answers at random; "
+                "remove it"
+            )
         if not self.profile.serve_llm:
             raise ValueError(f"accelerator {self.accelerator} cannot be placed by Ray Serve LLM")
         return self

@@ -88,6 +88,8 @@ class ApiClient:
         connection, response = self._send(method, path, body, content_type, timeout_s)
         try:
             data = response.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"the API server broke the connection: {error!r}") from error
         finally:
             connection.close()
         if response.status >= 400:

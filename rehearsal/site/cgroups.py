@@ -27,8 +27,12 @@ class Hierarchies:
     folders: tuple[Path, ...]
 
 
-def detect(mount_info: str | None = None) -> Hierarchies:
+def detect(mount_info: str | None = None, unified_controllers: str | None = None) -> Hierarchies:
     """Reads from the mount table whether this is cgroup v1 or v2 and where it is mounted.
+
+    Args:
+        mount_info: The mount table; this machine's without it.
+        unified_controllers: The controllers that cgroup v2 offers; this machine's without it.
 
     Raises:
         SiteError: No cgroups, or a controller that the kubelet needs is missing.
@@ -36,6 +40,15 @@ def detect(mount_info: str | None = None) -> Hierarchies:
     text = Path("/proc/self/mounts").read_text() if mount_info is None else mount_info
     mounts = [line.split()[1:4] for line in text.splitlines()]
     if any(kind == "cgroup2" and folder == str(MOUNT) for folder, kind, _ in mounts):
+        offered = (
+            (MOUNT / "cgroup.controllers").read_text() if unified_controllers is None else unified_controllers
+        )
+        if missing := REQUIRED - set(offered.split()):
+            raise SiteError(
+                f"cgroup v2 offers no {', '.join(sorted(missing))} in {MOUNT}/cgroup.controllers: boot the "
+                "kernel with cgroup v2 alone (cgroup_no_v1=all); in a container, run it with the host's "
+                "cgroup namespace"
+            )
         return Hierarchies(unified=True, folders=(MOUNT,))
     version1 = {folder: set(options.split(",")) for folder, kind, options in mounts if kind == "cgroup"}
     if missing := REQUIRED - set[str]().union(*version1.values()):
@@ -50,7 +63,11 @@ def pods_cgroup(layout: SiteLayout) -> str:
 
 
 def ensure_cgroups(layout: SiteLayout, hierarchies: Hierarchies) -> None:
-    """Creates the site's cgroups in every hierarchy."""
+    """Creates the site's cgroups in every hierarchy.
+
+    Raises:
+        SiteError: The kernel refuses to hand a controller down that the kubelet needs.
+    """
     for folder in hierarchies.folders:
         for name in ("", _COMPONENTS, _PODS):
             (folder / layout.cgroup / name).mkdir(exist_ok=True)
@@ -110,7 +127,15 @@ def remove(layout: SiteLayout, *, wait_s: float = 5.0) -> None:
 
 
 def _delegate(group: Path) -> None:
-    available = (group / "cgroup.controllers").read_text().split()
-    for controller in available:
-        with contextlib.suppress(OSError):
+    handed_down = (group / "cgroup.subtree_control").read_text().split()
+    for controller in (group / "cgroup.controllers").read_text().split():
+        if controller in handed_down:
+            continue
+        try:
             (group / "cgroup.subtree_control").write_text(f"+{controller}")
+        except OSError as error:
+            if controller in REQUIRED:
+                raise SiteError(
+                    f"cgroup v2 does not hand {controller!r} down from {group} ({error.strerror}): no "
+                    "process may be in that group itself; a container needs the host's cgroup namespace"
+                ) from error

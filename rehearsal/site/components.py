@@ -207,9 +207,6 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
             f"--key-file={key('etcd')}",
             f"--peer-cert-file={crt('etcd')}",
             f"--peer-key-file={key('etcd')}",
-            # Data survives any killed process; only a crash of the machine could lose it, and then the
-            # site is started anew anyway.
-            "--unsafe-no-fsync",
             "--log-level=warn",
         ],
         probe.https(ETCD_PORT, "/health", authority=ETCD_CA, user="kube-apiserver-etcd-client"),

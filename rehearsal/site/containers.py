@@ -53,10 +53,12 @@ def render_containerd(layout: SiteLayout, *, plugins: Path, snapshots: str) -> s
 version = 2
 root = {quote(str(layout.containerd_root))}
 state = {quote(str(layout.run / "containerd"))}
-# The first keeps a folder in /opt for programs that nobody here installs; the others belong to snapshotters
-# that are not used and only warn.
+# The first keeps a folder in /opt for programs that nobody here installs; the second (containerd 1.7 and
+# newer) would take the machine's own NRI socket; the others belong to snapshotters that are not used and
+# only warn.
 disabled_plugins = [
   "io.containerd.internal.v1.opt",
+  "io.containerd.nri.v1.nri",
   "io.containerd.snapshotter.v1.aufs",
   "io.containerd.snapshotter.v1.btrfs",
   "io.containerd.snapshotter.v1.devmapper",

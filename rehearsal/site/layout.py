@@ -64,7 +64,8 @@ class SiteLayout:
                 f"site name {self.name!r} cannot be used: 1 to 20 of a-z, 0-9 and '-', first a letter, "
                 "last no '-', because nodes and network namespaces are named after it"
             )
-        object.__setattr__(self, "home", self.home.expanduser().absolute())
+        # Without links: the kernel's mount table and the environments of processes have none either.
+        object.__setattr__(self, "home", self.home.expanduser().resolve())
 
     def require_short_paths(self) -> None:
         """Checks that sockets fit below the state folder.

@@ -41,15 +41,25 @@ def check_privileges() -> None:
         )
 
 
-def check_machine() -> None:
-    """Checks programs and kernel.
+def check_programs() -> None:
+    """Checks the programs of the machine that a site runs.
 
     Raises:
-        SiteError: Something is missing; the message names it and what brings it.
+        SiteError: One is missing; the message names it and what brings it.
     """
     for name, package in PROGRAMS:
         program(name, package)
     cni_plugins()
+
+
+def check_machine() -> None:
+    """Checks the kernel; needs none of the tools, so that it can be asked before they are made.
+
+    What takes a program to find out is left out while that program is not installed.
+
+    Raises:
+        SiteError: The kernel lacks something; the message names it.
+    """
     cgroups.detect()
     if not _overlay_available():
         raise SiteError("the kernel lacks the overlay file system (CONFIG_OVERLAY_FS)")
@@ -75,9 +85,19 @@ def check_machine() -> None:
         ],
     }
     for feature, command in attempts.items():
+        if not (_installed("unshare") and _installed(command[0])):
+            continue
         failure = _fails_in_own_network(command)
         if failure:
             raise SiteError(f"the kernel lacks {feature}: {failure}")
+
+
+def _installed(name: str) -> bool:
+    try:
+        program(name, name)
+    except SiteError:
+        return False
+    return True
 
 
 def _overlay_available() -> bool:

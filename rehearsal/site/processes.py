@@ -135,6 +135,8 @@ def spawn(
             stderr=log,
             cwd=layout.state,
             start_new_session=True,
+            # What containerd and the kubelet make is read by the pods' users, whoever starts the site.
+            umask=0o022,
             env={**environment, STATE_VARIABLE: str(layout.state), COMPONENT_VARIABLE: component},
         )
     _spawned.add(process.pid)

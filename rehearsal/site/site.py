@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rehearsal.site import cgroups, edge, teardown
+from rehearsal.site import cgroups, edge, kernel_settings, teardown
 from rehearsal.site.api import ApiClient, ApiError, Json, object_path
 from rehearsal.site.certificates import ensure_certificates
 from rehearsal.site.components import (
@@ -33,7 +33,7 @@ from rehearsal.site.kubeconfigs import write_admin_kubeconfig, write_component_k
 from rehearsal.site.layout import CLUSTER_DOMAIN, DNS_SERVICE_IP, STATE_VARIABLE, SiteError, SiteLayout
 from rehearsal.site.manifests import bootstrap_documents
 from rehearsal.site.network import HostPorts, NetworkNamespace, render_cni
-from rehearsal.site.preflight import check_machine, check_privileges
+from rehearsal.site.preflight import check_machine, check_privileges, check_programs
 from rehearsal.site.processes import (
     ProcessRecord,
     boot_id,
@@ -116,6 +116,7 @@ class Site:
         self.layout.require_short_paths()
         with locked(self.layout, progress):
             with progress.step("machine, network, certificates"):
+                check_programs()
                 check_machine()
                 self._refuse_foreign_site()
                 api_port = self._prepare(tools)
@@ -132,9 +133,13 @@ class Site:
 
         Returns:
             What is left; nothing of it in the normal case.
+
+        Raises:
+            SiteError: This is not root on Linux, or the site of this name runs from another home.
         """
         check_privileges()
         with locked(self.layout, progress):
+            self._refuse_foreign_site()
             return teardown.tear_down(self.layout, progress, keep_data=keep_data)
 
     def status(self, tools: SiteTools | None = None) -> SiteStatus:
@@ -171,21 +176,22 @@ class Site:
 
     def _refuse_foreign_site(self) -> None:
         # The same name under another home would share namespace, cgroup and node names with ours.
-        inode = NetworkNamespace(self.layout).inode()
-        if inode is None:
-            return
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdecimal() and netns_inode_of(int(folder.name)) == inode:
-                owner = environment_of(int(folder.name)).get(STATE_VARIABLE)
-                if owner and owner != str(self.layout.state):
-                    raise SiteError(
-                        f"a site named {self.layout.name!r} already runs from {owner}: stop that one or "
-                        "choose another name with --site"
-                    )
+        pids = set(cgroups.processes(self.layout))
+        if inode := NetworkNamespace(self.layout).inode():
+            running = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdecimal()]
+            pids.update(pid for pid in running if netns_inode_of(pid) == inode)
+        for pid in pids:
+            owner = environment_of(pid).get(STATE_VARIABLE)
+            if owner and owner != str(self.layout.state):
+                raise SiteError(
+                    f"a site named {self.layout.name!r} already runs from {owner}: stop that one or "
+                    "choose another name with --site"
+                )
 
     def _prepare(self, tools: SiteTools) -> int:
         layout = self.layout
-        layout.state.mkdir(mode=0o711, parents=True, exist_ok=True)
+        layout.state.mkdir(parents=True, exist_ok=True)
+        layout.state.chmod(0o711)  # whatever the umask
         boot_file = layout.run / "boot"
         if boot_file.exists() and boot_file.read_text() != boot_id():
             # After a reboot the run-time state describes containers and processes that are no more.
@@ -193,7 +199,9 @@ class Site:
             shutil.rmtree(layout.run)
         for folder in (layout.run / "tmp", layout.config, layout.edge, layout.pod_logs, layout.logs):
             folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o755)
         boot_file.write_text(boot_id())
+        kernel_settings.remember(layout)
         hierarchies = cgroups.detect()
         cgroups.ensure_cgroups(layout, hierarchies)
         NetworkNamespace(layout).ensure()
@@ -244,17 +252,23 @@ class _Starter:
         work["service accounts"] = (["kube-controller-manager"], self._service_accounts)
         started: dict[str, Future[None]] = {}
 
-        def perform(after: Sequence[str], action: Callable[[], None]) -> None:
+        def perform(name: str, after: Sequence[str], action: Callable[[], None]) -> None:
             for needed in after:
                 started[needed].result()
             if self._given_up.is_set():
                 raise _GivenUpError
-            action()
+            try:
+                action()
+            except (ApiError, OSError) as error:
+                self._given_up.set()
+                # All that is not a component of its own is asked of the API server.
+                log = self._layout.log(name if name in COMPONENTS else "kube-apiserver")
+                raise SiteError(f"{name} failed: {error}\n{_log_end(log)}") from error
 
         with ThreadPoolExecutor(max_workers=len(work)) as pool:
             # Submitted so that whatever a piece of work waits for is known before it runs.
             for name in _ordered({name: after for name, (after, _) in work.items()}):
-                started[name] = pool.submit(perform, *work[name])
+                started[name] = pool.submit(perform, name, *work[name])
             try:
                 for future in started.values():
                     future.exception()

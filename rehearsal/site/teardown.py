@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rehearsal.site import cgroups
+from rehearsal.site import cgroups, kernel_settings
 from rehearsal.site.layout import SiteLayout
 from rehearsal.site.network import NetworkNamespace
 from rehearsal.site.processes import FoundProcess, end, find_site_processes
@@ -50,11 +50,12 @@ def tear_down(layout: SiteLayout, progress: Progress, *, keep_data: bool) -> Lef
     """
     with progress.step("processes and containers") as step:
         step.update(f"{_end_processes(layout)} ended")
-    with progress.step("mounts, network, cgroups"):
+    with progress.step("mounts, network, cgroups, kernel settings"):
         shim_sockets = _shim_sockets(layout)
         unmount(layout)
         NetworkNamespace(layout).delete()
         cgroups.remove(layout)
+        kernel_settings.restore(layout)
     with progress.step("files"):
         for path in [*shim_sockets, *_cni_cache(layout), *_container_log_links(layout)]:
             path.unlink(missing_ok=True)
@@ -86,6 +87,7 @@ def look(layout: SiteLayout, *, keep_data: bool = False, shim_sockets: list[Path
             "mounts": [str(path) for path in _mounts(layout)],
             "network namespaces": [str(layout.netns_path)] if layout.netns_path.exists() else [],
             "cgroups": [str(path) for path in cgroups.groups(layout)],
+            "kernel settings": kernel_settings.changed(layout),
             "CNI files": [str(path) for path in _cni_cache(layout)],
             "container log links": [str(path) for path in _container_log_links(layout)],
             "containerd sockets": [

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ensuring = commands.add_parser("ensure", help="get every tool of some groups that is missing")
     ensuring.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(Group)}; default: all")
     commands.add_parser("status", help="show which tools are there and where they came from")
-    commands.add_parser("clean", help="remove the whole cache")
+    commands.add_parser("clean", help="remove what Spillway made in the cache")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "ensure":
@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(_status())
         else:
             cache = Cache.locate()
-            print(f"removed {cache.root}: {cache.clean() / MEGABYTE:,.0f} MB freed")
+            freed = f"{cache.clean() / MEGABYTE:,.0f} MB freed"
+            kept = "; what is left there is not Spillway's" if cache.root.exists() else ""
+            print(f"removed {cache.root}: {freed}{kept}")
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -9,12 +9,13 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from rehearsal.tools.catalogue import Tool
@@ -23,6 +24,18 @@ from runtime.ops.progress import Step
 
 RECEIPT = "receipt.json"
 LOCK_POLL_S = 0.2
+
+_HEX = "[0-9a-f]" * 8
+# All that Spillway makes in a cache, by folder: only that is removed, wherever SPILLWAY_CACHE points.
+# The locks are the last, and `bin` is from before tools were used where they lie.
+_OURS = {
+    "bin": (_HEX,),
+    "downloads": (f"{_HEX}-*",),
+    "go": ("build", "mod", "path"),
+    "logs": ("*.log",),
+    "tools": (f"*-{_HEX}",),
+    "locks": ("*",),
+}
 
 
 class Source(StrEnum):
@@ -169,6 +182,7 @@ class Cache:
                 seconds=round(time.monotonic() - started, 1),
             )
             (temporary / RECEIPT).write_text(receipt.model_dump_json(indent=2) + "\n")
+            _open_to_all(temporary)
             remove_tree(final)
             temporary.rename(final)
         except BaseException:
@@ -185,31 +199,35 @@ class Cache:
             step: The step that waits.
         """
         folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / name).open("a+") as file:
-            before = step.detail if step else ""
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    file.seek(0)
-                    if step:
-                        step.update(f"waiting for process {file.read() or '?'}, which holds {name}")
-                    time.sleep(LOCK_POLL_S)
-            if step:
-                step.update(before)
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            # Closing the file frees the lock, and so does the death of this process.
-            yield
+        before = step.detail if step else ""
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / name).open("a+") as file:
+                while True:
+                    try:
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    except BlockingIOError:
+                        file.seek(0)
+                        if step:
+                            step.update(f"waiting for process {file.read() or '?'}, which holds {name}")
+                        time.sleep(LOCK_POLL_S)
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
+                if not _is_open_at(file.fileno(), folder / name):
+                    continue  # The cache was cleaned meanwhile: nobody else would see this lock.
+                if step:
+                    step.update(before)
+                # Closing the file frees the lock, and so does the death of this process.
+                yield
+                return
 
     def clean(self) -> int:
-        """Removes the whole cache and returns how many bytes that freed.
+        """Removes what Spillway made in the cache and returns how many bytes that freed.
 
         Raises:
-            ToolError: The configured folder holds more than a cache can.
+            ToolError: The configured folder holds more than a cache can, or the cache is in use.
         """
         root = self.root.resolve()
         for precious in (Path.home(), Path.cwd(), Path(__file__)):
@@ -218,9 +236,50 @@ class Cache:
                     f"the cache folder {root} has {precious} in it; "
                     "SPILLWAY_CACHE must name a folder of its own"
                 )
-        freed = freed_bytes(root)
-        remove_tree(root)
+        with ExitStack() as held:
+            busy = self._running()
+            for path in sorted(path for path in root.glob("locks/*") if path.is_file()):
+                file = held.enter_context(path.open())
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    busy.append(f"process {file.read() or '?'} makes {path.name}")
+            if busy:
+                raise ToolError(
+                    f"the cache {root} is in use: {', '.join(busy)}; stop the site with `make down`, "
+                    "wait for builds, then clean"
+                )
+            ours = [
+                path
+                for name, patterns in _OURS.items()
+                for pattern in patterns
+                for path in root.glob(f"{name}/{pattern}")
+            ]
+            freed = freed_bytes(ours)
+            for path in ours:
+                if path.is_dir() and not path.is_symlink():
+                    remove_tree(path)
+                else:
+                    path.unlink(missing_ok=True)
+        for folder in (*(root / name for name in _OURS), root):
+            # What somebody else put there stays.
+            with suppress(OSError):
+                folder.rmdir()
         return freed
+
+    def _running(self) -> list[str]:
+        """The processes that run programs of this cache, a few of them by name."""
+        root = self.root.resolve()
+        found = list[str]()
+        for process in psutil.process_iter(["exe", "name"]):
+            # An environment's Python is a link to one outside, so what was called counts too.
+            called: list[str] = []
+            with suppress(psutil.Error):
+                called = process.cmdline()[:1]
+            programs = [Path(name) for name in (process.info["exe"], *called) if name]
+            if any(path.is_relative_to(base) for path in programs for base in (root, self.root)):
+                found.append(f"process {process.pid} runs {process.info['name']}")
+        return [*found[:3], *([f"{len(found) - 3} more processes"] if len(found) > 3 else [])]
 
 
 def pins_hash(tool: Tool) -> str:
@@ -259,15 +318,42 @@ def _records(folder: Path, patterns: tuple[str, ...]) -> dict[str, FileRecord]:
     }
 
 
+def _open_to_all(folder: Path) -> None:
+    """Lets every user read a tool, whatever its sources allowed: pods run as other users."""
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent), *(Path(parent, name) for name in names)):
+            mode = path.lstat().st_mode
+            wanted = 0o555 if mode & stat.S_IXUSR else 0o444
+            if not stat.S_ISLNK(mode) and mode & wanted != wanted:
+                path.chmod(stat.S_IMODE(mode) | wanted)
+
+
+@contextmanager
+def readable_by_all() -> Generator[None]:
+    """Has this process and its children make files that other users can read and run."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 def remove_tree(path: Path) -> None:
     """Removes a folder that may hold read-only folders, as Go's module cache does."""
-    if not path.exists():
-        return
-    for folder, _, _ in os.walk(path):
-        mode = Path(folder).stat().st_mode
-        if not mode & stat.S_IWUSR:
-            Path(folder).chmod(mode | stat.S_IRWXU)
-    shutil.rmtree(path)
+    # Another process may remove it at the same time.
+    with suppress(FileNotFoundError):
+        for folder, _, _ in os.walk(path):
+            mode = Path(folder).stat().st_mode
+            if not mode & stat.S_IWUSR:
+                Path(folder).chmod(mode | stat.S_IRWXU)
+        shutil.rmtree(path)
 
 
 def size_of(folder: Path) -> int:
@@ -277,12 +363,13 @@ def size_of(folder: Path) -> int:
     )
 
 
-def freed_bytes(folder: Path) -> int:
-    """Bytes on disk that removing a folder frees; files linked from elsewhere do not count."""
+def freed_bytes(paths: Iterable[Path]) -> int:
+    """Bytes on disk that removing files and folders frees; files linked from elsewhere do not count."""
     seen: dict[tuple[int, int], tuple[int, int, int]] = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            facts = (Path(parent) / name).lstat()
+    for path in paths:
+        below = (Path(parent, name) for parent, _, names in os.walk(path) for name in names)
+        for file in below if path.is_dir() else (path,):
+            facts = file.lstat()
             key = (facts.st_dev, facts.st_ino)
             count = seen[key][0] if key in seen else 0
             seen[key] = (count + 1, facts.st_nlink, facts.st_blocks * 512)

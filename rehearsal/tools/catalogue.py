@@ -244,8 +244,9 @@ PACKAGES = (
     SystemPackage("runc", programs=("runc",)),
     SystemPackage(
         "containernetworking-plugins",
-        folder_names=("bridge", "host-local", "loopback", "portmap"),
-        folders=(Path("/usr/lib/cni"), Path("/opt/cni/bin"), Path("/usr/libexec/cni")),
+        # The same names and folders as in rehearsal.site.network; a test compares the two.
+        folder_names=("ptp", "host-local", "loopback"),
+        folders=(Path("/usr/lib/cni"), Path("/opt/cni/bin")),
     ),
     SystemPackage("nftables", programs=("nft",)),
     SystemPackage("iproute2", programs=("ip",)),

@@ -6,10 +6,12 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
-from rehearsal.tools.cache import Cache, Made, Receipt, Source, remove_tree
+from rehearsal.tools.cache import Cache, Made, Receipt, Source, readable_by_all, remove_tree
 from rehearsal.tools.catalogue import GO_TOOL, PACKAGES, Group, Tool, VersionQuestion, tools_of
 from rehearsal.tools.errors import ToolError
 from rehearsal.tools.fetch import Fetcher, Hosts, NoDownload
@@ -22,8 +24,11 @@ from rehearsal.tools.wheels import install_wheel
 from runtime.ops.progress import Progress, Step
 
 PARALLEL_DOWNLOADS = 4
+# Pulumi's own programs that are scripts and need nothing beside them; any other script may.
+SCRIPTS = frozenset(["pulumi-language-python-exec", "pulumi-resource-pulumi-python"])
 
 
+@readable_by_all()
 def ensure(groups: Iterable[str], progress: Progress) -> Toolbox:
     """Makes whatever is missing of some groups of tools; does nothing when all is there.
 
@@ -60,6 +65,7 @@ class Maker:
     progress: Progress
     hosts: Hosts = field(default_factory=Hosts)
 
+    @readable_by_all()
     def make(self, tools: Sequence[Tool]) -> dict[str, Receipt]:
         """Makes the tools that are missing and returns the receipts of all, by name.
 
@@ -171,7 +177,8 @@ class Maker:
         with self.progress.step("removing Go's caches") as step, self.cache.locked("go-caches", step):
             for folder in folders:
                 remove_tree(folder)
-            if not any(self.cache.go.iterdir()):
+            # Who held the lock before may have removed it already; Go's other folders stay.
+            with suppress(OSError):
                 self.cache.go.rmdir()
 
 
@@ -181,17 +188,14 @@ def programs_on_path(tool: Tool, notes: list[str], ignored: Path) -> dict[str, P
     Args:
         tool: The tool.
         notes: Gets the reason why a program that was found is not used.
-        ignored: A folder whose programs do not count: our own cache, which a toolbox puts on PATH and
-            which may hold the same version made from other pins.
+        ignored: A folder whose programs do not count: our own cache, which may hold the same version made
+            from other pins. Those in a clone's workspace, which come from a cache, do not count either.
     """
     if not tool.question or not tool.from_path:
         return {}
-    folders = [
-        folder
-        for folder in os.environ.get("PATH", os.defpath).split(os.pathsep)
-        if not Path(folder).is_relative_to(ignored)
-    ]
-    first = shutil.which(tool.question.programs[0], path=os.pathsep.join(folders))
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    each = (shutil.which(tool.question.programs[0], path=folder) for folder in folders)
+    first = next((found for found in each if found and not _is_ours(Path(found), ignored)), None)
     if not first:
         return {}
     real = Path(first).resolve()
@@ -206,10 +210,14 @@ def programs_on_path(tool: Tool, notes: list[str], ignored: Path) -> dict[str, P
             notes.append(f"{first} on PATH is version {found or 'unknown'}")
             return {}
     programs = {name: real.with_name(name) for name in tool.programs}
-    absent = [name for name, path in programs.items() if not path.is_file()]
+    absent = [name for name, path in programs.items() if not path.is_file() or _is_ours(path, ignored)]
     if absent:
         notes.append(f"{first} on PATH lacks {', '.join(absent)} beside it")
         return {}
+    for name, path in programs.items():
+        if name not in SCRIPTS and not _is_executable_binary(path):
+            notes.append(f"{first} on PATH is not taken: {path} is no binary")
+            return {}
     return programs
 
 
@@ -231,6 +239,15 @@ def check_version(tool: Tool, folder: Path) -> None:
         found = version_of(folder / name, tool.question)
         if found != tool.version:
             raise ToolError(f"{name} was made as {tool.version} but reports {found or 'no version'}")
+
+
+def _is_ours(program: Path, cache: Path) -> bool:
+    """Whether a program, or what it links to, lies in the cache or in the workspace of a clone."""
+    return any(
+        path.is_relative_to(folder) or (".venv", "spillway") in pairwise(path.parts)
+        for path in (program.absolute(), program.resolve())
+        for folder in (cache, cache.resolve())
+    )
 
 
 def _is_executable_binary(path: Path) -> bool:

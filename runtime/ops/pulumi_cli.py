@@ -98,29 +98,31 @@ class PulumiCli:
         Raises:
             PulumiError: With every error that the engine reported.
         """
-        process = subprocess.Popen(
-            ["pulumi", command, "--yes", "--json", "--stack", self._stack, *arguments],
-            cwd=self._project,
-            env={**self._environment, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # Out of the terminal's group, so that one Ctrl-C reaches the engine once, through us.
-            start_new_session=True,
-        )
         follower = EventFollower(progress)
-        with progress.step(f"pulumi {command}") as step:
+        # A file for stderr and not a pipe: nobody reads it meanwhile, and a full pipe would stop the CLI.
+        with progress.step(f"pulumi {command}") as step, tempfile.TemporaryFile(mode="w+") as stderr:
             step.follow(follower.detail)
+            process = subprocess.Popen(
+                ["pulumi", command, "--yes", "--json", "--stack", self._stack, *arguments],
+                cwd=self._project,
+                env={**self._environment, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                # Out of the terminal's group, so that one Ctrl-C reaches the engine once, through us.
+                start_new_session=True,
+            )
             try:
                 for event in _events(process):
                     follower.take(event)
-                stderr = process.stderr.read() if process.stderr else ""
             except BaseException:
                 _interrupt(process)
                 raise
             if process.wait() != 0:
-                raise PulumiError("\n".join(follower.errors) or stderr.strip() or f"pulumi {command} failed")
+                stderr.seek(0)
+                said = "\n".join(follower.errors) or stderr.read().strip()
+                raise PulumiError(said or f"pulumi {command} failed")
 
 
 class EventFollower:

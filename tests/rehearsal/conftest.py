@@ -157,7 +157,10 @@ def fetch(port: int, timeout_s: float = 5.0) -> str:
 @pytest.fixture(scope="session", name="tools")
 def fixture_tools() -> SiteTools:
     if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("the embedded site needs Linux and root")
+        pytest.fail(
+            "the embedded site needs Linux and root, and `make test` skips nothing: run it as root, "
+            "or run `make test-fast`"
+        )
     return Toolbox.load(("site", "serving"))
 
 

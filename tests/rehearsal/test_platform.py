@@ -29,10 +29,11 @@ from rehearsal.site.tiny_model import model_files
 from rehearsal.site.toolbox import SiteTools
 from tests.rehearsal.conftest import eventually
 from tests.support.stack_files import ROOT, platform_object
+from tests.support.tiny_weights import tiny_weights
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
 
-SITE = "platform"
+SITE = f"platform-{os.getpid()}"
 STACK = "test-platform"
 MODEL = "spillway-tiny"
 
@@ -146,10 +147,9 @@ def test_the_readmes_curl_example_streams_an_answer(up: Deployment) -> None:
 
 
 def test_the_readmes_openai_example_gets_an_answer_and_a_stream(up: Deployment) -> None:
-    variables = "export ENDPOINT=$(pulumi stack output endpoint)\n"
-    variables += "export API_KEY=$(pulumi stack output apiKey --show-secrets)\n"
-    printed = up.shell(f"{variables}{sys.executable} - <<'EOF'\n{_example('openai')}\nEOF")
-    answer, _, stream = printed.partition("\n")
+    # One after the other in one shell, as a reader of the README does.
+    printed = up.shell(f"{_example('curl')}\necho\n{sys.executable} - <<'EOF'\n{_example('openai')}\nEOF")
+    answer, _, stream = printed.rpartition("data: [DONE]")[2].strip().partition("\n")
     assert answer.strip()
     assert stream.strip()
 
@@ -224,10 +224,11 @@ def test_a_policy_stops_accelerators_that_the_stack_may_not_use_before_anything_
 def test_a_model_folder_of_this_machine_is_served_by_a_new_cluster(up: Deployment) -> None:
     folder = up.home / "my model"
     folder.mkdir()
-    for name, content in model_files().items():
+    for name, content in {**model_files(), "model.safetensors": tiny_weights()}.items():
         (folder / name).write_bytes(content)
     before = up.ray_service()
-    up.write(maxSequences=6, source={"hostFolder": str(folder)})
+    arguments = {"max_num_batched_tokens": 256}  # without load_format: the weights are read
+    up.write(maxSequences=6, source={"hostFolder": str(folder)}, engineArguments=arguments)
     assert "answered" in up.make("up")
     after = up.ray_service()
     assert before is not None

@@ -27,6 +27,8 @@ from tests.rehearsal.conftest import Cluster, eventually, fetch, restricted_name
 pytestmark = pytest.mark.rehearsal
 
 NAMESPACE = "probe"
+# Two clones may run these tests at once: what a site has once per machine carries its name.
+SITE = f"probe-{os.getpid()}"
 SERVER = ["python", "-u", "-m", "http.server", "8080", "--directory", "/models"]
 
 
@@ -43,7 +45,7 @@ def pid_of(site: Site, component: str) -> int:
 
 @pytest.fixture(scope="module", name="cluster")
 def fixture_cluster(tools: SiteTools, home: Path) -> Generator[Cluster]:
-    site = Site("probe", home)
+    site = Site(SITE, home)
     try:
         site.start(tools, Progress())
         cluster = Cluster(site)
@@ -175,7 +177,7 @@ def test_a_gpu_pod_lands_on_a_simulated_node_only(cluster: Cluster) -> None:
         name = f"gpu-{number}"
         cluster.api.apply(restricted_pod(NAMESPACE, name, ["sleep", "60"], tolerations=toleration, **gpus))
         nodes.add(cluster.when_ready(NAMESPACE, name)["spec"]["nodeName"])
-    assert nodes == {"probe-gpu-h100-0", "probe-gpu-h100-1"}
+    assert nodes == {f"{SITE}-gpu-h100-0", f"{SITE}-gpu-h100-1"}
     cluster.api.apply(restricted_pod(NAMESPACE, "gpu-2", ["sleep", "60"], tolerations=toleration, **gpus))
 
     def unschedulable() -> bool | None:
@@ -196,7 +198,7 @@ def test_the_sites_own_users_can_do_their_work_and_no_more(cluster: Cluster) -> 
     assert (
         cluster.refusal("load-balancer", "GET", object_path("v1", "Pod", "default")) == http.client.FORBIDDEN
     )
-    simulated = object_path("v1", "Node", None, "probe-gpu-h100-0")
+    simulated = object_path("v1", "Node", None, f"{SITE}-gpu-h100-0")
     assert cluster.refusal("kubelet", "DELETE", simulated) == http.client.FORBIDDEN
 
 
@@ -274,7 +276,7 @@ def start_in_child(name: str, home: Path, tools: SiteTools) -> None:
 
 
 def test_an_interrupted_start_goes_on_and_data_is_kept_on_request(tools: SiteTools, home: Path) -> None:
-    site = Site("probe-two", home)
+    site = Site(f"{SITE}-2", home)
     config_map: Json = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -283,7 +285,7 @@ def test_an_interrupted_start_goes_on_and_data_is_kept_on_request(tools: SiteToo
     }
     try:
         child = multiprocessing.get_context("fork").Process(
-            target=start_in_child, args=("probe-two", home, tools)
+            target=start_in_child, args=(site.layout.name, home, tools)
         )
         child.start()
         eventually("the API server was started", lambda: load_record(site.layout, "kube-apiserver"))

@@ -119,6 +119,11 @@ WRONG: list[tuple[str, Change, list[str]]] = [
         ["spillway:platform.name", '"9llm"', "starting with a letter"],
     ),
     (
+        "random weights in place of real ones",
+        lambda p: p["models"][0].update(engineArguments={"load_format": "dummy"}),
+        ["spillway:platform.models[0]", "load_format dummy ignores the weights", "remove it"],
+    ),
+    (
         "tensor parallel on CPU",
         lambda p: p["models"][0].update(accelerator="cpu", tensorParallel=2),
         ["spillway:platform.models[0]", "tensorParallel 2", "both must be 1"],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rehearsal.site import cgroups, containers, edge
+from rehearsal.site import cgroups, components, containers, edge
 from rehearsal.site.components import render_coredns, render_kube_proxy
 from rehearsal.site.layout import SiteError, SiteLayout, default_home
 from rehearsal.site.load_balancer import balanced_ports, ingress_status
@@ -63,6 +63,55 @@ def test_containerd_keeps_everything_below_the_state_folder(layout: SiteLayout) 
     assert cri["restrict_oom_score_adj"] is True
 
 
+def test_containerd_leaves_the_machines_nri_socket_alone(layout: SiteLayout) -> None:
+    config = tomllib.loads(containers.render_containerd(layout, plugins=Path("/x"), snapshots="overlayfs"))
+    assert "io.containerd.nri.v1.nri" in config["disabled_plugins"]
+
+
+def test_a_controller_that_is_not_handed_down_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cgroup.controllers").write_text("cpu io memory")
+    (tmp_path / "cgroup.subtree_control").write_text("cpu")
+    delegate = cgroups._delegate  # pyright: ignore[reportPrivateUsage]
+    written: list[str] = []
+
+    def refuse(_: Path, text: str) -> int:
+        written.append(text)
+        raise OSError(16, "Device or resource busy")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(SiteError, match=r"'memory' down from .*busy"):
+        delegate(tmp_path)
+    assert written == ["+io", "+memory"], "what is handed down already is left alone"
+
+
+def test_a_home_behind_a_link_is_the_same_home(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    assert SiteLayout("probe", tmp_path / "link") == SiteLayout("probe", tmp_path / "real")
+
+
+def test_etcd_writes_its_data_through_to_the_disk(
+    layout: SiteLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tools:
+        python = tmp_path
+
+        def path(self, name: str) -> Path:
+            return tmp_path / name
+
+        folder = path
+
+    def program(name: str, _: str) -> str:
+        return name
+
+    monkeypatch.setattr(components, "program", program)
+    etcd = components.site_components(layout, Tools(), api_port=21001)[0]
+    assert etcd.name == "etcd"
+    assert not [argument for argument in etcd.command if "fsync" in argument]
+
+
 def test_the_kubelet_asks_the_api_server_who_may_do_what(layout: SiteLayout) -> None:
     config = yaml.safe_load(containers.render_kubelet(layout, V1))
     assert config["authentication"]["anonymous"] == {"enabled": False}
@@ -94,7 +143,9 @@ def test_cgroup_versions_are_told_apart() -> None:
         f"cgroup /sys/fs/cgroup/{name} cgroup rw,{name} 0 0\n"
         for name in ("cpu,cpuacct", "cpuset", "memory", "pids")
     )
-    assert cgroups.detect(v2).unified
+    assert cgroups.detect(v2, "cpuset cpu io memory hugetlb pids").unified
+    with pytest.raises(SiteError, match="offers no cpuset, memory"):
+        cgroups.detect(v2, "cpu io pids")
     assert not cgroups.detect(v1 + "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n").unified
     with pytest.raises(SiteError, match="memory"):
         cgroups.detect(v1.replace("memory", "misc"))

@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
+from rehearsal.site import cgroups
+from rehearsal.site import site as site_module
+from rehearsal.site.api import ApiClient, ApiError
 from rehearsal.site.components import Component
-from rehearsal.site.layout import SiteError, SiteLayout
+from rehearsal.site.layout import STATE_VARIABLE, SiteError, SiteLayout
 from rehearsal.site.network import HostPorts, port_is_free
-from rehearsal.site.preflight import check_privileges
-from rehearsal.site.processes import ProcessIdentity, boot_id, end, load_record, record_file
+from rehearsal.site.preflight import check_machine, check_privileges
+from rehearsal.site.processes import ProcessIdentity, boot_id, end, load_record, record_file, spawn
 from rehearsal.site.site import Site, locked
 from runtime.ops.progress import Progress
 
@@ -184,3 +187,93 @@ def test_a_site_that_never_started_says_so_everywhere(tmp_path: Path) -> None:
         site.logs("nothing")
     with pytest.raises(SiteError, match="not started"):
         site.logs("etcd")
+
+
+def test_a_site_of_the_same_name_from_another_home_is_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {**os.environ, STATE_VARIABLE: "/elsewhere/sites/probe"}
+    command = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+
+    def in_cgroup(_: SiteLayout) -> frozenset[int]:
+        return frozenset({process.pid})
+
+    monkeypatch.setattr(cgroups, "processes", in_cgroup)
+    monkeypatch.setattr(site_module, "check_privileges", lambda: None)
+    try:
+        with pytest.raises(SiteError, match="already runs from /elsewhere/sites/probe"):
+            Site(f"probe-{os.getpid()}", tmp_path).stop(Progress(StringIO()))
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_component_has_the_usual_umask_whoever_starts_the_site(tmp_path: Path) -> None:
+    layout = SiteLayout("probe", tmp_path)
+    layout.state.mkdir(parents=True)
+    before = os.umask(0o077)
+    try:
+        record = spawn(
+            layout,
+            "etcd",
+            ["/bin/sh", "-c", "umask"],
+            fingerprint="",
+            inside=False,
+            cgroup_files=[],
+            environment={},
+        )
+    finally:
+        os.umask(before)
+    deadline = time.monotonic() + 5
+    while record.identity.running() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert layout.log("etcd").read_text().strip() == "0022"
+
+
+@pytest.mark.parametrize(
+    "error", [ApiError(500, "etcdserver: no leader"), ConnectionResetError("it is gone")]
+)
+def test_an_api_server_that_fails_meanwhile_is_reported_with_its_log(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = SiteLayout("probe", tmp_path)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    def nothing(*_: object) -> None: ...
+
+    starter_class = site_module._Starter  # pyright: ignore[reportPrivateUsage]
+    steps = ("_ensure", "_images", "_custom_resources", "_node", "_dns", "_simulated_nodes")
+    for name in (*steps, "_service_accounts"):
+        monkeypatch.setattr(starter_class, name, nothing)
+    monkeypatch.setattr(starter_class, "_bootstrap", fail)
+
+    def none(_: SiteLayout, __: object) -> list[Path]:
+        return []
+
+    monkeypatch.setattr(cgroups, "component_files", none)
+    monkeypatch.setattr(cgroups, "detect", lambda: None)
+    names = ("kube-apiserver", "containerd", "kubelet", "kube-proxy", "coredns", "kwok")
+    components = [Component(name, [], lambda: None) for name in (*names, "kube-controller-manager")]
+    api = ApiClient.__new__(ApiClient)
+    starter = starter_class(layout, None, Progress(StringIO()), api)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(SiteError) as raised:
+        starter.run(components)
+    assert str(error) in str(raised.value)
+    assert str(layout.log("kube-apiserver")) in str(raised.value)
+
+
+def test_the_machine_is_checked_without_the_tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(cgroups, "detect", lambda: None)
+    monkeypatch.setattr("rehearsal.site.preflight._installed", lambda _: False)  # pyright: ignore
+    monkeypatch.setattr("rehearsal.site.preflight._overlay_available", lambda: True)
+    check_machine()
+    monkeypatch.setattr("rehearsal.site.preflight._overlay_available", lambda: False)
+    with pytest.raises(SiteError, match="overlay"):
+        check_machine()

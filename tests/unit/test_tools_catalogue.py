@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from rehearsal.site import SiteError
+from rehearsal.site.network import cni_plugins
 from rehearsal.tools import Group, ToolError
 from rehearsal.tools.catalogue import (
     GO_FLOOR,
     GO_TOOL,
+    PACKAGES,
     PINS,
     PULUMI,
     PULUMI_KUBERNETES,
@@ -17,6 +20,7 @@ from rehearsal.tools.catalogue import (
     tools,
     tools_of,
 )
+from rehearsal.tools.packages import package_folder
 
 TOOLS = {tool.name: tool for tool in tools("amd64")}
 REPOSITORY = Path(__file__).parents[2]
@@ -111,3 +115,23 @@ def test_an_unknown_group_is_named_with_those_there_are() -> None:
 
 def test_groups_share_no_tool() -> None:
     assert sum(len(tools_of([group])) for group in Group) == len(TOOLS)
+
+
+def test_the_site_finds_its_network_plugins_where_the_catalogue_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = next(package for package in PACKAGES if package.folders)
+    there = set[Path]()
+
+    def exists(path: Path) -> bool:
+        return path in there
+
+    monkeypatch.setattr(Path, "exists", exists)
+
+    for folder in package.folders:
+        there = {folder / name for name in package.folder_names}
+        assert package_folder(package) == cni_plugins() == folder
+        for name in package.folder_names:
+            there.remove(folder / name)
+            assert package_folder(package) is None
+            with pytest.raises(SiteError):
+                cni_plugins()
+            there.add(folder / name)

@@ -1,13 +1,17 @@
 """Tools are made once, from the right source and whole; a scripted `go` stands for the real one."""
 
+import fcntl
 import hashlib
 import io
+import os
 import re
 import shutil
 import subprocess
 import sys
 import textwrap
 import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import distributions
 from pathlib import Path
@@ -15,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from rehearsal.tools import Source, Toolbox, ToolError, making, serving
-from rehearsal.tools.cache import RECEIPT, Cache, Receipt, pins_hash
+from rehearsal.tools.cache import RECEIPT, Cache, Receipt, pins_hash, remove_tree
 from rehearsal.tools.catalogue import (
     Artifact,
     GoBuild,
@@ -29,7 +33,7 @@ from rehearsal.tools.catalogue import (
 from rehearsal.tools.fetch import NEVER
 from rehearsal.tools.making import Maker
 from rehearsal.tools.packages import install_packages
-from runtime.ops.progress import Progress
+from runtime.ops.progress import Progress, Step
 
 FAKE_GO = """\
 #!/bin/sh
@@ -192,6 +196,71 @@ def test_a_program_in_our_own_cache_is_not_taken_from_path(
     assert making.programs_on_path(replace(tool, version=version), [], workshop.cache.root) == {}
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_program_in_the_workspace_of_any_clone_is_not_taken_from_path(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+) -> None:
+    tool, version = _binary_on_path(workshop)
+    elsewhere = workshop.calls.with_name("path")
+    ours = tmp_path / "clone" / ".venv" / "spillway" / "bin"
+    ours.mkdir(parents=True)
+    shutil.copy(elsewhere / "tool", ours / "tool")
+    first = ours
+    if linked:
+        first = tmp_path / "links"
+        first.mkdir()
+        (first / "tool").symlink_to(ours / "tool")
+    monkeypatch.setenv("PATH", f"{first}:{elsewhere}:/usr/bin:/bin")
+
+    taken = making.programs_on_path(replace(tool, version=version), [], workshop.cache.root)
+
+    assert taken == {"tool": elsewhere / "tool"}, "the search goes on behind what is ours"
+
+
+def test_a_script_beside_a_real_program_on_path_is_not_copied(workshop: Workshop) -> None:
+    tool, version = _binary_on_path(workshop)
+    shim = workshop.calls.with_name("path") / "pulumi-language-python"
+    shim.write_text("#!/bin/sh\n")
+    notes = list[str]()
+    tool = replace(tool, version=version, programs=("tool", shim.name))
+
+    assert making.programs_on_path(tool, notes, workshop.cache.root) == {}
+    assert notes == [f"{shim.with_name('tool')} on PATH is not taken: {shim} is no binary"]
+
+
+def test_the_scripts_of_the_pulumi_sdk_are_copied_from_path(workshop: Workshop) -> None:
+    tool, version = _binary_on_path(workshop)
+    folder = workshop.calls.with_name("path")
+    for name in making.SCRIPTS:
+        (folder / name).write_text("#!/bin/sh\n")
+    tool = replace(tool, version=version, programs=("tool", *making.SCRIPTS))
+
+    assert set(making.programs_on_path(tool, [], workshop.cache.root)) == {"tool", *making.SCRIPTS}
+
+
+@pytest.fixture
+def private_umask() -> Generator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("private_umask")
+def test_other_users_can_read_and_run_what_is_made_under_a_private_umask(workshop: Workshop) -> None:
+    on_path, version = _binary_on_path(workshop)
+    (workshop.calls.with_name("path") / "tool").chmod(0o700)
+
+    workshop.make(replace(workshop.tool, question=None), replace(on_path, name="copied", version=version))
+
+    made = [workshop.cache.root, *workshop.cache.root.rglob("*")]
+    programs = list(workshop.cache.tools.glob("*/tool"))
+    assert len(programs) == 2
+    for path in made:
+        wanted = 0o555 if path.is_dir() or path in programs else 0o444
+        assert path.stat().st_mode & wanted == wanted, path
+    assert os.umask(0o077) == 0o077, "the caller's umask is as it was"
+
+
 def test_a_folder_without_a_receipt_is_made_again(workshop: Workshop) -> None:
     workshop.make()
     (workshop.cache.folder(workshop.tool) / RECEIPT).unlink()
@@ -232,7 +301,7 @@ def test_two_processes_at_once_build_once(workshop: Workshop, monkeypatch: pytes
         from rehearsal.tools.catalogue import GoBuild, Tool
         from rehearsal.tools.making import Maker
         from runtime.ops import progress
-        progress.QUIET_S = 0.1
+        progress.QUIET_S = 0.5  # The first look at the lock may come before its holder's name is in it.
         build = GoBuild(Path({str(build.pins)!r}), ("example.com/tool",), ("tool",))
         tool = Tool(name="tool", version="1.2.3", group=None, programs=("tool",), build=build)
         Maker(Cache.locate(), progress.Progress()).make([tool])
@@ -293,6 +362,22 @@ def test_go_caches_of_ours_are_removed_after_the_last_build(workshop: Workshop) 
 
     assert not (workshop.cache.go / "mod").exists()
     assert not (workshop.cache.go / "build").exists()
+
+
+def test_go_caches_that_another_process_removes_first_are_no_error(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workshop.cache.go / "mod").mkdir(parents=True)
+
+    @contextmanager
+    def locked_after_another(cache: Cache, name: str, step: Step | None = None) -> Generator[None]:
+        remove_tree(cache.go)
+        yield
+
+    monkeypatch.setattr(Cache, "locked", locked_after_another)
+
+    assert Maker(workshop.cache, Progress(workshop.shown)).make([]) == {}
+    assert not workshop.cache.go.exists()
 
 
 def test_go_caches_of_the_user_are_used_and_kept(
@@ -447,6 +532,83 @@ def test_cleaning_refuses_a_folder_that_holds_more_than_a_cache(
 
     with pytest.raises(ToolError, match="SPILLWAY_CACHE must name a folder of its own"):
         Cache.locate().clean()
+
+
+def test_cleaning_leaves_what_spillway_did_not_make(workshop: Workshop) -> None:
+    workshop.make()
+    root = workshop.cache.root
+    foreign = [root / "notes.txt", root / "bin" / "mine", root / "go" / "src" / "main.go"]
+    foreign += [root / "tools" / "hammer" / "handle", root / "logs" / "diary"]
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    workshop.cache.clean()
+
+    assert sorted(path for path in root.rglob("*") if not path.is_dir()) == sorted(foreign)
+
+
+def test_cleaning_removes_everything_that_making_leaves(workshop: Workshop) -> None:
+    workshop.make()
+    (workshop.cache.downloads).mkdir()
+    (workshop.cache.downloads / "0123abcd-etcd.tar.gz.part").touch()
+    (workshop.cache.tools / ".making-etcd-3.6.5-0123abcd").mkdir()
+    (workshop.cache.go / "path" / "pkg").mkdir(parents=True)
+
+    workshop.cache.clean()
+
+    assert not workshop.cache.root.exists()
+
+
+@pytest.mark.parametrize("called", [False, True], ids=["program", "linked interpreter"])
+def test_cleaning_refuses_while_a_program_of_the_cache_runs(workshop: Workshop, called: bool) -> None:
+    program = workshop.cache.tools / "etcd-3.6.5-0123abcd" / "etcd"
+    program.parent.mkdir(parents=True)
+    sleep = Path(shutil.which("sleep") or "").resolve()
+    if called:
+        program.symlink_to(sleep)
+    else:
+        shutil.copy(sleep, program)
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            with pytest.raises(ToolError, match=rf"is in use: process {process.pid} runs \w+; stop the site"):
+                workshop.cache.clean()
+        finally:
+            process.kill()
+
+    assert program.exists()
+    workshop.cache.clean()
+    assert not workshop.cache.root.exists()
+
+
+def test_cleaning_refuses_while_a_build_holds_a_lock(workshop: Workshop) -> None:
+    workshop.make()
+
+    with (
+        workshop.cache.locked("go-caches"),
+        pytest.raises(ToolError, match=rf"is in use: process {os.getpid()} makes go-caches; stop"),
+    ):
+        workshop.cache.clean()
+
+    assert workshop.program.exists()
+
+
+def test_a_lock_that_was_cleaned_away_while_waiting_is_taken_again(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = workshop.cache.root / "locks" / "tool"
+    lock.parent.mkdir(parents=True)
+    cleaner = lock.open("a")
+    fcntl.flock(cleaner, fcntl.LOCK_EX)
+
+    def clean(seconds: float) -> None:
+        lock.unlink()
+        cleaner.close()
+
+    monkeypatch.setattr("rehearsal.tools.cache.time.sleep", clean)
+
+    with workshop.cache.locked("tool"):
+        assert lock.read_text() == str(os.getpid())
 
 
 def test_missing_packages_need_root_and_the_error_has_the_command(

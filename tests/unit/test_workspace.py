@@ -54,7 +54,7 @@ def test_a_shell_that_sources_the_file_has_the_same_environment(workspace: Works
     assert path == workspace.environment()["PATH"]
 
 
-def test_the_private_copy_follows_the_committed_file_and_keeps_pulumis_salt(
+def test_pulumi_writes_its_salt_into_a_copy_that_follows_the_committed_file(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PROJECT", tmp_path / "project")
@@ -65,7 +65,7 @@ def test_the_private_copy_follows_the_committed_file_and_keeps_pulumis_salt(
     copy.write_text(copy.read_text() + "encryptionsalt: v1:abc\n")  # as the CLI does
     committed.write_text("config: {spillway:platform: {name: b}}\n")
     settings = yaml.safe_load(workspace.copy_stack_file().read_text())
-    assert settings == {"config": {"spillway:platform": {"name": "b"}}, "encryptionsalt": "v1:abc"}
+    assert settings == {"config": {"spillway:platform": {"name": "b"}}}
     assert "encryptionsalt" not in committed.read_text()
 
 
@@ -81,12 +81,31 @@ def test_a_passphrase_is_made_once_and_never_again(workspace: Workspace) -> None
     assert [path.name for path in workspace.home.iterdir()] == ["passphrase"]
 
 
-def test_locks_in_our_backend_name_the_processes_that_hold_them(workspace: Workspace) -> None:
-    assert workspace.updating_pids() == []
-    locks = workspace.home / "state" / ".pulumi" / "locks" / "organization" / "spillway" / "local"
-    locks.mkdir(parents=True)
-    (locks / "1.json").write_text(json.dumps({"pid": 4711, "username": "root"}))
-    assert workspace.updating_pids() == [4711]
+def test_locks_in_our_backend_name_the_process_and_host_that_hold_them(workspace: Workspace) -> None:
+    assert workspace.locks() == []
+    folder = workspace.home / "state" / ".pulumi" / "locks" / "organization" / "spillway" / "local"
+    folder.mkdir(parents=True)
+    (folder / "1.json").write_text(json.dumps({"pid": 4711, "hostname": "elsewhere", "username": "root"}))
+    (lock,) = workspace.locks()
+    assert (lock.pid, lock.host, lock.is_here) == (4711, "elsewhere", False)
+    (folder / "1.json").write_text('{"pid": 47')  # by a Pulumi that was killed while it wrote
+    (lock,) = workspace.locks()
+    assert (lock.pid, lock.is_here) == (0, True)
+
+
+def test_a_context_of_the_shell_does_not_reach_the_embedded_site(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONTEXT", "lab")
+    assert "CONTEXT" not in workspace.environment()
+    assert "unset CONTEXT" in workspace.write_environment_file().read_text()
+
+
+def test_a_stack_file_that_is_no_yaml_is_one_message(tmp_path: Path) -> None:
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text("config: [")
+    with pytest.raises(WorkspaceError, match=r"Pulumi\.x\.yaml is no YAML: (?s:.*)line 1"):
+        module.platform_object(file)
 
 
 def test_two_makes_of_one_stack_wait_for_each_other(workspace: Workspace) -> None:
@@ -112,6 +131,27 @@ def test_a_kubeconfig_that_is_not_there_is_one_message(
     monkeypatch.setenv("KUBECONFIG", "/nowhere/kubeconfig")
     with pytest.raises(WorkspaceError, match=r"KUBECONFIG = /nowhere/kubeconfig: .* unset KUBECONFIG"):
         Platform("local", "local", Progress())
+
+
+def test_another_sites_kubeconfig_is_refused_with_the_sites_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kubeconfig = tmp_path / "sites" / "other" / "kubeconfig"
+    kubeconfig.parent.mkdir(parents=True)
+    kubeconfig.write_text("apiVersion: v1\n")
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    with pytest.raises(
+        WorkspaceError, match="that is the embedded site other; unset KUBECONFIG, or say SITE=other"
+    ):
+        Platform("local", "local", Progress())
+
+
+def test_down_of_a_stack_without_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    with pytest.raises(WorkspaceError, match="STACK = lcoal"):
+        Platform("lcoal", "local", Progress()).down()
 
 
 def test_kubeconfig_and_context_of_the_user_reach_the_program(
