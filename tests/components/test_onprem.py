@@ -214,7 +214,8 @@ def test_the_check_waits_for_the_model_and_the_gateway(local: Synthesized) -> No
 
 
 def test_a_host_folder_becomes_a_read_only_volume_and_claim() -> None:
-    model = {**platform_object("local")["models"][0], "source": {"hostFolder": "/data/llama"}}
+    model = platform_object("local")["models"][0]
+    model.update(source={"hostFolder": "/data/llama"}, engineArguments={})
     result = declared(changed("local", models=[model]))
     volume = result.one("kubernetes:core/v1:PersistentVolume").inputs["spec"]
     assert volume["hostPath"] == {"path": "/data/llama", "type": "Directory"}
