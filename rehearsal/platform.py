@@ -24,6 +24,7 @@ _ANSWER_TOKENS = 24
 # A killed Ray head takes its workers along; the operator has the whole cluster back within minutes.
 _RECOVERY_S = 900.0
 _ASK_AGAIN_S = 2.0
+_HALF_MADE_RELEASES = "owner=helm,name=kuberay-operator,status in (pending-install,pending-upgrade)"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,6 @@ class Platform:
             return
         self.workspace.install(ensure([Group.PULUMI], self._progress))
         cli = self._cli()
-        self._clear_what_a_kill_left(cli)
         if cli.resource_count() == 0:
             self._progress.line(f"  done    stack {self.workspace.stack} has no resources")
             return
@@ -139,6 +139,7 @@ class Platform:
             self._progress.line(f"  failed  {error}\n  ...     the site goes away with all that was on it")
             self._site.stop(self._progress)
             self._prepare()
+        self._clear_what_a_kill_left(cli)
         cli.update("destroy", self._progress, *self._options())
 
     def _prepare(self) -> PulumiCli:
@@ -214,6 +215,23 @@ class Platform:
         if self.workspace.locks():
             cli.output("cancel", "--yes", "--stack", self.workspace.stack)
             self._progress.line("  done    removed the lock of a Pulumi that was killed; its state is kept")
+        if self._embedded:
+            self._forget_half_made_releases()
+
+    def _forget_half_made_releases(self) -> None:
+        """Drops Helm's record of an install that was killed: Helm refuses the name for ever otherwise.
+
+        What the install had made already carries Helm's ownership marks, so the next one takes it over.
+        """
+        api = self._site.api()
+        try:
+            pending = api.get("/api/v1/secrets", labelSelector=_HALF_MADE_RELEASES)
+            for secret in pending["items"]:
+                metadata = secret["metadata"]
+                api.delete(object_path("v1", "Secret", metadata["namespace"], metadata["name"]))
+                self._progress.line(f"  done    removed {metadata['name']}, a Helm install that was killed")
+        except (ApiError, OSError) as error:
+            raise SiteError(f"site {self._site_name} does not answer: {error}; try again") from error
 
     def _running(self, cli: PulumiCli) -> Running:
         outputs = cli.outputs()

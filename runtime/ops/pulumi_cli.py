@@ -22,6 +22,13 @@ from runtime.ops.progress import Progress
 INTERRUPT_GRACE_S = 60.0
 SLOW_S = 2.0
 
+# Helm's words after an install that was killed, and what mends it.
+_HELM_NAME_TAKEN = "cannot re-use a name that is still in use"
+_HELM_REMEDY = (
+    "If an earlier install was killed, Helm keeps its name taken. Remove its record and run this again:\n"
+    "  kubectl -n kuberay-system delete secret -l owner=helm,status=pending-install"
+)
+
 
 class PulumiError(Exception):
     """The CLI failed; the message is what it said."""
@@ -121,8 +128,8 @@ class PulumiCli:
                 raise
             if process.wait() != 0:
                 stderr.seek(0)
-                said = "\n".join(follower.errors) or stderr.read().strip()
-                raise PulumiError(said or f"pulumi {command} failed")
+                said = "\n".join(follower.errors) or stderr.read().strip() or f"pulumi {command} failed"
+                raise PulumiError(f"{said}\n{_HELM_REMEDY}" if _HELM_NAME_TAKEN in said else said)
 
 
 class EventFollower:
@@ -175,7 +182,7 @@ class EventFollower:
         elif operation := self._running.get(urn):
             operation.said = message.splitlines()[-1]
         elif severity == "warning" and not diagnostic.get("ephemeral"):
-            self._progress.line(f"          warning: {message}")
+            self._progress.line(f"          warning: {message.splitlines()[0]}")
 
     def _report_policy(self, policy: Mapping[str, Any]) -> None:
         message = str(policy.get("message", "")).strip()
