@@ -23,6 +23,14 @@ def fixture_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("0\n")
     monkeypatch.setattr(kernel_settings, "_KERNEL", folder)
+    everybody = kernel_settings.environment_of
+
+    def of_this_test(pid: int) -> dict[str, str]:
+        """A site that really runs on this machine is none of this test's."""
+        environment = everybody(pid)
+        return environment if environment.get(STATE_VARIABLE, "").startswith(str(tmp_path)) else {}
+
+    monkeypatch.setattr(kernel_settings, "environment_of", of_this_test)
     return folder
 
 
