@@ -77,7 +77,7 @@ def test_a_rule_that_raises_ends_as_a_violation_and_not_as_an_rpc_error() -> Non
     def check(resource: Resource, config: Node) -> Verdict:
         raise ZeroDivisionError
 
-    broken = Rule("broken", "Is broken.", Severity.LOW, "Repair it.", check)
+    broken = Rule("broken", "Is broken.", Severity.LOW, "Repair it.", check, Resource("any", "any", {}))
     analyzer = in_process(resource_policies([broken]))
     [diagnostic] = analyzer.analyze(RAY_SERVICE, {}).diagnostics
     assert "Rule broken failed" in diagnostic.message

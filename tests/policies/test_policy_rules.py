@@ -534,7 +534,7 @@ def test_a_rule_that_raises_is_a_violation_with_its_name_and_without_the_value()
     def check(resource: Resource, config: Node) -> Verdict:
         raise KeyError("hunter2")
 
-    broken = Rule("broken", "Is broken.", Severity.LOW, "Repair it.", check)
+    broken = Rule("broken", "Is broken.", Severity.LOW, "Repair it.", check, Resource("any", "any", {}))
     finding = only_finding(judge(broken, DEPLOYMENT, {}))
     assert (
         "Rule broken failed on kubernetes:apps/v1:Deployment subject with KeyError at test_policy_rules.py:"

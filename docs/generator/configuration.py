@@ -1,12 +1,8 @@
-"""Writes the reference of the stack file: `docs/configuration.md` and `docs/platform.schema.json`.
-
-`python -m stacks.reference` writes both from `stacks.settings`; a test compares the committed files.
-"""
+"""The reference of the stack file, `configuration.md`, and its JSON Schema, from `stacks.settings`."""
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
@@ -15,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from docs.generator import markdown
 from runtime.accelerators import ACCELERATORS
 from runtime.model import (
     RESERVED_ENGINE_ARGUMENTS,
@@ -27,7 +24,6 @@ from runtime.model import (
 from runtime.serving.ray_service import VLLM_OF_RAY
 from stacks.settings import CONFIG_KEY, DnsLabel, Image, PlatformName, PlatformSettings, RaySettings
 
-DOCS = Path(__file__).parents[1] / "docs"
 PAGE = "configuration.md"
 SCHEMA = "platform.schema.json"
 
@@ -142,25 +138,19 @@ def page_text() -> str:
         f"Every key stands under `config:`, `{_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key there is\n"
         "an error. Types are strict: a quantity such as `4` is a string, so quote it.",
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
-        f"```yaml\n# yaml-language-server: $schema=../docs/{SCHEMA}\n```",
+        markdown.fence("yaml", f"# yaml-language-server: $schema=../docs/{SCHEMA}"),
         "The schema knows types, ranges and choices. The form of names and images, and what spans several\n"
         "keys (exactly one model source, distinct model names), is checked by `make preview`.",
     ]
     for section in sections():
         parts += [f"## {_title(section)}", section.description, _table(section.rows)]
     parts += [_accelerators(), _reserved(), _versions()]
-    return "\n\n".join(parts) + "\n"
+    return markdown.page(*parts)
 
 
-def write(folder: Path = DOCS) -> list[Path]:
-    """Writes both files and returns those that changed."""
-    changed: list[Path] = []
-    for name, text in ((PAGE, page_text()), (SCHEMA, schema_text())):
-        path = folder / name
-        if not path.is_file() or path.read_text() != text:
-            path.write_text(text)
-            changed.append(path)
-    return changed
+def files() -> dict[str, str]:
+    """Both files by their path below `docs/`."""
+    return {PAGE: page_text(), SCHEMA: schema_text()}
 
 
 def _object_in(hint: object) -> type[BaseModel] | None:
@@ -229,52 +219,39 @@ def _title(section: Section) -> str:
 
 
 def _table(rows: tuple[Row, ...]) -> str:
-    lines = ["| key | type | default | allowed | description |", "|---|---|---|---|---|"]
-    for row in rows:
-        cells = (f"`{row.path}`", row.type, row.default, row.allowed, row.description)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+    return markdown.table(
+        ("key", "type", "default", "allowed", "description"),
+        ((f"`{row.path}`", row.type, row.default, row.allowed, row.description) for row in rows),
+    )
 
 
 def _accelerators() -> str:
-    lines = [
-        "## Accelerators",
-        "",
-        "| `accelerator` | Kubernetes resource | node labels | memory of one device |",
-        "|---|---|---|---|",
-    ]
+    rows: list[tuple[str, ...]] = []
     for profile in ACCELERATORS.values():
         labels = ", ".join(f"`{key}={value}`" for key, value in profile.node_labels.items()) or "none"
         resource = "none" if profile.is_cpu else f"`{profile.kubernetes_resource}`"
         memory = "none" if profile.is_cpu else f"{profile.memory_gib} GiB"
-        lines.append(f"| `{profile.name}` | {resource} | {labels} | {memory} |")
-    return "\n".join(lines)
+        rows.append((f"`{profile.name}`", resource, labels, memory))
+    head = ("`accelerator`", "Kubernetes resource", "node labels", "memory of one device")
+    return f"## Accelerators\n\n{markdown.table(head, rows)}"
 
 
 def _reserved() -> str:
-    lines = [
-        "## Reserved engine arguments",
-        "",
-        "`models[].engineArguments` may not set these, because another key decides them.",
-        "",
-        "| engine argument | key |",
-        "|---|---|",
-        *(f"| `{argument}` | `models[].{key}` |" for argument, key in RESERVED_ENGINE_ARGUMENTS.items()),
-    ]
-    return "\n".join(lines)
+    rows = ((f"`{argument}`", f"`models[].{key}`") for argument, key in RESERVED_ENGINE_ARGUMENTS.items())
+    return (
+        "## Reserved engine arguments\n\n"
+        "`models[].engineArguments` may not set these, because another key decides them.\n\n"
+        + markdown.table(("engine argument", "key"), rows)
+    )
 
 
 def _versions() -> str:
-    lines = [
-        "## Ray and vLLM",
-        "",
-        "Ray Serve LLM imports vLLM's internals, so the two are a pair. `ray.version` must be one of these.",
-        "",
-        "| `ray.version` | vLLM |",
-        "|---|---|",
-        *(f"| `{ray}` | `{vllm}` |" for ray, vllm in VLLM_OF_RAY.items()),
-    ]
-    return "\n".join(lines)
+    rows = ((f"`{ray}`", f"`{vllm}`") for ray, vllm in VLLM_OF_RAY.items())
+    return (
+        "## Ray and vLLM\n\n"
+        "Ray Serve LLM imports vLLM's internals, so the two are a pair. "
+        "`ray.version` must be one of these.\n\n" + markdown.table(("`ray.version`", "vLLM"), rows)
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -290,8 +267,3 @@ def _plain(value: Any) -> Any:
         elif key != "title" or not isinstance(item, str):
             plain[key] = _plain(item)
     return plain
-
-
-if __name__ == "__main__":
-    for path in write():
-        print(f"wrote {path}")
