@@ -1,14 +1,17 @@
 """The generated pages are what `make docs` writes, and say what the program and the policies do."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from components.base import Component
 from docs.generator import components, pages, policies
 from docs.generator.pages import DOCS
+from tests.support.documents import fences
 from tests.support.stack_files import ROOT, STACKS
 
 PAGES = pages.pages()
@@ -97,6 +100,15 @@ def test_a_policy_page_shows_what_the_policy_says_and_its_configuration(served: 
     assert all(message in text for message in said)
     assert all(f"| `{key}` |" in text for key in served.rule.config)
     assert f"| {served.rule.severity.value} | mandatory |" in text
+
+
+@pytest.mark.parametrize("served", POLICIES, ids=lambda served: served.rule.name)
+def test_the_configuration_on_a_policy_page_is_one_that_the_policy_takes(served: policies.Served) -> None:
+    (shown,) = fences(PAGES[f"policies/{served.rule.name}.md"], "json")
+    configuration = json.loads(shown)[served.rule.name]
+    assert set(configuration) == set(served.rule.config)
+    for key, value in served.rule.config.items():
+        jsonschema.validate(configuration[key], dict(value.schema))
 
 
 def test_every_pack_has_its_policies_on_the_index() -> None:
