@@ -87,14 +87,7 @@ def page_text(component: type[Component]) -> str:
         f"Written by `make docs` from [{source}](../../{source}): edit that, not this page.",
         inspect.getdoc(component) or "",
         f"Type token: `{type_token(component)}`",
-        f"## Arguments: `{_args_class(component).__name__}`",
-        markdown.table(
-            ("argument", "type", "default", "what it is"),
-            (
-                (f"`{one.name}`", f"`{one.type}`", one.default or "**required**", one.description)
-                for one in arguments(component)
-            ),
-        ),
+        *_arguments(component),
         "## What it declares",
         "All that the code can declare; some of it only with certain arguments.",
         markdown.table(
@@ -121,8 +114,10 @@ def type_token(component: type[Component]) -> str:
 
 
 def arguments(component: type[Component]) -> list[Argument]:
-    """The fields of a component's Args class, with what its docstring says of each."""
+    """The fields of a component's Args class, with what its docstring says of each; none without one."""
     args = _args_class(component)
+    if args is None:
+        return []
     described: dict[str, str] = {}
     for base in reversed(args.__mro__):
         described |= dict(_ATTRIBUTE.findall(_section(base, "Attributes")))
@@ -157,6 +152,21 @@ def _index() -> str:
         "Written by `make docs`: one page per Pulumi component of [components/](../../components).\n"
         "[concepts.md](../concepts.md) says in which order `up` makes them and why.",
         markdown.table(("component", "what it is", "what it declares"), rows),
+    )
+
+
+def _arguments(component: type[Component]) -> Iterator[str]:
+    args = _args_class(component)
+    if args is None:
+        yield "## Arguments\n\nNone but the name and Pulumi's options."
+        return
+    yield f"## Arguments: `{args.__name__}`"
+    yield markdown.table(
+        ("argument", "type", "default", "what it is"),
+        (
+            (f"`{one.name}`", f"`{one.type}`", one.default or "**required**", one.description)
+            for one in arguments(component)
+        ),
     )
 
 
@@ -232,6 +242,10 @@ def _template(expression: ast.expr) -> str:
 
 def _declared_keys(component: type[Component]) -> list[str]:
     declared = _base_call(component).args[2]
+    if isinstance(declared, ast.Name):
+        assigned = (node for node in ast.walk(_tree(component)) if isinstance(node, ast.Assign))
+        name = declared.id
+        declared = next(node.value for node in assigned if ast.unparse(node.targets[0]) == name)
     if isinstance(declared, ast.Call):
         # The keys come from a function, which several components may share.
         function = _resolve(declared.func, vars(sys.modules[component.__module__]))
@@ -252,8 +266,8 @@ def _base_call(component: type[Component]) -> ast.Call:
     return next(calls)
 
 
-def _args_class(component: type[Component]) -> type[Any]:
-    return get_type_hints(component.__init__)["args"]
+def _args_class(component: type[Component]) -> type[Any] | None:
+    return get_type_hints(component.__init__).get("args")
 
 
 def _annotations(owner: type[Any]) -> dict[str, str]:
