@@ -232,11 +232,11 @@ class Workspace:
         """Copies the stack file; Pulumi writes a salt into the copy, never into the original.
 
         Each copy gets a new salt, which costs nothing: the state carries the one that it is read with. The
-        copy of a rehearsal differs in one thing, where the operator's chart comes from.
+        copy of a rehearsal names no cluster and takes the operator's chart from this repository.
         """
         text = self.stack_file.read_text()
         if self.rehearsal_of is not None:
-            text = yaml.safe_dump(with_chart_of_the_repository(yaml.safe_load(text)), sort_keys=False)
+            text = yaml.safe_dump(as_rehearsed(yaml.safe_load(text)), sort_keys=False)
         _write_private(self._private_stack_file, text)
         return self._private_stack_file
 
@@ -304,14 +304,20 @@ def platform_object(stack_file: Path) -> dict[str, object]:
     return cast("dict[str, object]", platform) if isinstance(platform, dict) else {}
 
 
-def with_chart_of_the_repository(stack_file: dict[str, Any]) -> dict[str, Any]:
-    """The content of a stack file with KubeRay from the chart in this repository, where it installs one."""
-    platform = stack_file["config"]["spillway:platform"]
+def as_rehearsed(stack_file: dict[str, Any]) -> dict[str, Any]:
+    """The content of a stack file for the embedded site.
+
+    It never names a cluster, and its chart is one that is here; everything else stays as it is written.
+    """
+    platform: dict[str, Any] = dict(stack_file["config"]["spillway:platform"])
+    cluster: dict[str, Any] = platform.get("cluster") or {}
+    platform["cluster"] = {
+        key: value for key, value in cluster.items() if key not in {"kubeconfig", "context"}
+    }
     kuberay: dict[str, Any] = platform.get("kuberay") or {}
-    if kuberay.get("install", "chart") != "chart":
-        return stack_file
-    local = {**kuberay, "chart": OPERATOR_CHART, "repository": None}
-    return {**stack_file, "config": {"spillway:platform": {**platform, "kuberay": local}}}
+    if kuberay.get("install", "chart") == "chart":
+        platform["kuberay"] = {**kuberay, "chart": OPERATOR_CHART, "repository": None}
+    return {**stack_file, "config": {**stack_file["config"], "spillway:platform": platform}}
 
 
 def _is_unset_or(variable: str, value: str) -> bool:
