@@ -1,18 +1,17 @@
 """The typed settings of a stack: the one object `spillway:platform`, and the only reader of config."""
 
-import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 import pulumi
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationError, field_validator, model_validator
 
 from runtime.model import CpuQuantity, MemoryQuantity, ModelSpec, Spec
 from runtime.serving.ray_service import VLLM_OF_RAY
+from stacks.mistakes import CONFIG_KEY, explain, full_key
 
-CONFIG_KEY = "platform"
 _IMAGE = re.compile(
     r"(?P<name>[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
@@ -222,7 +221,7 @@ def load(config: pulumi.Config | None = None) -> PlatformSettings:
     value = (config or pulumi.Config()).get_object(CONFIG_KEY)
     if value is None:
         raise SettingsError(
-            f"{_key(())} is not set; add it under `config:` in stacks/Pulumi.{pulumi.get_stack()}.yaml "
+            f"{full_key(())} is not set; add it under `config:` in stacks/Pulumi.{pulumi.get_stack()}.yaml "
             "(stacks/Pulumi.local.yaml is an example)"
         )
     return parse(value)
@@ -238,107 +237,11 @@ def parse(value: object) -> PlatformSettings:
         # Through JSON, because strict validation there still takes a list for a tuple.
         return PlatformSettings.model_validate_json(json.dumps(value))
     except ValidationError as error:
-        # Members that failed on their own do not count, so pydantic also calls their list too short.
-        problems = [
-            problem
-            for problem in error.errors()
-            if not (problem["type"] == "too_short" and _at(value, problem["loc"]))
-        ]
-        lines = [_explain(value, problem["loc"], problem) for problem in problems]
+        lines = explain(PlatformSettings, value, error)
         raise SettingsError(
             f"{len(lines)} mistake{'s' if len(lines) > 1 else ''} in the stack's settings:\n"
             + "\n".join(f"  - {line}" for line in lines)
         ) from None
-
-
-def _explain(value: object, location: tuple[int | str, ...], problem: Mapping[str, Any]) -> str:
-    """One mistake as: key, value, what is allowed, the fix."""
-    kind = str(problem["type"])
-    context: Mapping[str, Any] = problem.get("ctx") or {}
-    if kind == "extra_forbidden":
-        known = sorted(_keys_at(location[:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        fix = f"did you mean {near[0]}?" if near else "remove it"
-        return f"{_key(location)} is not a setting; allowed here: {', '.join(known)}; {fix}"
-    if kind == "missing":
-        described = _description(location)
-        return f"{_key(location)} is missing; add it{f': {described}' if described else ''}"
-    shown = _shown(_at(value, location))
-    if kind == "value_error":
-        # A long object says nothing that the message does not say better.
-        subject = f"{_key(location)} = {shown}" if not shown.endswith("...") else _key(location)
-        return f"{subject}: {context['error']}"
-    if kind == "literal_error":
-        allowed = [word.strip(" '") for word in re.split(r",|\bor\b", str(context["expected"]))]
-        near = difflib.get_close_matches(str(_at(value, location)), allowed, n=1)
-        fix = f"; did you mean {near[0]}?" if near else ""
-        return f"{_key(location)} = {shown}: allowed: {', '.join(allowed)}{fix}"
-    if kind == "string_pattern_mismatch":
-        example = (
-            "CPUs such as 500m, 4 or 1.5" if "cpu" in str(location[-1]).lower() else "bytes such as 16Gi"
-        )
-        return f"{_key(location)} = {shown}: allowed: {example}; write it so"
-    expected = str(problem["msg"]).removeprefix("Input should be ")
-    return f"{_key(location)} = {shown}: must be {expected}; change it"
-
-
-def _key(location: Sequence[int | str]) -> str:
-    text = f"spillway:{CONFIG_KEY}"
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text
-
-
-def _at(value: object, location: Sequence[int | str]) -> object:
-    here: Any = value
-    for part in location:
-        try:
-            here = here[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return here
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _models_at(location: Sequence[int | str]) -> Iterator[type[BaseModel]]:
-    """The settings classes that can stand at a place in the file."""
-    here: list[type[BaseModel]] = [PlatformSettings]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        here = [
-            child
-            for model in here
-            for field in model.model_fields.values()
-            if field.alias == part
-            for child in _settings_in(field.annotation)
-        ]
-    yield from here
-
-
-def _settings_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _settings_in(argument)
-
-
-def _keys_at(location: Sequence[int | str]) -> set[str]:
-    return {
-        field.alias or name for model in _models_at(location) for name, field in model.model_fields.items()
-    }
-
-
-def _description(location: Sequence[int | str]) -> str | None:
-    for model in _models_at(location[:-1]):
-        for field in model.model_fields.values():
-            if field.alias == location[-1]:
-                return field.description
-    return None
 
 
 def _repeated(values: Sequence[str]) -> list[str]:
