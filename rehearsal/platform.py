@@ -95,7 +95,7 @@ class Platform:
 
     def up(self) -> Running:
         """Makes everything that is missing and returns once a model has answered through the gateway."""
-        self.workspace.check()
+        self.workspace.check_settings()
         with self.workspace.locked(self._progress):
             cli = self._prepare()
             self._clear_what_a_kill_left(cli)
@@ -114,6 +114,7 @@ class Platform:
 
     def preview(self) -> int:
         """Shows what `up` would change; returns the CLI's exit status."""
+        self.workspace.check_settings()
         workspace = self.prepare()
         command = ["pulumi", "preview", "--stack", workspace.stack, "--diff", *self._options()]
         done = subprocess.run(command, cwd=PROJECT, env=workspace.environment(), check=False)

@@ -9,6 +9,7 @@ import secrets
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -165,6 +166,18 @@ class Workspace:
                 f"{self.stack_file.relative_to(PROJECT)}; allowed: {', '.join(sorted(known))}; take one of "
                 "them or copy one to that name"
             )
+
+    def check_settings(self) -> None:
+        """Refuses a stack file with mistakes, before minutes of building and starting.
+
+        Raises:
+            WorkspaceError: With every mistake.
+        """
+        self.check()
+        command = [sys.executable, "-m", "stacks.check", str(self.stack_file.relative_to(PROJECT))]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise WorkspaceError(done.stderr.strip())
 
     def install(self, toolbox: Toolbox) -> None:
         """Puts the CLI and the plugins where Pulumi takes them for its own, and makes the backend's folder.

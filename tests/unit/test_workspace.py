@@ -236,7 +236,7 @@ def test_a_rehearsal_finds_examples_and_their_policy_configuration(workspace: Wo
 
 
 def test_an_example_is_no_stack_before_it_is_copied(workspace: Workspace) -> None:
-    with pytest.raises(WorkspaceError, match="there is no stacks/Pulumi.amd-mi300x.yaml"):
+    with pytest.raises(WorkspaceError, match=r"there is no stacks/Pulumi\.amd-mi300x\.yaml"):
         Workspace(workspace.home, "amd-mi300x", workspace.kubeconfig).check()
 
 
