@@ -9,22 +9,19 @@ from typing import Annotated, Any, Literal, Self, get_args
 import pulumi
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
-from runtime.model import CpuQuantity, MemoryQuantity, ModelSpec, Spec
+from runtime.model import (
+    IMAGE_PATTERN,
+    CpuQuantity,
+    Image,
+    MemoryQuantity,
+    ModelSpec,
+    NodeLabels,
+    NodeToleration,
+    Spec,
+)
 from runtime.serving.ray_service import VLLM_OF_RAY
 
 CONFIG_KEY = "platform"
-_IMAGE = re.compile(
-    r"(?P<name>[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
-
-
-def _pinned_image(value: str) -> str:
-    match = _IMAGE.fullmatch(value)
-    if match is None:
-        raise ValueError("is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
-    if match["digest"] is None and match["tag"] in {None, "latest", "main", "master", "nightly"}:
-        raise ValueError("has no fixed version; write a version tag or, better, a digest (NAME@sha256:…)")
-    return value
 
 
 def _dns_label(value: str) -> str:
@@ -40,7 +37,6 @@ def _service_prefix(value: str) -> str:
     return value
 
 
-Image = Annotated[str, AfterValidator(_pinned_image)]
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
 PlatformName = Annotated[str, AfterValidator(_service_prefix)]
 
@@ -100,6 +96,10 @@ class RaySettings(Spec):
     head_memory: MemoryQuantity = Field(default="16Gi", description="Memory limit of a Ray head.")
     head_cpu_request: CpuQuantity = Field(default="1", description="CPU request of a Ray head.")
     head_memory_request: MemoryQuantity = Field(default="4Gi", description="Memory request of a Ray head.")
+    node_selector: NodeLabels = Field(
+        default_factory=dict[str, str], description="Labels of the nodes for Ray heads, such as a CPU pool."
+    )
+    tolerations: tuple[NodeToleration, ...] = Field(default=(), description="Taints that Ray heads tolerate.")
 
     @model_validator(mode="after")
     def _tested_pair(self) -> Self:
@@ -110,7 +110,7 @@ class RaySettings(Spec):
             raise ValueError(
                 f"vllmVersion {self.vllm_version} does not import with Ray {self.version}; allowed: {pairs}"
             )
-        tag = _IMAGE.fullmatch(self.image)
+        tag = IMAGE_PATTERN.fullmatch(self.image)
         named = re.match(r"\d+\.\d+\.\d+", (tag["tag"] or "") if tag else "")
         if named is not None and named[0] != self.version:
             raise ValueError(
