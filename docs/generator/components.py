@@ -59,13 +59,14 @@ class Argument:
 
 
 def all_components() -> list[type[Component]]:
-    """Every component class of the package `components`, by name."""
+    """Every component class of the package `components` that no other extends, by name."""
     found: set[type[Component]] = set()
     for module in pkgutil.walk_packages(components.__path__, "components."):
         for value in vars(importlib.import_module(module.name)).values():
             if _is_component(value) and value.__module__ == module.name:
                 found.add(value)
-    return sorted(found, key=lambda component: component.__name__)
+    extended = {base for component in found for base in component.__mro__[1:]}
+    return sorted(found - extended, key=lambda component: component.__name__)
 
 
 def files() -> dict[str, str]:
@@ -107,10 +108,14 @@ def page_text(component: type[Component]) -> str:
 
 def type_token(component: type[Component]) -> str:
     """The Pulumi type of a component, such as `spillway:kubernetes:Gateway`."""
-    kind = _base_call(component).args[0]
-    if not isinstance(kind, ast.Constant):
+    kind = _template(_base_call(component).args[0])
+    for base in _lineage(component)[1:]:
+        # A class between it and Component builds the token from what it is given as the first argument.
+        parameter = list(inspect.signature(base.__init__).parameters)[1]
+        kind = _template(_base_call(base).args[0]).replace(f"{{{parameter}}}", kind)
+    if "{" in kind:
         raise TypeError(f"{component.__name__} gives its base a computed type token; write it out")
-    return f"spillway:{kind.value}"
+    return f"spillway:{kind}"
 
 
 def arguments(component: type[Component]) -> list[Argument]:
@@ -135,9 +140,8 @@ def arguments(component: type[Component]) -> list[Argument]:
 def children(component: type[Component]) -> list[Child]:
     """What a component declares: every resource that its code makes, once for each place that makes it."""
     found: dict[Child, None] = {}
-    for base in component.__mro__:
-        if _is_component(base):
-            found |= dict.fromkeys(_made_by(base, set()))
+    for base in _lineage(component):
+        found |= dict.fromkeys(_made_by(base, set()))
     return sorted(found, key=lambda child: (child.api, child.kind, child.name))
 
 
@@ -173,9 +177,7 @@ def _arguments(component: type[Component]) -> Iterator[str]:
 def _attributes(component: type[Component]) -> str:
     rows = [
         (f"`{name}`", f"`{text}`")
-        for base in reversed(component.__mro__)
-        if _is_component(base)
-        for name, text in _annotations(base).items()
+        for name, text in _annotations(component).items()
         if not name.startswith("_")
     ]
     return markdown.table(("attribute", "type"), rows) if rows else "No attributes."
@@ -241,6 +243,7 @@ def _template(expression: ast.expr) -> str:
 
 
 def _declared_keys(component: type[Component]) -> list[str]:
+    component = _lineage(component)[-1]
     declared = _base_call(component).args[2]
     if isinstance(declared, ast.Name):
         assigned = (node for node in ast.walk(_tree(component)) if isinstance(node, ast.Assign))
@@ -257,13 +260,19 @@ def _declared_keys(component: type[Component]) -> list[str]:
 
 
 def _finished_keys(component: type[Component]) -> list[str]:
-    finishing = [call for call in _calls(_tree(component)) if ast.unparse(call.func) == "self.finish"]
+    calls = (call for base in _lineage(component) for call in _calls(_tree(base)))
+    finishing = [call for call in calls if ast.unparse(call.func) == "self.finish"]
     return sorted({keyword.arg for call in finishing for keyword in call.keywords if keyword.arg})
 
 
 def _base_call(component: type[Component]) -> ast.Call:
     calls = (call for call in _calls(_tree(component)) if ast.unparse(call.func) == "super().__init__")
     return next(calls)
+
+
+def _lineage(component: type[Component]) -> list[type[Component]]:
+    """A component and the components that it extends, itself first; Component is not among them."""
+    return [base for base in component.__mro__ if _is_component(base)]
 
 
 def _args_class(component: type[Component]) -> type[Any] | None:

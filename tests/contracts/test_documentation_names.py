@@ -43,7 +43,8 @@ def named_paths(text: str) -> set[str]:
 def named_settings(text: str) -> set[str]:
     """The dotted settings that stand as code in the lines of a document."""
     found = (_SETTING.fullmatch(code) for code in inline_code(text))
-    return {match[1] for match in found if match and match[1] not in OTHER_NAMES}
+    names = {match[1].removesuffix("[]") for match in found if match}
+    return names - OTHER_NAMES
 
 
 def keys_of_stack_files(text: str) -> set[str]:
