@@ -28,6 +28,7 @@ class ServingCheckArgs:
         namespace: The platform's namespace.
         model: The model to wait for.
         ray: What all models share.
+        image: Image that has `python3`.
         gateway_url: The gateway's URL inside the cluster.
         gateway_secret: Secret with the clients' API keys.
         gateway_revision: What the gateway is configured with; another one is checked anew.
@@ -39,6 +40,7 @@ class ServingCheckArgs:
     namespace: str
     model: ModelSpec
     ray: RayRuntime
+    image: str
     gateway_url: str
     gateway_secret: str
     gateway_revision: str
@@ -69,7 +71,8 @@ class ServingCheck(Component):
             "ARGUMENTS_SHA256": serving_check.digest(application["args"]),
             "TIMEOUT_SECONDS": str(args.timeout_s),
         }
-        object_name = f"{args.model.name}-check-{serving_check.digest([script, values, args.ray.image])[:8]}"
+        revision = serving_check.digest([script, values, args.ray.image, args.image])
+        object_name = f"{args.model.name}-check-{revision[:8]}"
         files_name = f"{args.model.name}-check"
         files = kubernetes.core.v1.ConfigMap(
             f"{name}-files",
@@ -107,7 +110,7 @@ class ServingCheck(Component):
         ]
         container: kubernetes.core.v1.ContainerArgsDict = {
             "name": "check",
-            "image": args.ray.image,
+            "image": args.image,
             "image_pull_policy": "IfNotPresent",
             "command": ["python3", "-u", f"/check/{_SCRIPT}"],
             "env": environment,
