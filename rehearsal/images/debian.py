@@ -121,6 +121,7 @@ def make_system(root: Path, archive: Archive | None, packages: Iterable[str], lo
     # debootstrap knows only the release itself, without its updates.
     run("chroot", root, "apt-get", "--yes", "--no-install-recommends", "dist-upgrade")
     run("chroot", root, "apt-get", "--yes", "--no-install-recommends", "install", *sorted(packages))
+    step.update(debian_version(root))
 
 
 def written_archive(sources: str) -> Archive:
