@@ -54,10 +54,12 @@ def build_images(cache: Cache, progress: Progress) -> tuple[BuiltImage, ...]:
         raise ToolError("debootstrap makes devices and changes its root, which only root can: run it as root")
     install_packages(cache, progress, IMAGE_PACKAGES, "building images")
     with ExitStack() as held:
-        work = cache.images / ".making"
-        with progress.step("what an earlier build left is removed") as step:
+        # Of its own name, because what a killed build started may write into its folder a little longer.
+        work = cache.images / f".making-{os.getpid()}"
+        with progress.step("what a killed build left is removed") as step:
             held.enter_context(cache.locked("images", step))
-            remove_tree(work)
+            for left in cache.images.glob(".making-*"):
+                remove_tree(left)
         work.mkdir(parents=True)
         build = _Build(cache, progress, work, find_origin())
         try:

@@ -32,7 +32,7 @@ _OURS = {
     "bin": (_HEX,),
     "downloads": (f"{_HEX}-*",),
     "go": ("build", "mod", "path"),
-    "images": ("layout", ".making"),
+    "images": ("layout", ".making-*"),
     "logs": ("*.log",),
     "tools": (f"*-{_HEX}",),
     "locks": ("*",),
