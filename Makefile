@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up rehearse down validate preview env test test-fast check golden docs tools tools-status \
-  site-status clean
+  images site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,6 +67,9 @@ tools: setup ## All pinned tools, downloaded or built once into the cache
 
 tools-status: setup ## Which tools are used, from where and why
 	@$(BIN)/python -m rehearsal.tools status
+
+images: setup ## Build our own images without a daemon, as root (PUSH=REGISTRY/PATH publishes them)
+	@$(BIN)/python -m rehearsal.images $(if $(PUSH),push '$(PUSH)',build)
 
 site-status: setup ## What runs on the embedded site
 	@$(BIN)/python -m rehearsal.site status --site $(SITE)

@@ -193,6 +193,10 @@ class PlatformSettings(Spec):
     quota: QuotaSettings = Field(
         default_factory=lambda: QuotaSettings(), description="ResourceQuota of the namespace."
     )
+    check_image: Image | None = Field(
+        default=None,
+        description="Image with `python3` for the serving check; without it `ray.image`, which has one.",
+    )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="What is served.")
     ready_timeout_seconds: int = Field(
         default=3600,
