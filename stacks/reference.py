@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel
@@ -114,6 +114,8 @@ def schema() -> dict[str, Any]:
     generated = PlatformSettings.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = {name: _plain(value) for name, value in generated.pop("$defs").items()}
     definitions[ModelSpec.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
+    # Names are told by a pattern; pydantic leaves out that no others go.
+    definitions[ModelSpec.__name__]["properties"]["engineArguments"]["additionalProperties"] = False
     definitions[PlatformSettings.__name__] = _plain(generated)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -145,8 +147,9 @@ def page_text() -> str:
         "there is an error. Types are strict: a quantity such as `4` is a string, so quote it.",
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
         f"```yaml\n# yaml-language-server: $schema=../docs/{SCHEMA}\n```",
-        "The schema knows types, ranges and choices. The form of names and images, and what spans several\n"
-        "keys (exactly one model source, distinct model names), is checked by `make preview`.",
+        "The schema knows types, ranges, choices and the form of names. What spans several keys (exactly one\n"
+        "model source, distinct model names) and whether an image's version is fixed is checked by\n"
+        "`make validate STACK=…` (or `FILE=…`) within a second, and by every `make preview` and `make up`.",
     ]
     for section in sections():
         parts += [f"## {_title(section)}", section.description, _table(section.rows)]
@@ -176,8 +179,8 @@ def _is_list(hint: Any) -> bool:
 
 
 def _type(hint: Any) -> str:
-    if hint in _NAMED:
-        return "string"
+    if get_origin(hint) is Annotated:
+        return _type(get_args(hint)[0])
     if hint == EngineArgument:
         return "string, number or boolean"
     if isinstance(hint, type) and issubclass(hint, BaseModel):
