@@ -147,8 +147,8 @@ def page_text() -> str:
         "there is an error. Types are strict: a quantity such as `4` is a string, so quote it.",
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
         f"```yaml\n# yaml-language-server: $schema=../docs/{SCHEMA}\n```",
-        "The schema knows types, ranges, choices and the form of names. What spans several keys (exactly one\n"
-        "model source, distinct model names) and whether an image's version is fixed is checked by\n"
+        "The schema knows types, ranges, choices and the form of names. What spans several keys (exactly\n"
+        "one model source, distinct model names) and whether an image's version is fixed is checked by\n"
         "`make validate STACK=…` (or `FILE=…`) within a second, and by every `make preview` and `make up`.",
     ]
     for section in sections():

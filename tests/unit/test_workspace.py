@@ -152,7 +152,7 @@ def test_up_and_preview_refuse_a_wrong_stack_file_before_any_tool_is_looked_for(
 ) -> None:
     monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
-    monkeypatch.setattr("rehearsal.platform.ensure", lambda *_: pytest.fail("tools are looked for"))
+    monkeypatch.setattr("rehearsal.platform.ensure", None)  # called, it would be a TypeError
     file = module.PROJECT / "stacks" / "Pulumi.test-wrong.yaml"
     local = (module.PROJECT / "stacks" / "Pulumi.local.yaml").read_text()
     file.write_text(local.replace("replicas: 1", "replicas: 0"))
