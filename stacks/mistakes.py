@@ -11,7 +11,7 @@ from typing import Any, cast, get_args, get_origin
 
 from pydantic import ValidationError
 
-from runtime.model import ContradictionError, Spec
+from runtime.model import ContradictionError, ContradictionsError, Spec
 
 CONFIG_KEY = "platform"
 FULL_KEY = f"spillway:{CONFIG_KEY}"
@@ -304,6 +304,9 @@ def _contradictions(
             cast("Any", validator.func)(known)
         except ContradictionError as error:
             yield (*location, *error.place), str(error)
+        except ContradictionsError as error:
+            for mistake in error.mistakes:
+                yield (*location, *mistake.path), mistake.message
         except ValueError as error:
             yield location, str(error)
         except AttributeError:

@@ -20,6 +20,7 @@ from runtime.model import (
     RESERVED_ENGINE_ARGUMENTS,
     CpuQuantity,
     EngineArgument,
+    Image,
     MemoryQuantity,
     ModelSource,
     ModelSpec,
@@ -27,7 +28,7 @@ from runtime.model import (
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
 from stacks.mistakes import FULL_KEY
-from stacks.settings import DnsLabel, Image, PlatformName, PlatformSettings, RaySettings
+from stacks.settings import DnsLabel, PlatformName, PlatformSettings, RaySettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = "configuration.md"
@@ -51,9 +52,11 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (ModelSource, "huggingFace"): "`ORGANISATION/NAME`",
     (ModelSource, "hostFolder"): "absolute path without `..`",
     (ModelSpec, "accelerator"): "a name of the table of accelerators below",
+    (ModelSpec, "nodeSelector"): "label keys and values",
+    (RaySettings, "nodeSelector"): "label keys and values",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
 }
-_SCALARS: Mapping[object, str] = {str: "string", int: "integer"}
+_SCALARS: Mapping[object, str] = {str: "string", int: "integer", float: "number"}
 
 
 @dataclass(frozen=True)
@@ -212,10 +215,13 @@ def _default(field: FieldInfo) -> str:
 
 def _allowed(hint: object, described: Mapping[str, Any]) -> str:
     """The choices, the range, or the words of the named type inside."""
-    choices: list[str] = described.get("enum") or ([described["const"]] if "const" in described else [])
+    parts: list[Mapping[str, Any]] = [described, *described.get("anyOf", [])]
+    none: list[str] = []
+    choices: list[str] = next((part["enum"] for part in parts if "enum" in part), none)
+    choices = choices or ([described["const"]] if "const" in described else [])
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    limits = next((part for part in (described, *described.get("anyOf", [])) if "minimum" in part), None)
+    limits = next((part for part in parts if "minimum" in part), None)
     if limits is not None:
         least, most = limits["minimum"], limits.get("maximum")
         return f"{least} and more" if most is None else f"{least} to {most}"
@@ -245,14 +251,21 @@ def _accelerators() -> str:
     lines = [
         "## Accelerators",
         "",
-        "| `accelerator` | Kubernetes resource | node labels | memory of one device |",
-        "|---|---|---|---|",
+        "Where Ray Serve LLM cannot place an accelerator, PlainVLLM serves it. `models[].image` must be set\n"
+        "where the last column says so, and may be elsewhere. It starts from the image named there; with\n"
+        "RayServeLLM, `ray[serve,default]` of `ray.version` must be installed into it.",
+        "",
+        "| `accelerator` | Kubernetes resource | node labels | memory of one device | served by | "
+        "`models[].image` |",
+        "|---|---|---|---|---|---|",
     ]
     for profile in ACCELERATORS.values():
         labels = ", ".join(f"`{key}={value}`" for key, value in profile.node_labels.items()) or "none"
         resource = "none" if profile.is_cpu else f"`{profile.kubernetes_resource}`"
         memory = "none" if profile.is_cpu else f"{profile.memory_gib} GiB"
-        lines.append(f"| `{profile.name}` | {resource} | {labels} | {memory} |")
+        served = "RayServeLLM, PlainVLLM" if profile.serve_llm else "PlainVLLM"
+        image = f"{'needed' if profile.needs_own_image else 'optional'}: {profile.vllm_image}"
+        lines.append(f"| `{profile.name}` | {resource} | {labels} | {memory} | {served} | {image} |")
     return "\n".join(lines)
 
 

@@ -7,39 +7,28 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from runtime.model import ContradictionError, CpuQuantity, MemoryQuantity, ModelSpec, Spec, written_as
+from runtime import versions
+from runtime.model import (
+    IMAGE_PATTERN,
+    ContradictionError,
+    CpuQuantity,
+    Image,
+    MemoryQuantity,
+    ModelSpec,
+    NodeLabels,
+    NodeToleration,
+    Spec,
+    written_as,
+)
 from runtime.serving.ray_service import VLLM_OF_RAY
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
-
-_IMAGE = re.compile(
-    r"(?P<name>[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
-
-
-def _pinned_image(value: str) -> str:
-    match = _IMAGE.fullmatch(value)
-    if match is None:
-        raise ValueError("is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
-    if match["digest"] is None and match["tag"] in {None, "latest", "main", "master", "nightly"}:
-        raise ValueError("has no fixed version; write a version tag or, better, a digest (NAME@sha256:…)")
-    return value
-
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 # Services are named after it with a suffix, and must start with a letter (RFC 1035).
 _SERVICE_PREFIX = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 
-Image = Annotated[
-    str,
-    AfterValidator(_pinned_image),
-    written_as(
-        rf"^{re.sub('[?]P<[a-z]+>', '', _IMAGE.pattern)}$",
-        "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST",
-        "rayproject/ray-llm:2.60.0-py312-cu130",
-    ),
-]
 DnsLabel = Annotated[
     str,
     StringConstraints(pattern=_DNS_LABEL),
@@ -78,7 +67,9 @@ class KubeRaySettings(Spec):
         default="https://ray-project.github.io/kuberay-helm/",
         description="Helm repository; null where `chart` is a path.",
     )
-    version: str = Field(default="1.6.2", description="Chart version; 1.6.2 is the tested one.")
+    version: str = Field(
+        default=versions.KUBERAY, description=f"Chart version; {versions.KUBERAY} is the tested one."
+    )
     namespace: DnsLabel = Field(
         default="kuberay-system", description="Namespace of the operator, an existing one's too."
     )
@@ -111,6 +102,10 @@ class RaySettings(Spec):
     head_memory: MemoryQuantity = Field(default="16Gi", description="Memory limit of a Ray head.")
     head_cpu_request: CpuQuantity = Field(default="1", description="CPU request of a Ray head.")
     head_memory_request: MemoryQuantity = Field(default="4Gi", description="Memory request of a Ray head.")
+    node_selector: NodeLabels = Field(
+        default_factory=dict[str, str], description="Labels of the nodes for Ray heads, such as a CPU pool."
+    )
+    tolerations: tuple[NodeToleration, ...] = Field(default=(), description="Taints that Ray heads tolerate.")
 
     @model_validator(mode="after")
     def _tested_pair(self) -> Self:
@@ -125,7 +120,7 @@ class RaySettings(Spec):
 
     @model_validator(mode="after")
     def _image_is_that_ray(self) -> Self:
-        tag = _IMAGE.fullmatch(self.image)
+        tag = IMAGE_PATTERN.fullmatch(self.image)
         named = re.match(r"\d+\.\d+\.\d+", (tag["tag"] or "") if tag else "")
         if named is not None and named[0] != self.version and self.version in VLLM_OF_RAY:
             raise ContradictionError(
@@ -139,7 +134,7 @@ class RaySettings(Spec):
 class GatewaySettings(Spec):
     """The Envoy gateway in front of all models."""
 
-    image: Image = Field(default="envoyproxy/envoy:v1.40.0", description="Envoy image.")
+    image: Image = Field(default=versions.ENVOY_IMAGE, description="Envoy image.")
     replicas: int = Field(default=2, ge=1, le=50, description="Gateway pods.")
     service: Literal["ClusterIP", "LoadBalancer", "NodePort"] = Field(
         default="ClusterIP",

@@ -45,6 +45,13 @@ def changed(changes: Mapping[str, Any]) -> dict[str, Any]:
     return value
 
 
+def shortened(lines: list[str]) -> list[str]:
+    """Without the lists that grow with every new setting; a test of its own reads one of them."""
+    return [
+        re.sub(r"(allowed here: |with the keys |must be one of cpu, )[^;]+", r"\1…", line) for line in lines
+    ]
+
+
 def refused_by_schema(value: object) -> bool:
     file: Any = {"config": {"spillway:platform": value}}
     return not SCHEMA.is_valid(file)  # pyright: ignore[reportUnknownMemberType]
@@ -52,7 +59,12 @@ def refused_by_schema(value: object) -> bool:
 
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])
 def test_a_named_mistake_says_exactly_this(case: dict[str, Any]) -> None:
-    assert explain(PlatformSettings, changed(case["change"])) == case["says"]
+    assert shortened(explain(PlatformSettings, changed(case["change"]))) == case["says"]
+
+
+def test_an_unknown_key_is_told_every_key_that_may_stand_there() -> None:
+    keys = ", ".join(sorted(field.alias or name for name, field in PlatformSettings.model_fields.items()))
+    assert f"allowed here: {keys}; remove it" in explain(PlatformSettings, changed({"zzz": 1}))[0]
 
 
 def test_there_are_at_least_sixty_named_cases_each_with_its_own_name() -> None:
@@ -209,18 +221,14 @@ WRONG_FILES: list[tuple[str, str, str, list[str]]] = [
         "a key is a number",
         "name: llm",
         "1: llm",
-        [
-            "spillway:platform.1 is not a setting; allowed here: cluster, gateway, kuberay, models, name, "
-            "namespace, quota, ray, readyTimeoutSeconds, scenario; remove it"
-        ],
+        ["spillway:platform.1 is not a setting; allowed here: …; remove it"],
     ),
     (
         "the object is left empty",
         STACK_FILE,
         "config:\n  spillway:platform:\n",
         [
-            "spillway:platform = null: must be an object with the keys scenario, name, namespace, cluster, "
-            "kuberay, ray, gateway, quota, models, readyTimeoutSeconds; write what belongs to it on the "
+            "spillway:platform = null: must be an object with the keys …; write what belongs to it on the "
             "lines below it, indented"
         ],
     ),
@@ -232,7 +240,7 @@ WRONG_FILES: list[tuple[str, str, str, list[str]]] = [
 )
 def test_a_wrong_file_says_exactly_this(old: str, new: str, says: list[str]) -> None:
     assert old in STACK_FILE
-    assert mistakes(STACK_FILE.replace(old, new, 1)) == says
+    assert shortened(mistakes(STACK_FILE.replace(old, new, 1))) == shortened(says)
 
 
 @pytest.mark.parametrize(
