@@ -6,11 +6,14 @@ from components.kubernetes.gateway import Gateway, GatewayArgs
 from components.kubernetes.kuberay import KubeRayOperator, KubeRayOperatorArgs
 from components.kubernetes.model_service import ModelService, ModelServiceArgs
 from components.kubernetes.namespace import PlatformNamespace, PlatformNamespaceArgs
+from components.kubernetes.plain_vllm import PlainVLLM, PlainVLLMArgs
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
 from runtime.accelerators import ACCELERATORS
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
-from runtime.serving.ray_service import SERVE_PORT, RayRuntime, serve_service_name
+from runtime.model import ModelSpec
+from runtime.serving.endpoint import endpoint_of
+from runtime.serving.ray_service import RayRuntime
 from stacks.outputs import PlatformOutputs
 from stacks.providers import kubernetes_provider, random_provider
 from stacks.settings import KubeRaySettings, PlatformSettings
@@ -42,6 +45,8 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
         head_memory=settings.ray.head_memory,
         head_cpu_request=settings.ray.head_cpu_request,
         head_memory_request=settings.ray.head_memory_request,
+        head_node_selector=settings.ray.node_selector,
+        head_tolerations=settings.ray.tolerations,
     )
     token = RayToken(
         ray.auth_secret,
@@ -66,17 +71,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
         _after(on_cluster, [namespace]),
     )
     for model in settings.models:
-        service = ModelService(
-            model.name,
-            ModelServiceArgs(
-                platform=settings.name,
-                namespace=settings.namespace,
-                model=model,
-                ray=ray,
-                ready_timeout_s=settings.ready_timeout_seconds,
-            ),
-            _after(on_cluster, needs),
-        )
+        service = _served(settings, model, ray, on_cluster, namespace, needs)
         ServingCheck(
             f"{model.name}-check",
             ServingCheckArgs(
@@ -84,7 +79,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
                 namespace=settings.namespace,
                 model=model,
                 ray=ray,
-                image=settings.check_image or ray.image,
+                image=settings.check_image,
                 gateway_url=gateway.internal_url,
                 gateway_secret=gateway.secret_name,
                 gateway_revision=gateway.revision,
@@ -105,8 +100,8 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
 def namespace_quota(settings: PlatformSettings) -> dict[str, str]:
     """Hard limits of the namespace: pods, CPU, memory, and each kind of accelerator.
 
-    Without `quota.accelerators`, a kind may be used as much as all its models at their most, twice
-    where an upgrade runs the new cluster beside the old one. A kind that no model uses gets nothing.
+    Without `quota.accelerators`, a kind may be used as much as all its models at their most, with
+    what an upgrade runs beside them. A kind that no model uses gets nothing.
     """
     quota = {"pods": str(settings.quota.pods)}
     if settings.quota.cpu is not None:
@@ -119,29 +114,59 @@ def namespace_quota(settings: PlatformSettings) -> dict[str, str]:
     for model in settings.models:
         resource = model.profile.kubernetes_resource
         if resource is not None:
-            surge = 2 if model.upgrade == "NewCluster" else 1
-            most[resource] += surge * model.max_accelerators
+            most[resource] += model.peak_accelerators
     for resource, count in most.items():
         allowed = count if settings.quota.accelerators is None or count == 0 else settings.quota.accelerators
         quota[f"requests.{resource}"] = str(allowed)
     return quota
 
 
+def _served(
+    settings: PlatformSettings,
+    model: ModelSpec,
+    ray: RayRuntime,
+    on_cluster: pulumi.ResourceOptions,
+    namespace: PlatformNamespace,
+    ray_needs: list[pulumi.Resource],
+) -> pulumi.Resource:
+    """The component that serves the model; only one with Ray waits for operator and token."""
+    if model.is_plain:
+        return PlainVLLM(
+            model.name,
+            PlainVLLMArgs(
+                platform=settings.name,
+                namespace=settings.namespace,
+                model=model,
+                image=ray.image_of(model),
+                ready_timeout_s=settings.ready_timeout_seconds,
+            ),
+            _after(on_cluster, [namespace]),
+        )
+    return ModelService(
+        model.name,
+        ModelServiceArgs(
+            platform=settings.name,
+            namespace=settings.namespace,
+            model=model,
+            ray=ray,
+            ready_timeout_s=settings.ready_timeout_seconds,
+        ),
+        _after(on_cluster, ray_needs),
+    )
+
+
 def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
     return GatewayConfig(
-        models=tuple(
-            ModelRoute(
-                name=model.model_id,
-                upstream=Upstream(
-                    host=f"{serve_service_name(model)}.{settings.namespace}.svc.cluster.local",
-                    port=SERVE_PORT,
-                ),
-            )
-            for model in settings.models
-        ),
+        models=tuple(_route(settings, model) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
     )
+
+
+def _route(settings: PlatformSettings, model: ModelSpec) -> ModelRoute:
+    endpoint = endpoint_of(model)
+    host = f"{endpoint.service}.{settings.namespace}.svc.cluster.local"
+    return ModelRoute(name=model.model_id, upstream=Upstream(host=host, port=endpoint.port))
 
 
 def _operator(settings: PlatformSettings, on_cluster: pulumi.ResourceOptions) -> KubeRayOperator:

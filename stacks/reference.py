@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel
@@ -20,18 +20,20 @@ from runtime.model import (
     RESERVED_ENGINE_ARGUMENTS,
     CpuQuantity,
     EngineArgument,
+    Image,
     MemoryQuantity,
     ModelSource,
     ModelSpec,
+    ObjectName,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
-from stacks.settings import CONFIG_KEY, DnsLabel, Image, PlatformName, PlatformSettings, RaySettings
+from stacks.mistakes import FULL_KEY
+from stacks.settings import DnsLabel, PlatformName, PlatformSettings, RaySettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = "configuration.md"
 SCHEMA = "platform.schema.json"
 
-_KEY = f"spillway:{CONFIG_KEY}"
 # What a validator or pattern behind a named type allows, in words. The error messages say the same.
 _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
@@ -39,6 +41,7 @@ _NAMED: Mapping[object, str] = {
     PlatformName: "1 to 40 lower-case letters, digits and `-`, first a letter",
     CpuQuantity: "CPUs: `4`, `1.5`, `500m`",
     MemoryQuantity: "bytes: `16Gi`, `512Mi`",
+    ObjectName: "a Kubernetes object's name",
 }
 # The same for the keys whose validators stand in their model.
 _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
@@ -49,9 +52,11 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (ModelSource, "huggingFace"): "`ORGANISATION/NAME`",
     (ModelSource, "hostFolder"): "absolute path without `..`",
     (ModelSpec, "accelerator"): "a name of the table of accelerators below",
+    (ModelSpec, "nodeSelector"): "label keys and values",
+    (RaySettings, "nodeSelector"): "label keys and values",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
 }
-_SCALARS: Mapping[object, str] = {str: "string", int: "integer"}
+_SCALARS: Mapping[object, str] = {str: "string", int: "integer", float: "number"}
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,8 @@ def schema() -> dict[str, Any]:
         "properties": {
             "config": {
                 "type": "object",
-                "required": [_KEY],
-                "properties": {_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
+                "required": [FULL_KEY],
+                "properties": {FULL_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
             }
         },
         "$defs": dict(sorted(definitions.items())),
@@ -139,8 +144,8 @@ def page_text() -> str:
     parts = [
         "# Configuration",
         "Written by `make docs` from `stacks/settings.py` and `runtime/model.py`: edit those, not this page.",
-        f"Every key stands under `config:`, `{_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key there is\n"
-        "an error. Types are strict: a quantity such as `4` is a string, so quote it.",
+        f"Every key stands under `config:`, `{FULL_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key\n"
+        "there is an error. Types are strict: a quantity such as `4` is a string, so quote it.",
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
         f"```yaml\n# yaml-language-server: $schema=../docs/{SCHEMA}\n```",
         "The schema knows types, ranges and choices. The form of names and images, and what spans several\n"
@@ -176,6 +181,8 @@ def _is_list(hint: Any) -> bool:
 def _type(hint: Any) -> str:
     if hint in _NAMED:
         return "string"
+    if get_origin(hint) is Annotated:
+        return _type(get_args(hint)[0])
     if hint == EngineArgument:
         return "string, number or boolean"
     if isinstance(hint, type) and issubclass(hint, BaseModel):
@@ -207,10 +214,13 @@ def _default(field: FieldInfo) -> str:
 
 def _allowed(hint: object, described: Mapping[str, Any]) -> str:
     """The choices, the range, or the words of the named type inside."""
-    choices: list[str] = described.get("enum") or ([described["const"]] if "const" in described else [])
+    parts: list[Mapping[str, Any]] = [described, *described.get("anyOf", [])]
+    none: list[str] = []
+    choices: list[str] = next((part["enum"] for part in parts if "enum" in part), none)
+    choices = choices or ([described["const"]] if "const" in described else [])
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    limits = next((part for part in (described, *described.get("anyOf", [])) if "minimum" in part), None)
+    limits = next((part for part in parts if "minimum" in part), None)
     if limits is not None:
         least, most = limits["minimum"], limits.get("maximum")
         return f"{least} and more" if most is None else f"{least} to {most}"
@@ -225,7 +235,7 @@ def _first_paragraph(model: type[BaseModel]) -> str:
 
 
 def _title(section: Section) -> str:
-    return f"`{section.path}`" if section.path else f"`{_KEY}`"
+    return f"`{section.path}`" if section.path else f"`{FULL_KEY}`"
 
 
 def _table(rows: tuple[Row, ...]) -> str:
@@ -240,14 +250,21 @@ def _accelerators() -> str:
     lines = [
         "## Accelerators",
         "",
-        "| `accelerator` | Kubernetes resource | node labels | memory of one device |",
-        "|---|---|---|---|",
+        "Where Ray Serve LLM cannot place an accelerator, PlainVLLM serves it. `models[].image` must be set\n"
+        "where the last column says so, and may be elsewhere. It starts from the image named there; with\n"
+        "RayServeLLM, `ray[serve,default]` of `ray.version` must be installed into it.",
+        "",
+        "| `accelerator` | Kubernetes resource | node labels | memory of one device | served by | "
+        "`models[].image` |",
+        "|---|---|---|---|---|---|",
     ]
     for profile in ACCELERATORS.values():
         labels = ", ".join(f"`{key}={value}`" for key, value in profile.node_labels.items()) or "none"
         resource = "none" if profile.is_cpu else f"`{profile.kubernetes_resource}`"
         memory = "none" if profile.is_cpu else f"{profile.memory_gib} GiB"
-        lines.append(f"| `{profile.name}` | {resource} | {labels} | {memory} |")
+        served = "RayServeLLM, PlainVLLM" if profile.serve_llm else "PlainVLLM"
+        image = f"{'needed' if profile.needs_own_image else 'optional'}: {profile.vllm_image}"
+        lines.append(f"| `{profile.name}` | {resource} | {labels} | {memory} | {served} | {image} |")
     return "\n".join(lines)
 
 
