@@ -197,7 +197,7 @@ class PlatformSettings(Spec):
     )
     check_image: Image | None = Field(
         default=None,
-        description="Image with `python3` for the serving check; without it `ray.image`, which has one.",
+        description="Image with `python3` for the serving check; without it the model's own, which has one.",
     )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="What is served.")
     ready_timeout_seconds: int = Field(
