@@ -46,9 +46,9 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     token = RayToken(
         ray.auth_secret,
         RayTokenArgs(platform=settings.name, namespace=settings.namespace),
-        _after(on_cluster, [namespace]),
+        _after(on_cluster, namespace.shared),
     )
-    needs: list[pulumi.Resource] = [namespace, token]
+    needs: list[pulumi.Resource] = [*namespace.shared, token]
     if settings.kuberay.install == "chart":
         # RayServices depend on the operator, so a destroy keeps it alive until their finalizers are done.
         needs.append(_operator(settings, on_cluster))
@@ -63,7 +63,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             clients=settings.gateway.clients,
             config=gateway_config,
         ),
-        _after(on_cluster, [namespace]),
+        _after(on_cluster, namespace.shared),
     )
     for model in settings.models:
         service = ModelService(
@@ -75,7 +75,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
                 ray=ray,
                 ready_timeout_s=settings.ready_timeout_seconds,
             ),
-            _after(on_cluster, needs),
+            _after(on_cluster, [*needs, namespace.of_model[model.name]]),
         )
         ServingCheck(
             f"{model.name}-check",

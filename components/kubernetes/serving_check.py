@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-import yaml
 
 from components.base import Component
 from components.kubernetes.metadata import object_meta
@@ -14,7 +13,13 @@ from components.kubernetes.namespace import SERVING_CHECK
 from components.kubernetes.ray_token import TOKEN_KEY
 from runtime.model import ModelSpec
 from runtime.serving import serving_check
-from runtime.serving.ray_service import DASHBOARD_PORT, RayRuntime, head_service_name, ray_service_spec
+from runtime.serving.ray_service import (
+    APPLICATION,
+    DASHBOARD_PORT,
+    RayRuntime,
+    head_service_name,
+    serve_arguments,
+)
 
 _SCRIPT = "serving_check.py"
 
@@ -57,16 +62,14 @@ class ServingCheck(Component):
     def __init__(self, name: str, args: ServingCheckArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kubernetes:ServingCheck", name, {"model": args.model.model_id}, opts)
         script = inspect.getsource(serving_check)
-        config = yaml.safe_load(str(ray_service_spec(args.model, args.ray)["serveConfigV2"]))
-        (application,) = config["applications"]
         # Only a digest goes into the Job, so that a preview does not show the whole config twice.
         values = {
             "DASHBOARD_URL": f"http://{head_service_name(args.model)}.{args.namespace}.svc:{DASHBOARD_PORT}",
             "GATEWAY_URL": args.gateway_url,
             "GATEWAY_REVISION": args.gateway_revision,
             "MODEL": args.model.model_id,
-            "APPLICATION": str(application["name"]),
-            "ARGUMENTS_SHA256": serving_check.digest(application["args"]),
+            "APPLICATION": APPLICATION,
+            "ARGUMENTS_SHA256": serving_check.digest(serve_arguments(args.model, args.ray)),
             "TIMEOUT_SECONDS": str(args.timeout_s),
         }
         object_name = f"{args.model.name}-check-{serving_check.digest([script, values, args.ray.image])[:8]}"
