@@ -77,6 +77,15 @@ def _node_labels(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
+def _known_accelerator(value: str) -> str:
+    if value not in ACCELERATORS:
+        near = difflib.get_close_matches(value, ACCELERATORS, n=1)
+        fix = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"allowed: {', '.join(ACCELERATORS)}{fix}")
+    return value
+
+
+AcceleratorName = Annotated[str, AfterValidator(_known_accelerator)]
 Image = Annotated[str, AfterValidator(_pinned_image)]
 NodeLabels = Annotated[dict[str, str], AfterValidator(_node_labels)]
 
@@ -293,7 +302,9 @@ class ModelSpec(Spec):
         default=None, description="Model id that clients send; defaults to `name`."
     )
     source: ModelSource = Field(description="Where the weights come from.")
-    accelerator: str = Field(description="Accelerator profile, for example `nvidia-h100` or `cpu`.")
+    accelerator: AcceleratorName = Field(
+        description="Accelerator profile, for example `nvidia-h100` or `cpu`."
+    )
     serving: ServingKind | None = Field(
         default=None,
         description="`RayServeLLM`: a RayService, which scales and spans hosts. `PlainVLLM`: a Deployment of "
@@ -385,15 +396,6 @@ class ModelSpec(Spec):
                 "must be at most 120 letters, digits, '.', '_', '-' in parts joined by '/', for example "
                 "Qwen/Qwen3-8B (':' is kept for LoRA adapters, base:adapter)"
             )
-        return value
-
-    @field_validator("accelerator")
-    @classmethod
-    def _known_accelerator(cls, value: str) -> str:
-        if value not in ACCELERATORS:
-            near = difflib.get_close_matches(value, ACCELERATORS, n=1)
-            fix = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"allowed: {', '.join(ACCELERATORS)}{fix}")
         return value
 
     @field_validator("engine_arguments")

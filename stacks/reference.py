@@ -16,8 +16,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from runtime.accelerators import ACCELERATORS
+from runtime.capacity import NodePool
 from runtime.model import (
     RESERVED_ENGINE_ARGUMENTS,
+    AcceleratorName,
     CpuQuantity,
     EngineArgument,
     Image,
@@ -36,6 +38,7 @@ _KEY = f"spillway:{CONFIG_KEY}"
 # What a validator or pattern behind a named type allows, in words. The error messages say the same.
 _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
+    AcceleratorName: "a name of the table of accelerators below",
     Image: "`NAME:TAG` or `NAME@sha256:DIGEST`, with a fixed version",
     PlatformName: "1 to 40 lower-case letters, digits and `-`, first a letter",
     CpuQuantity: "CPUs: `4`, `1.5`, `500m`",
@@ -49,7 +52,6 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (ModelSource, "path"): "absolute path without `..`",
     (ModelSource, "huggingFace"): "`ORGANISATION/NAME`",
     (ModelSource, "hostFolder"): "absolute path without `..`",
-    (ModelSpec, "accelerator"): "a name of the table of accelerators below",
     (ModelSpec, "nodeSelector"): "label keys and values",
     (RaySettings, "nodeSelector"): "label keys and values",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
@@ -114,7 +116,8 @@ def schema() -> dict[str, Any]:
     """JSON Schema of a whole stack file, for editors; what spans several keys is left to `pulumi preview`."""
     generated = PlatformSettings.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = {name: _plain(value) for name, value in generated.pop("$defs").items()}
-    definitions[ModelSpec.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
+    for model in (ModelSpec, NodePool):
+        definitions[model.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
     definitions[PlatformSettings.__name__] = _plain(generated)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -213,8 +216,9 @@ def _default(field: FieldInfo) -> str:
 def _allowed(hint: object, described: Mapping[str, Any]) -> str:
     """The choices, the range, or the words of the named type inside."""
     parts: list[Mapping[str, Any]] = [described, *described.get("anyOf", [])]
-    choices: list[str] = next((part["enum"] for part in parts if "enum" in part), [])
-    choices = choices or ([described["const"]] if "const" in described else [])
+    choices: list[str] = [choice for part in parts for choice in part.get("enum", [])]
+    if "const" in described:
+        choices = [described["const"]]
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
     limits = next((part for part in parts if "minimum" in part), None)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import pulumi
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
+from runtime.capacity import NodePool, capacity_mistakes
 from runtime.model import (
     IMAGE_PATTERN,
     CpuQuantity,
@@ -18,6 +19,7 @@ from runtime.model import (
     NodeLabels,
     NodeToleration,
     Spec,
+    raise_together,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
 
@@ -183,6 +185,11 @@ class PlatformSettings(Spec):
         default_factory=lambda: QuotaSettings(), description="ResourceQuota of the namespace."
     )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="What is served.")
+    capacity: tuple[NodePool, ...] = Field(
+        default=(),
+        description="The nodes there are. With them a preview refuses models that do not fit at their most, "
+        "with an upgrade's surge; without them only a model's memory is judged.",
+    )
     ready_timeout_seconds: int = Field(
         default=3600,
         ge=60,
@@ -206,6 +213,13 @@ class PlatformSettings(Spec):
                 f"namespace {self.namespace} is also kuberay.namespace; teardown removes the platform's "
                 "namespace while the operator must outlive it. Use two"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_hardware(self) -> Self:
+        found = capacity_mistakes(self.models, self.capacity, self.quota.accelerators)
+        if found:
+            raise_together(found, type(self).__name__)
         return self
 
 
