@@ -28,7 +28,7 @@ def model(**changes: Any) -> ModelSpec:
         "accelerator": "nvidia-h100",
         "worker": {"cpu": "8", "memory": "64Gi"},
     }
-    return ModelSpec.model_validate_json(ModelSpec.model_validate({**base, **changes}).model_dump_json())
+    return ModelSpec.model_validate({**base, **changes})
 
 
 def pool(**changes: Any) -> NodePool:
