@@ -12,12 +12,11 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from runtime.accelerators import ACCELERATORS, AcceleratorProfile
 
@@ -39,10 +38,50 @@ RESERVED_ENGINE_ARGUMENTS = {
     "distributed_executor_backend": "accelerator",
 }
 
-_MEMORY = r"^[0-9]+(\.[0-9]+)?([KMGTPE]i?)?$"
+
+class ContradictionError(ValueError):
+    """A check over several keys failed.
+
+    Attributes:
+        place: The key to change, from the checked object on.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.place = tuple(key.split("."))
+
+
+def written_as(pattern: str, words: str, *examples: str) -> WithJsonSchema:
+    """What a string must look like, for the schema, for editors and for the messages.
+
+    `patternErrorMessage` is what yaml-language-server shows for a pattern that does not match.
+    """
+    return WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": pattern,
+            "patternErrorMessage": f"must be {words}",
+            "examples": list(examples),
+        }
+    )
+
+
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity: a small k, no K.
+_MEMORY = r"^[0-9]+(\.[0-9]+)?(k|Ki|[MGTPE]i?)?$"
 _CPU = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
-CpuQuantity = Annotated[str, StringConstraints(pattern=_CPU)]
-MemoryQuantity = Annotated[str, StringConstraints(pattern=_MEMORY)]
+# Names of most Kubernetes objects are DNS subdomains (RFC 1123).
+_OBJECT = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+CpuQuantity = Annotated[
+    str, StringConstraints(pattern=_CPU), written_as(_CPU, 'CPUs such as "4", "1.5" or 500m', "4", "500m")
+]
+MemoryQuantity = Annotated[
+    str, StringConstraints(pattern=_MEMORY), written_as(_MEMORY, "bytes such as 16Gi or 512Mi", "16Gi")
+]
+ObjectName = Annotated[
+    str,
+    StringConstraints(pattern=_OBJECT, max_length=253),
+    written_as(_OBJECT, "the name of a Kubernetes object: lower-case letters, digits, '-' and '.'"),
+]
 EngineArgument = str | int | float | bool
 ServingKind = Literal["RayServeLLM", "PlainVLLM"]
 
@@ -61,20 +100,31 @@ def _pinned_image(value: str) -> str:
 
 
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
-_LABEL_KEY = re.compile(
-    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = (
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+    r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 )
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?")
+_LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"
 
 
-def _node_labels(value: dict[str, str]) -> dict[str, str]:
-    for key, label in value.items():
-        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(label):
-            raise ValueError(
-                f"{key}: {label} is no node label; write [PREFIX/]NAME: VALUE, each at most 63 letters, "
-                "digits, '.', '_', '-'"
-            )
+def _label_key(value: str) -> str:
+    if not re.fullmatch(_LABEL_KEY, value):
+        raise ValueError("must be a label key: [PREFIX/]NAME of at most 63 letters, digits, '.', '_', '-'")
     return value
+
+
+NodeLabels = dict[
+    Annotated[
+        str,
+        AfterValidator(_label_key),
+        written_as(_LABEL_KEY, "a label key: [PREFIX/]NAME of at most 63 letters, digits, '.', '_', '-'"),
+    ],
+    Annotated[
+        str,
+        StringConstraints(pattern=_LABEL_VALUE),
+        written_as(_LABEL_VALUE, "a label value: at most 63 letters, digits, '.', '_', '-'"),
+    ],
+]
 
 
 def _known_accelerator(value: str) -> str:
@@ -86,8 +136,15 @@ def _known_accelerator(value: str) -> str:
 
 
 AcceleratorName = Annotated[str, AfterValidator(_known_accelerator)]
-Image = Annotated[str, AfterValidator(_pinned_image)]
-NodeLabels = Annotated[dict[str, str], AfterValidator(_node_labels)]
+Image = Annotated[
+    str,
+    AfterValidator(_pinned_image),
+    written_as(
+        rf"^{re.sub('[?]P<[a-z]+>', '', IMAGE_PATTERN.pattern)}$",
+        "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST",
+        "rayproject/ray-llm:2.60.0-py312-cu130",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -103,19 +160,36 @@ class Mistake:
     message: str
 
 
-def raise_together(mistakes: Sequence[Mistake], title: str) -> NoReturn:
-    """Raises pydantic's ValidationError with every mistake, so that a user sees them all at once."""
-    raise ValidationError.from_exception_data(
-        title,
-        [
-            InitErrorDetails(
-                type=PydanticCustomError("value_error", "{error}", {"error": mistake.message}),
-                loc=mistake.path,
-                input=None,
-            )
-            for mistake in mistakes
-        ],
-    )
+class ContradictionsError(ValueError):
+    """A check over several keys found more than one mistake.
+
+    Attributes:
+        mistakes: All of them, each with its place from the checked object on.
+    """
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("; ".join(mistake.message for mistake in mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+def raise_together(mistakes: Sequence[Mistake]) -> NoReturn:
+    """Raises ContradictionsError, so that a user sees every mistake at once."""
+    raise ContradictionsError(mistakes)
+
+
+def _engine_argument_name(value: str) -> str:
+    if value in RESERVED_ENGINE_ARGUMENTS:
+        raise ValueError(f"{RESERVED_ENGINE_ARGUMENTS[value]} decides it; use that key")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
+        raise ValueError("vLLM's names are lower case with '_', such as max_num_batched_tokens; write it so")
+    return value
+
+
+EngineArgumentName = Annotated[
+    str,
+    AfterValidator(_engine_argument_name),
+    written_as(r"^[a-z][a-z0-9_]*$", "a vLLM name: lower case with '_', such as max_num_batched_tokens"),
+]
 
 
 class Spec(BaseModel):
@@ -128,6 +202,7 @@ class Spec(BaseModel):
         alias_generator=to_camel,
         validate_by_alias=True,
         validate_by_name=True,
+        allow_inf_nan=False,
     )
 
 
@@ -145,7 +220,7 @@ class ModelSource(Spec):
     revision: str | None = Field(
         default=None, description="Commit of the Hugging Face repository. Pin it: a branch moves under you."
     )
-    volume_claim: str | None = Field(
+    volume_claim: ObjectName | None = Field(
         default=None,
         description="Name of an existing PersistentVolumeClaim that holds the weights; mounted read-only.",
     )
@@ -185,9 +260,13 @@ class ModelSource(Spec):
                 "volumeClaim (with an optional path inside it) or hostFolder"
             )
         if self.path is not None and given[0] in {"huggingFace", "hostFolder"}:
-            raise ValueError(f"path does not go with {given[0]}; remove one of the two")
+            raise ContradictionError("path", f"does not go with {given[0]}; remove one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _only_the_hub_has_revisions(self) -> Self:
         if self.revision is not None and self.hugging_face is None:
-            raise ValueError("revision goes only with huggingFace; remove it")
+            raise ContradictionError("revision", "goes only with huggingFace; remove it")
         return self
 
     @property
@@ -212,7 +291,7 @@ class Replicas(Spec):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}; lower min or raise max")
+            raise ContradictionError("min", f"is above max {self.max}; lower min or raise max")
         return self
 
 
@@ -345,7 +424,7 @@ class ModelSpec(Spec):
         description="The model's size. With it a preview refuses a model whose weights and one request of "
         "`contextLength` do not fit the devices, and says how many requests do.",
     )
-    engine_arguments: dict[str, EngineArgument] = Field(
+    engine_arguments: dict[EngineArgumentName, EngineArgument] = Field(
         default_factory=dict[str, EngineArgument],
         description="Further vLLM engine arguments, in vLLM's own names.",
     )
@@ -360,7 +439,7 @@ class ModelSpec(Spec):
     tolerations: tuple[NodeToleration, ...] = Field(
         default=(), description="Taints that its workers tolerate, beside those usual for the accelerator."
     )
-    hugging_face_token_secret: str | None = Field(
+    hugging_face_token_secret: ObjectName | None = Field(
         default=None, description="Existing Secret with key `token`, for gated Hugging Face repositories."
     )
     upgrade: Literal["NewCluster", "None"] = Field(
@@ -398,85 +477,73 @@ class ModelSpec(Spec):
             )
         return value
 
-    @field_validator("engine_arguments")
-    @classmethod
-    def _no_reserved(cls, value: dict[str, EngineArgument]) -> dict[str, EngineArgument]:
-        for key in value:
-            if key in RESERVED_ENGINE_ARGUMENTS:
-                raise ValueError(f"sets {key}, which {RESERVED_ENGINE_ARGUMENTS[key]} decides; use that key")
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
-                raise ValueError(
-                    f"sets {key!r}; vLLM's names are lower case with '_', such as max_num_batched_tokens"
-                )
-        return value
-
     @model_validator(mode="after")
-    def _fits_the_hardware(self) -> Self:
-        mistakes = [*self._cpu_mistakes(), *self._serving_mistakes()]
-        if self.engine_arguments.get("load_format") == "dummy" and self.source.path is None:
-            mistakes.append(
-                Mistake(
-                    ("engineArguments",),
-                    "load_format dummy ignores the weights of source and answers at random; remove it",
-                )
-            )
-        if mistakes:
-            raise_together(mistakes, type(self).__name__)
+    def _a_cpu_cannot_be_split(self) -> Self:
+        if self.profile.is_cpu:
+            for key, value in (
+                ("tensorParallel", self.tensor_parallel),
+                ("pipelineParallel", self.pipeline_parallel),
+            ):
+                if value != 1:
+                    raise ContradictionError(key, "needs GPUs; on accelerator cpu it must be 1")
         return self
 
-    def _cpu_mistakes(self) -> list[Mistake]:
-        mistakes: list[Mistake] = []
-        if self.profile.is_cpu and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
-            mistakes.append(
-                Mistake(
-                    (),
-                    f"tensorParallel {self.tensor_parallel} and pipelineParallel {self.pipeline_parallel} "
-                    "need GPUs; on accelerator cpu both must be 1",
-                )
-            )
+    @model_validator(mode="after")
+    def _zero_copies_free_a_gpu(self) -> Self:
         if self.profile.is_cpu and self.replicas.min == 0:
-            mistakes.append(
-                Mistake(("replicas",), "replicas.min 0 saves nothing on accelerator cpu; set it to 1 or more")
-            )
-        return mistakes
+            raise ContradictionError("replicas.min", "saves nothing on accelerator cpu; set it to 1 or more")
+        return self
 
-    def _serving_mistakes(self) -> list[Mistake]:
-        mistakes: list[Mistake] = []
-        if self.serving == "RayServeLLM" and not self.profile.serve_llm:
-            mistakes.append(
-                Mistake(
-                    ("serving",),
-                    f"Ray Serve LLM cannot place accelerator {self.accelerator}: it asks Ray for GPU, and "
-                    f"Ray counts {self.profile.kubernetes_resource} as something else; allowed: PlainVLLM. "
-                    "Change it, or remove it for the default",
-                )
+    @model_validator(mode="after")
+    def _real_weights_are_loaded(self) -> Self:
+        if self.engine_arguments.get("load_format") == "dummy" and self.source.path is None:
+            raise ContradictionError(
+                "engineArguments.load_format",
+                "ignores the weights of source and answers at random; remove it",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_placed(self) -> Self:
+        if self.serving == "RayServeLLM" and not self.profile.serve_llm:
+            raise ContradictionError(
+                "serving",
+                f"Ray Serve LLM cannot place accelerator {self.accelerator}: it asks Ray for GPU, and Ray "
+                f"counts {self.profile.kubernetes_resource} as something else; allowed: PlainVLLM. Change "
+                "it, or remove it for the default",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_image_for_its_hardware(self) -> Self:
         if self.image is None and self.profile.needs_own_image:
             ray = "" if self.is_plain else ", with the ray[serve,default] of ray.version installed into it"
-            mistakes.append(
-                Mistake(
-                    (),
-                    f"model {self.name} on accelerator {self.accelerator} has no image, and ray.image is for "
-                    f"CUDA or CPU; set image. What to start from: {self.profile.vllm_image}{ray}",
-                )
+            raise ContradictionError(
+                "image",
+                f"is missing, and ray.image is for CUDA or CPU, not for {self.accelerator}; set it. "
+                f"Start from {self.profile.vllm_image}{ray}",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _a_plain_copy_is_one_pod(self) -> Self:
         if self.is_plain and self.pipeline_parallel > 1:
-            mistakes.append(
-                Mistake(
-                    (),
-                    f"pipelineParallel {self.pipeline_parallel} spreads a copy over pods, and PlainVLLM "
-                    "keeps it in one; allowed: 1. Raise tensorParallel instead, or use serving RayServeLLM",
-                )
+            raise ContradictionError(
+                "pipelineParallel",
+                "spreads a copy over pods, and PlainVLLM keeps it in one; allowed: 1. Raise tensorParallel "
+                "instead, or use serving RayServeLLM",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _plain_copies_are_a_fixed_number(self) -> Self:
         if self.is_plain and self.replicas.min != self.replicas.max:
-            mistakes.append(
-                Mistake(
-                    ("replicas",),
-                    f"min {self.replicas.min} and max {self.replicas.max} differ, and PlainVLLM runs a fixed "
-                    f"number of copies; set both to one number, for example {self.replicas.max}",
-                )
+            raise ContradictionError(
+                "replicas",
+                f"min {self.replicas.min} and max {self.replicas.max} differ, and PlainVLLM runs a fixed "
+                f"number of copies; set both to one number, for example {self.replicas.max}",
             )
-        return mistakes
+        return self
 
     @property
     def profile(self) -> AcceleratorProfile:

@@ -26,15 +26,16 @@ from runtime.model import (
     MemoryQuantity,
     ModelSource,
     ModelSpec,
+    ObjectName,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
-from stacks.settings import CONFIG_KEY, DnsLabel, PlatformName, PlatformSettings, RaySettings
+from stacks.mistakes import FULL_KEY
+from stacks.settings import DnsLabel, PlatformName, PlatformSettings, RaySettings
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = "configuration.md"
 SCHEMA = "platform.schema.json"
 
-_KEY = f"spillway:{CONFIG_KEY}"
 # What a validator or pattern behind a named type allows, in words. The error messages say the same.
 _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
@@ -43,6 +44,7 @@ _NAMED: Mapping[object, str] = {
     PlatformName: "1 to 40 lower-case letters, digits and `-`, first a letter",
     CpuQuantity: "CPUs: `4`, `1.5`, `500m`",
     MemoryQuantity: "bytes: `16Gi`, `512Mi`",
+    ObjectName: "a Kubernetes object's name",
 }
 # The same for the keys whose validators stand in their model.
 _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
@@ -127,8 +129,8 @@ def schema() -> dict[str, Any]:
         "properties": {
             "config": {
                 "type": "object",
-                "required": [_KEY],
-                "properties": {_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
+                "required": [FULL_KEY],
+                "properties": {FULL_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
             }
         },
         "$defs": dict(sorted(definitions.items())),
@@ -145,8 +147,8 @@ def page_text() -> str:
     parts = [
         "# Configuration",
         "Written by `make docs` from `stacks/settings.py` and `runtime/model.py`: edit those, not this page.",
-        f"Every key stands under `config:`, `{_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key there is\n"
-        "an error. Types are strict: a quantity such as `4` is a string, so quote it.",
+        f"Every key stands under `config:`, `{FULL_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key\n"
+        "there is an error. Types are strict: a quantity such as `4` is a string, so quote it.",
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
         f"```yaml\n# yaml-language-server: $schema=../docs/{SCHEMA}\n```",
         "The schema knows types, ranges and choices. The form of names and images, and what spans several\n"
@@ -216,9 +218,9 @@ def _default(field: FieldInfo) -> str:
 def _allowed(hint: object, described: Mapping[str, Any]) -> str:
     """The choices, the range, or the words of the named type inside."""
     parts: list[Mapping[str, Any]] = [described, *described.get("anyOf", [])]
-    choices: list[str] = [choice for part in parts for choice in part.get("enum", [])]
-    if "const" in described:
-        choices = [described["const"]]
+    none: list[str] = []
+    choices: list[str] = next((part["enum"] for part in parts if "enum" in part), none)
+    choices = choices or ([described["const"]] if "const" in described else [])
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
     limits = next((part for part in parts if "minimum" in part), None)
@@ -236,7 +238,7 @@ def _first_paragraph(model: type[BaseModel]) -> str:
 
 
 def _title(section: Section) -> str:
-    return f"`{section.path}`" if section.path else f"`{_KEY}`"
+    return f"`{section.path}`" if section.path else f"`{FULL_KEY}`"
 
 
 def _table(rows: tuple[Row, ...]) -> str:

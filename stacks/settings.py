@@ -1,17 +1,19 @@
 """The typed settings of a stack: the one object `spillway:platform`, and the only reader of config."""
 
-import difflib
+import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Self
 
-import pulumi
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
+from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from runtime import versions
 from runtime.capacity import NodePool, capacity_mistakes
 from runtime.model import (
     IMAGE_PATTERN,
+    ContradictionError,
     CpuQuantity,
     Image,
     MemoryQuantity,
@@ -20,27 +22,25 @@ from runtime.model import (
     NodeToleration,
     Spec,
     raise_together,
+    written_as,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
+from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
-CONFIG_KEY = "platform"
+_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+# Services are named after it with a suffix, and must start with a letter (RFC 1035).
+_SERVICE_PREFIX = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 
-
-def _dns_label(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
-        raise ValueError("must be 1 to 63 lower-case letters, digits and '-'")
-    return value
-
-
-def _service_prefix(value: str) -> str:
-    # Services are named after it with a suffix, and must start with a letter (RFC 1035).
-    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", value):
-        raise ValueError("must be 1 to 40 lower-case letters, digits and '-', starting with a letter")
-    return value
-
-
-DnsLabel = Annotated[str, AfterValidator(_dns_label)]
-PlatformName = Annotated[str, AfterValidator(_service_prefix)]
+DnsLabel = Annotated[
+    str,
+    StringConstraints(pattern=_DNS_LABEL),
+    written_as(_DNS_LABEL, "1 to 63 lower-case letters, digits and '-'"),
+]
+PlatformName = Annotated[
+    str,
+    StringConstraints(pattern=_SERVICE_PREFIX),
+    written_as(_SERVICE_PREFIX, "1 to 40 lower-case letters, digits and '-', starting with a letter"),
+]
 
 
 class ClusterSettings(Spec):
@@ -69,7 +69,9 @@ class KubeRaySettings(Spec):
         default="https://ray-project.github.io/kuberay-helm/",
         description="Helm repository; null where `chart` is a path.",
     )
-    version: str = Field(default="1.6.2", description="Chart version; 1.6.2 is the tested one.")
+    version: str = Field(
+        default=versions.KUBERAY, description=f"Chart version; {versions.KUBERAY} is the tested one."
+    )
     namespace: DnsLabel = Field(
         default="kuberay-system", description="Namespace of the operator, an existing one's too."
     )
@@ -82,7 +84,9 @@ class KubeRaySettings(Spec):
         path = self.chart.startswith((".", "/")) or "/" in self.chart
         if self.install == "chart" and path == (self.repository is not None):
             fix = "set repository to null" if path else "name a repository, or give chart as ./PATH"
-            raise ValueError(f"chart {self.chart!r} with repository {self.repository!r} is ambiguous; {fix}")
+            raise ContradictionError(
+                "chart", f"{self.chart} with repository {self.repository or 'null'} is ambiguous; {fix}"
+            )
         return self
 
 
@@ -107,17 +111,22 @@ class RaySettings(Spec):
     def _tested_pair(self) -> Self:
         pairs = ", ".join(f"Ray {ray} with vLLM {vllm}" for ray, vllm in VLLM_OF_RAY.items())
         if self.version not in VLLM_OF_RAY:
-            raise ValueError(f"version {self.version} has no tested vLLM; allowed: {pairs}")
+            raise ContradictionError("version", f"has no tested vLLM; allowed: {pairs}; take one of them")
         if self.vllm_version not in {None, VLLM_OF_RAY[self.version]}:
-            raise ValueError(
-                f"vllmVersion {self.vllm_version} does not import with Ray {self.version}; allowed: {pairs}"
+            raise ContradictionError(
+                "vllmVersion", f"does not import with Ray {self.version}; allowed: {pairs}; remove the key"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _image_is_that_ray(self) -> Self:
         tag = IMAGE_PATTERN.fullmatch(self.image)
         named = re.match(r"\d+\.\d+\.\d+", (tag["tag"] or "") if tag else "")
-        if named is not None and named[0] != self.version:
-            raise ValueError(
-                f"image {self.image} is Ray {named[0]} but version says {self.version}; make the two agree, "
-                "the operator's probes and authentication follow version"
+        if named is not None and named[0] != self.version and self.version in VLLM_OF_RAY:
+            raise ContradictionError(
+                "image",
+                f"is Ray {named[0]} but version says {self.version}; make the two agree, the operator's "
+                "probes and authentication follow version",
             )
         return self
 
@@ -125,7 +134,7 @@ class RaySettings(Spec):
 class GatewaySettings(Spec):
     """The Envoy gateway in front of all models."""
 
-    image: Image = Field(default="envoyproxy/envoy:v1.40.0", description="Envoy image.")
+    image: Image = Field(default=versions.ENVOY_IMAGE, description="Envoy image.")
     replicas: int = Field(default=2, ge=1, le=50, description="Gateway pods.")
     service: Literal["ClusterIP", "LoadBalancer", "NodePort"] = Field(
         default="ClusterIP",
@@ -147,7 +156,9 @@ class GatewaySettings(Spec):
     def _unique_clients(self) -> Self:
         twice = _repeated(self.clients)
         if twice:
-            raise ValueError(f"clients names {', '.join(twice)} more than once; each client once")
+            raise ContradictionError(
+                "clients", f"names {', '.join(twice)} more than once; name each client once"
+            )
         return self
 
 
@@ -184,6 +195,10 @@ class PlatformSettings(Spec):
     quota: QuotaSettings = Field(
         default_factory=lambda: QuotaSettings(), description="ResourceQuota of the namespace."
     )
+    check_image: Image | None = Field(
+        default=None,
+        description="Image with `python3` for the serving check; without it `ray.image`, which has one.",
+    )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="What is served.")
     capacity: tuple[NodePool, ...] = Field(
         default=(),
@@ -197,21 +212,23 @@ class PlatformSettings(Spec):
         description="Seconds that `pulumi up` waits for a RayService, and then again for the serving check.",
     )
 
-    @field_validator("models")
-    @classmethod
-    def _distinct_models(cls, value: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+    @model_validator(mode="after")
+    def _distinct_models(self) -> Self:
         for attribute, key in (("name", "name"), ("model_id", "servedName")):
-            twice = _repeated([str(getattr(model, attribute)) for model in value])
+            twice = _repeated([str(getattr(model, attribute)) for model in self.models])
             if twice:
-                raise ValueError(f"models share the {key} {', '.join(twice)}; give each model its own")
-        return value
+                raise ContradictionError(
+                    "models", f"share the {key} {', '.join(twice)}; give each model its own"
+                )
+        return self
 
     @model_validator(mode="after")
     def _operator_outlives_the_platform(self) -> Self:
         if self.kuberay.install == "chart" and self.kuberay.namespace == self.namespace:
-            raise ValueError(
-                f"namespace {self.namespace} is also kuberay.namespace; teardown removes the platform's "
-                "namespace while the operator must outlive it. Use two"
+            raise ContradictionError(
+                "namespace",
+                "is also kuberay.namespace; teardown removes the platform's namespace while the operator "
+                "must outlive it, so use two",
             )
         return self
 
@@ -219,7 +236,7 @@ class PlatformSettings(Spec):
     def _fits_the_hardware(self) -> Self:
         found = capacity_mistakes(self.models, self.capacity, self.quota.accelerators)
         if found:
-            raise_together(found, type(self).__name__)
+            raise_together(found)
         return self
 
 
@@ -227,19 +244,31 @@ class SettingsError(Exception):
     """The stack file cannot be used; one line per mistake."""
 
 
-def load(config: pulumi.Config | None = None) -> PlatformSettings:
-    """Reads the stack's settings.
+def load() -> PlatformSettings:
+    """Reads the settings of the stack that runs.
 
     Raises:
-        SettingsError: With every mistake in the stack file, before any provider is called.
+        SettingsError: With every mistake in the stack's config, before any provider is called.
     """
-    value = (config or pulumi.Config()).get_object(CONFIG_KEY)
-    if value is None:
-        raise SettingsError(
-            f"{_key(())} is not set; add it under `config:` in stacks/Pulumi.{pulumi.get_stack()}.yaml "
-            "(stacks/Pulumi.local.yaml is an example)"
-        )
-    return parse(value)
+    config: dict[str, object] = {**get_config_env(), **CONFIG.get()}
+    if is_config_secret(FULL_KEY):
+        # Pulumi hands it over decrypted: what is wrong with it cannot be said without telling it.
+        raise _refusal([ENCRYPTED])
+    given = config.get(FULL_KEY)
+    if isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            config[FULL_KEY] = json.loads(given)
+    settings, mistakes = read(config)
+    if settings is None:
+        raise _refusal(mistakes)
+    return settings
+
+
+def read(config: Mapping[str, object]) -> tuple[PlatformSettings | None, list[str]]:
+    """Validates everything under `config:` of a stack file: the settings, or every mistake."""
+    unread, given = config_mistakes(config)
+    settings, mistakes = _validated(given[0]) if given else (None, [])
+    return (None if unread else settings), [*unread, *mistakes]
 
 
 def parse(value: object) -> PlatformSettings:
@@ -248,111 +277,25 @@ def parse(value: object) -> PlatformSettings:
     Raises:
         SettingsError: With every mistake in it.
     """
+    settings, mistakes = _validated(value)
+    if settings is None:
+        raise _refusal(mistakes)
+    return settings
+
+
+def _validated(value: object) -> tuple[PlatformSettings | None, list[str]]:
     try:
         # Through JSON, because strict validation there still takes a list for a tuple.
-        return PlatformSettings.model_validate_json(json.dumps(value))
+        text = json.dumps(value)
+        return PlatformSettings.model_validate_json(text, by_alias=True, by_name=False), []
     except ValidationError as error:
-        # Members that failed on their own do not count, so pydantic also calls their list too short.
-        problems = [
-            problem
-            for problem in error.errors()
-            if not (problem["type"] == "too_short" and _at(value, problem["loc"]))
-        ]
-        lines = [_explain(value, problem["loc"], problem) for problem in problems]
-        raise SettingsError(
-            f"{len(lines)} mistake{'s' if len(lines) > 1 else ''} in the stack's settings:\n"
-            + "\n".join(f"  - {line}" for line in lines)
-        ) from None
+        # Pydantic's own words are better than none, should `explain` miss what they are about.
+        return None, explain(PlatformSettings, value) or [str(error)]
 
 
-def _explain(value: object, location: tuple[int | str, ...], problem: Mapping[str, Any]) -> str:
-    """One mistake as: key, value, what is allowed, the fix."""
-    kind = str(problem["type"])
-    context: Mapping[str, Any] = problem.get("ctx") or {}
-    if kind == "extra_forbidden":
-        known = sorted(_keys_at(location[:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        fix = f"did you mean {near[0]}?" if near else "remove it"
-        return f"{_key(location)} is not a setting; allowed here: {', '.join(known)}; {fix}"
-    if kind == "missing":
-        described = _description(location)
-        return f"{_key(location)} is missing; add it{f': {described}' if described else ''}"
-    shown = _shown(_at(value, location))
-    if kind == "value_error":
-        # A long object says nothing that the message does not say better.
-        subject = f"{_key(location)} = {shown}" if not shown.endswith("...") else _key(location)
-        return f"{subject}: {context['error']}"
-    if kind == "literal_error":
-        allowed = [word.strip(" '") for word in re.split(r",|\bor\b", str(context["expected"]))]
-        near = difflib.get_close_matches(str(_at(value, location)), allowed, n=1)
-        fix = f"; did you mean {near[0]}?" if near else ""
-        return f"{_key(location)} = {shown}: allowed: {', '.join(allowed)}{fix}"
-    if kind == "string_pattern_mismatch":
-        example = (
-            "CPUs such as 500m, 4 or 1.5" if "cpu" in str(location[-1]).lower() else "bytes such as 16Gi"
-        )
-        return f"{_key(location)} = {shown}: allowed: {example}; write it so"
-    expected = str(problem["msg"]).removeprefix("Input should be ")
-    return f"{_key(location)} = {shown}: must be {expected}; change it"
-
-
-def _key(location: Sequence[int | str]) -> str:
-    text = f"spillway:{CONFIG_KEY}"
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text
-
-
-def _at(value: object, location: Sequence[int | str]) -> object:
-    here: Any = value
-    for part in location:
-        try:
-            here = here[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return here
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _models_at(location: Sequence[int | str]) -> Iterator[type[BaseModel]]:
-    """The settings classes that can stand at a place in the file."""
-    here: list[type[BaseModel]] = [PlatformSettings]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        here = [
-            child
-            for model in here
-            for field in model.model_fields.values()
-            if field.alias == part
-            for child in _settings_in(field.annotation)
-        ]
-    yield from here
-
-
-def _settings_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _settings_in(argument)
-
-
-def _keys_at(location: Sequence[int | str]) -> set[str]:
-    return {
-        field.alias or name for model in _models_at(location) for name, field in model.model_fields.items()
-    }
-
-
-def _description(location: Sequence[int | str]) -> str | None:
-    for model in _models_at(location[:-1]):
-        for field in model.model_fields.values():
-            if field.alias == location[-1]:
-                return field.description
-    return None
+def _refusal(lines: Sequence[str]) -> SettingsError:
+    count = f"{len(lines)} mistake{'s' if len(lines) > 1 else ''}"
+    return SettingsError("\n".join([f"{count} in the stack's settings:", *(f"  - {line}" for line in lines)]))
 
 
 def _repeated(values: Sequence[str]) -> list[str]:
