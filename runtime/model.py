@@ -119,22 +119,42 @@ def _pinned_image(value: str) -> str:
 
 
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
-_LABEL_KEY = re.compile(
-    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = (
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+    r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
 )
-_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?")
+_LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"
 
 
-def _node_labels(value: dict[str, str]) -> dict[str, str]:
-    for key, label in value.items():
-        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(label):
-            raise ValueError(
-                f"{key}: {label} is no node label; write [PREFIX/]NAME: VALUE, each at most 63 letters, "
-                "digits, '.', '_', '-'"
-            )
+def _label_key(value: str) -> str:
+    if not re.fullmatch(_LABEL_KEY, value):
+        raise ValueError("must be a label key: [PREFIX/]NAME of at most 63 letters, digits, '.', '_', '-'")
     return value
 
 
+NodeLabels = dict[
+    Annotated[
+        str,
+        AfterValidator(_label_key),
+        written_as(_LABEL_KEY, "a label key: [PREFIX/]NAME of at most 63 letters, digits, '.', '_', '-'"),
+    ],
+    Annotated[
+        str,
+        StringConstraints(pattern=_LABEL_VALUE),
+        written_as(_LABEL_VALUE, "a label value: at most 63 letters, digits, '.', '_', '-'"),
+    ],
+]
+
+
+def _known_accelerator(value: str) -> str:
+    if value not in ACCELERATORS:
+        near = difflib.get_close_matches(value, ACCELERATORS, n=1)
+        fix = f"did you mean {near[0]}?" if near else "take one of them"
+        raise ValueError(f"must be one of {', '.join(ACCELERATORS)}; {fix}")
+    return value
+
+
+AcceleratorName = Annotated[str, AfterValidator(_known_accelerator)]
 Image = Annotated[
     str,
     AfterValidator(_pinned_image),
@@ -144,7 +164,6 @@ Image = Annotated[
         "rayproject/ray-llm:2.60.0-py312-cu130",
     ),
 ]
-NodeLabels = Annotated[dict[str, str], AfterValidator(_node_labels)]
 
 
 @dataclass(frozen=True)
@@ -381,7 +400,9 @@ class ModelSpec(Spec):
         default=None, description="Model id that clients send; defaults to `name`."
     )
     source: ModelSource = Field(description="Where the weights come from.")
-    accelerator: str = Field(description="Accelerator profile, for example `nvidia-h100` or `cpu`.")
+    accelerator: AcceleratorName = Field(
+        description="Accelerator profile, for example `nvidia-h100` or `cpu`."
+    )
     serving: ServingKind | None = Field(
         default=None,
         description="`RayServeLLM`: a RayService, which scales and spans hosts. `PlainVLLM`: a Deployment of "
@@ -475,15 +496,6 @@ class ModelSpec(Spec):
                 "must be at most 120 letters, digits, '.', '_', '-' in parts joined by '/', for example "
                 "Qwen/Qwen3-8B (':' is kept for LoRA adapters, base:adapter)"
             )
-        return value
-
-    @field_validator("accelerator")
-    @classmethod
-    def _known_accelerator(cls, value: str) -> str:
-        if value not in ACCELERATORS:
-            near = difflib.get_close_matches(value, ACCELERATORS, n=1)
-            fix = f"did you mean {near[0]}?" if near else "take one of them"
-            raise ValueError(f"must be one of {', '.join(ACCELERATORS)}; {fix}")
         return value
 
     @model_validator(mode="after")

@@ -13,10 +13,10 @@ def cpus(quantity: str) -> Fraction:
 
 def memory_bytes(quantity: str) -> int:
     """Bytes of a quantity such as `16Gi`, `1.5G` or `512`; a part of a byte is dropped."""
-    number = quantity.rstrip(_POWERS + "i")
+    number = quantity.rstrip("ki" + _POWERS)
     suffix = quantity[len(number) :]
     base = 1024 if suffix.endswith("i") else 1000
-    return int(Fraction(number) * base ** (_POWERS.index(suffix[0]) + 1 if suffix else 0))
+    return int(Fraction(number) * base ** (_POWERS.index(suffix[0].upper()) + 1 if suffix else 0))
 
 
 def gib(size: float) -> str:

@@ -10,6 +10,7 @@ from components.kubernetes.plain_vllm import PlainVLLM, PlainVLLMArgs
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
 from runtime.accelerators import ACCELERATORS
+from runtime.capacity import summary
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
 from runtime.model import ModelSpec
 from runtime.serving.endpoint import endpoint_of
@@ -71,6 +72,9 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
         _after(on_cluster, namespace.shared),
     )
     for model in settings.models:
+        memory = summary(model)
+        if memory is not None:
+            pulumi.log.info(memory)
         service = _served(settings, model, ray, on_cluster, namespace, needs)
         ServingCheck(
             f"{model.name}-check",

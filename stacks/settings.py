@@ -10,6 +10,7 @@ from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from runtime import versions
+from runtime.capacity import NodePool, capacity_mistakes
 from runtime.model import (
     IMAGE_PATTERN,
     ContradictionError,
@@ -20,6 +21,7 @@ from runtime.model import (
     NodeLabels,
     NodeToleration,
     Spec,
+    raise_together,
     written_as,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
@@ -200,6 +202,11 @@ class PlatformSettings(Spec):
         description="Image with `python3` for the serving check; without it the model's own, which has one.",
     )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="What is served.")
+    capacity: tuple[NodePool, ...] = Field(
+        default=(),
+        description="The nodes there are. With them a preview refuses models that do not fit at their most, "
+        "with an upgrade's surge; without them only a model's memory is judged.",
+    )
     ready_timeout_seconds: int = Field(
         default=3600,
         ge=60,
@@ -228,6 +235,13 @@ class PlatformSettings(Spec):
                 "is also kuberay.namespace; teardown removes the platform's namespace while the operator "
                 "must outlive it, so use two",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_hardware(self) -> Self:
+        found = capacity_mistakes(self.models, self.capacity, self.quota.accelerators)
+        if found:
+            raise_together(found)
         return self
 
 

@@ -13,8 +13,10 @@ from pydantic_core import PydanticUndefined
 
 from docs.generator import markdown
 from runtime.accelerators import ACCELERATORS
+from runtime.capacity import NodePool
 from runtime.model import (
     RESERVED_ENGINE_ARGUMENTS,
+    AcceleratorName,
     CpuQuantity,
     EngineArgument,
     Image,
@@ -33,6 +35,7 @@ SCHEMA = "platform.schema.json"
 # What a validator or pattern behind a named type allows, in words. The error messages say the same.
 _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
+    AcceleratorName: "a name of the table of accelerators below",
     Image: "`NAME:TAG` or `NAME@sha256:DIGEST`, with a fixed version",
     PlatformName: "1 to 40 lower-case letters, digits and `-`, first a letter",
     CpuQuantity: "CPUs: `4`, `1.5`, `500m`",
@@ -47,7 +50,6 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (ModelSource, "path"): "absolute path without `..`",
     (ModelSource, "huggingFace"): "`ORGANISATION/NAME`",
     (ModelSource, "hostFolder"): "absolute path without `..`",
-    (ModelSpec, "accelerator"): "a name of the table of accelerators below",
     (ModelSpec, "nodeSelector"): "label keys and values",
     (RaySettings, "nodeSelector"): "label keys and values",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
@@ -112,7 +114,8 @@ def schema() -> dict[str, Any]:
     """JSON Schema of a whole stack file, for editors; what spans several keys is left to `pulumi preview`."""
     generated = PlatformSettings.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = {name: _plain(value) for name, value in generated.pop("$defs").items()}
-    definitions[ModelSpec.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
+    for model in (ModelSpec, NodePool):
+        definitions[model.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
     # Names are told by a pattern; pydantic leaves out that no others go.
     definitions[ModelSpec.__name__]["properties"]["engineArguments"]["additionalProperties"] = False
     definitions[PlatformSettings.__name__] = _plain(generated)

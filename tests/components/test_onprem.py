@@ -257,6 +257,63 @@ def test_a_host_folder_becomes_a_read_only_volume_and_claim() -> None:
     assert claim["metadata"]["name"] == volume["claimRef"]["name"] == "tiny-weights"
 
 
+@pytest.fixture
+def gaudi() -> Synthesized:
+    model = {
+        "name": "llama",
+        "source": {"huggingFace": "meta-llama/Llama-3.1-8B"},
+        "accelerator": "intel-gaudi3",
+        "image": "registry.example/vllm-gaudi:0.29.0",
+    }
+    return declared(changed("onprem", models=[*platform_object("onprem")["models"], model]))
+
+
+def test_a_plain_model_is_a_deployment_with_service_and_budget_beside_ray_models(gaudi: Synthesized) -> None:
+    deployment = gaudi.one("kubernetes:apps/v1:Deployment", "llama")
+    assert deployment.parent == gaudi.one("spillway:kubernetes:PlainVLLM").name
+    assert deployment.custom_timeouts["create"] == "7200s"
+    pod = deployment.inputs["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.example/vllm-gaudi:0.29.0"
+    service = gaudi.one("kubernetes:core/v1:Service", "llama-service").inputs
+    assert service["metadata"]["name"] == "llama-vllm"
+    assert service["spec"]["selector"] == deployment.inputs["spec"]["selector"]["matchLabels"]
+    budget = gaudi.one("kubernetes:policy/v1:PodDisruptionBudget").inputs["spec"]
+    assert budget["selector"]["matchLabels"] == service["spec"]["selector"]
+    assert gaudi.one(RAY_SERVICE).name == "qwen3-8b"
+
+
+def test_a_plain_model_does_not_wait_for_the_operator_and_the_gateway_finds_it(gaudi: Synthesized) -> None:
+    needs = gaudi.one("spillway:kubernetes:PlainVLLM").depends_on
+    assert gaudi.one("kubernetes:helm.sh/v3:Release").name not in needs
+    clusters = gaudi.one("kubernetes:core/v1:ConfigMap", "llm-gateway-config").inputs["data"]["clusters.yaml"]
+    assert "llama-vllm.llm.svc.cluster.local" in clusters
+    assert "qwen3-8b-serve-svc.llm.svc.cluster.local" in clusters
+
+
+def test_only_gateway_and_check_reach_a_plain_model(gaudi: Synthesized) -> None:
+    policy = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+    spec = gaudi.one(policy, "llm-allow-model-llama").inputs["spec"]
+    assert [[port["port"] for port in rule["ports"]] for rule in spec["ingress"]] == [[8000], [8000]]
+    assert [[port["port"] for port in rule["ports"]] for rule in spec["egress"]] == [[443]]
+    check = gaudi.one(policy, "llm-allow-serving-check").inputs["spec"]["egress"][1]
+    assert [port["port"] for port in check["ports"]] == [8000, 8265]
+
+
+def test_the_check_of_a_plain_model_asks_vllm_and_knows_no_token_of_ray(gaudi: Synthesized) -> None:
+    pod = gaudi.one("kubernetes:batch/v1:Job", "llama-check").inputs["spec"]["template"]["spec"]
+    environment = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+    assert environment["MODEL_URL"] == "http://llama-vllm.llm.svc:8000"
+    assert environment["CONTEXT_LENGTH"] == "4096"
+    assert not {"RAY_AUTH_TOKEN", "DASHBOARD_URL"} & set(environment)
+    assert pod["containers"][0]["image"] == "registry.example/vllm-gaudi:0.29.0"
+
+
+def test_the_quota_holds_a_plain_models_copies_and_one_for_its_upgrade(gaudi: Synthesized) -> None:
+    hard = gaudi.one("kubernetes:core/v1:ResourceQuota").inputs["spec"]["hard"]
+    assert hard["requests.habana.ai/gaudi"] == "2"
+    assert hard["requests.nvidia.com/gpu"] == "4"
+
+
 def test_outputs_are_the_contract_and_keys_are_secret(local: Synthesized) -> None:
     assert set(local.outputs) == {
         "endpoint",

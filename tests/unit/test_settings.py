@@ -144,6 +144,70 @@ WRONG: list[tuple[str, Change, list[str]]] = [
         ["spillway:platform.models[0].engineArguments", ".--max-num-seqs = 4", "lower case with '_'"],
     ),
     (
+        "an accelerator of another vendor without an image",
+        lambda p: p["models"][0].update(accelerator="amd-mi300x"),
+        ["spillway:platform.models[0].image", "not for amd-mi300x", "vllm/vllm-openai-rocm", "ray[serve"],
+    ),
+    (
+        "Gaudi under Ray",
+        lambda p: p["models"][0].update(accelerator="intel-gaudi3", image="r/gaudi:1", serving="RayServeLLM"),
+        ["spillway:platform.models[0].serving", '"RayServeLLM"', "intel-gaudi3", "allowed: PlainVLLM"],
+    ),
+    (
+        "PlainVLLM that scales",
+        lambda p: p["models"][0].update(serving="PlainVLLM"),
+        ["spillway:platform.models[0].replicas", "min 1 and max 2", "set both to one number"],
+    ),
+    (
+        "PlainVLLM over several hosts",
+        lambda p: p["models"][0].update(
+            serving="PlainVLLM", pipelineParallel=2, replicas={"min": 1, "max": 1}
+        ),
+        ["spillway:platform.models[0].pipelineParallel = 2", "allowed: 1", "tensorParallel"],
+    ),
+    (
+        "a node label that is none",
+        lambda p: p["models"][0].update(nodeSelector={"pool": "two words"}),
+        ['spillway:platform.models[0].nodeSelector.pool = "two words"', "a label value", "63 letters"],
+    ),
+    (
+        "a node label with a key that is none",
+        lambda p: p["models"][0].update(nodeSelector={"a b": "c"}),
+        ["spillway:platform.models[0].nodeSelector", "a b", "a label key: [PREFIX/]NAME"],
+    ),
+    (
+        "a toleration with a value that is not compared",
+        lambda p: p["ray"].update(tolerations=[{"key": "a", "value": "b"}]),
+        ["spillway:platform.ray.tolerations[0]", "operator Exists with value 'b'", "give a value with Equal"],
+    ),
+    (
+        "weights larger than the devices",
+        lambda p: p["models"][0].update(
+            size={"parametersBillion": 70.6, "layers": 80, "keyValueHeads": 8, "headSize": 128}
+        ),
+        ["spillway:platform.models[0].size", "131.5 GiB", "73.6 GiB", "at least 2 devices"],
+    ),
+    (
+        "a quota below what an upgrade needs",
+        lambda p: p.update(quota={"accelerators": 3}),
+        ["spillway:platform.quota.accelerators = 3", "up to 4 nvidia.com/gpu", "raise it to 4"],
+    ),
+    (
+        "more devices than the nodes have",
+        lambda p: p.update(
+            capacity=[
+                {
+                    "accelerator": "nvidia-h100",
+                    "nodes": 1,
+                    "devicesPerNode": 2,
+                    "cpu": "64",
+                    "memory": "512Gi",
+                }
+            ]
+        ),
+        ["spillway:platform.capacity", "up to 4 nvidia-h100", "there are 2 (1 nodes with 2)", "add nodes"],
+    ),
+    (
         "two models of one name",
         lambda p: p["models"].append({**p["models"][0], "servedName": "other"}),
         ["spillway:platform.models", "[1].name", "is the name of models[0] too", "give each model its own"],
@@ -237,6 +301,22 @@ def test_several_mistakes_are_reported_together() -> None:
         "  - spillway:platform.models[0].name",
         "  - spillway:platform.gateway.replicas",
     }
+
+
+def test_several_mistakes_of_one_model_and_of_the_capacity_are_reported_together() -> None:
+    def one_model(platform: dict[str, Any]) -> None:
+        platform["models"][0].update(accelerator="intel-gaudi3", pipelineParallel=2)
+
+    assert len(mistakes(one_model)) == 3, "no image, two pods a copy, and a range of copies"
+
+    def capacity(platform: dict[str, Any]) -> None:
+        platform["quota"] = {"accelerators": 1}
+        platform["capacity"] = [{"accelerator": "cpu", "nodes": 1, "cpu": "8", "memory": "32Gi"}]
+
+    assert [line.split(" = ")[0] for line in mistakes(capacity)] == [
+        "  - spillway:platform.quota.accelerators",
+        "  - spillway:platform.models[0].accelerator",
+    ]
 
 
 def test_a_platform_that_is_no_object_is_one_message() -> None:
