@@ -117,7 +117,12 @@ def schema() -> dict[str, Any]:
     for model in (ModelSpec, NodePool):
         definitions[model.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
     # Names are told by a pattern; pydantic leaves out that no others go.
-    definitions[ModelSpec.__name__]["properties"]["engineArguments"]["additionalProperties"] = False
+    for model, key in (
+        (ModelSpec, "engineArguments"),
+        (ModelSpec, "nodeSelector"),
+        (RaySettings, "nodeSelector"),
+    ):
+        definitions[model.__name__]["properties"][key]["additionalProperties"] = False
     definitions[PlatformSettings.__name__] = _plain(generated)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
