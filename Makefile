@@ -59,8 +59,8 @@ test: setup check tools ## All checks and every test tier; the first run builds 
 golden: setup ## Write the golden previews of the committed stacks anew
 	@$(BIN)/pytest tests/golden --update-golden -q
 
-docs: setup ## Write the configuration reference and its schema anew
-	@$(BIN)/python -m stacks.reference
+docs: setup ## Write the generated pages of docs/ anew
+	@$(BIN)/python -m docs.generator
 
 tools: setup ## All pinned tools, downloaded or built once into the cache
 	@$(BIN)/python -m rehearsal.tools ensure
