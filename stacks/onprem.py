@@ -79,7 +79,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
                 namespace=settings.namespace,
                 model=model,
                 ray=ray,
-                image=settings.check_image or ray.image_of(model),
+                image=settings.check_image,
                 gateway_url=gateway.internal_url,
                 gateway_secret=gateway.secret_name,
                 gateway_revision=gateway.revision,

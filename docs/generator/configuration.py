@@ -113,6 +113,8 @@ def schema() -> dict[str, Any]:
     generated = PlatformSettings.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = {name: _plain(value) for name, value in generated.pop("$defs").items()}
     definitions[ModelSpec.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
+    # Names are told by a pattern; pydantic leaves out that no others go.
+    definitions[ModelSpec.__name__]["properties"]["engineArguments"]["additionalProperties"] = False
     definitions[PlatformSettings.__name__] = _plain(generated)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -144,8 +146,9 @@ def page_text() -> str:
         "there is an error. Types are strict: a quantity such as `4` is a string, so quote it.",
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
         markdown.fence("yaml", f"# yaml-language-server: $schema=../docs/{SCHEMA}"),
-        "The schema knows types, ranges and choices. The form of names and images, and what spans several\n"
-        "keys (exactly one model source, distinct model names), is checked by `make preview`.",
+        "The schema knows types, ranges, choices and the form of names. What spans several keys (exactly\n"
+        "one model source, distinct model names) and whether an image's version is fixed is checked by\n"
+        "`make validate STACK=…` (or `FILE=…`) within a second, and by every `make preview` and `make up`.",
     ]
     for section in sections():
         parts += [f"## {_title(section)}", section.description, _table(section.rows)]
@@ -169,8 +172,6 @@ def _is_list(hint: Any) -> bool:
 
 
 def _type(hint: Any) -> str:
-    if hint in _NAMED:
-        return "string"
     if get_origin(hint) is Annotated:
         return _type(get_args(hint)[0])
     if hint == EngineArgument:

@@ -41,6 +41,7 @@ def fixture_roots(images: dict[str, BuiltImage], tmp_path_factory: pytest.TempPa
     roots: dict[str, Path] = {}
     for name, image in images.items():
         roots[name] = tmp_path_factory.mktemp(name)
+        roots[name].chmod(0o755)
         manifest = json.loads(blob(image.layout, image.digest).read_bytes())
         for layer in manifest["layers"]:
             with tarfile.open(blob(image.layout, layer["digest"])) as tar:
