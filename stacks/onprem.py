@@ -51,9 +51,9 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     token = RayToken(
         ray.auth_secret,
         RayTokenArgs(platform=settings.name, namespace=settings.namespace),
-        _after(on_cluster, [namespace]),
+        _after(on_cluster, namespace.shared),
     )
-    needs: list[pulumi.Resource] = [namespace, token]
+    needs: list[pulumi.Resource] = [*namespace.shared, token]
     if settings.kuberay.install == "chart":
         # RayServices depend on the operator, so a destroy keeps it alive until their finalizers are done.
         needs.append(_operator(settings, on_cluster))
@@ -68,7 +68,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             clients=settings.gateway.clients,
             config=gateway_config,
         ),
-        _after(on_cluster, [namespace]),
+        _after(on_cluster, namespace.shared),
     )
     for model in settings.models:
         service = _served(settings, model, ray, on_cluster, namespace, needs)
@@ -140,7 +140,7 @@ def _served(
                 image=ray.image_of(model),
                 ready_timeout_s=settings.ready_timeout_seconds,
             ),
-            _after(on_cluster, [namespace]),
+            _after(on_cluster, [*namespace.shared, namespace.of_model[model.name]]),
         )
     return ModelService(
         model.name,
@@ -151,7 +151,7 @@ def _served(
             ray=ray,
             ready_timeout_s=settings.ready_timeout_seconds,
         ),
-        _after(on_cluster, ray_needs),
+        _after(on_cluster, [*ray_needs, namespace.of_model[model.name]]),
     )
 
 

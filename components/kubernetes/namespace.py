@@ -42,9 +42,15 @@ class PlatformNamespaceArgs:
 
 
 class PlatformNamespace(Component):
-    """Namespace with ResourceQuota, Pod Security labels and NetworkPolicies."""
+    """Namespace with ResourceQuota, Pod Security labels and NetworkPolicies.
+
+    What runs in it depends on `shared` and, where it belongs to a model, on `of_model`. Not on the whole
+    component: each of N models would then wait for the policies of all N.
+    """
 
     namespace: kubernetes.core.v1.Namespace
+    shared: list[pulumi.Resource]
+    of_model: dict[str, pulumi.Resource]
 
     def __init__(
         self, name: str, args: PlatformNamespaceArgs, opts: pulumi.ResourceOptions | None = None
@@ -63,22 +69,25 @@ class PlatformNamespace(Component):
             ),
             opts=self.child(),
         )
-        kubernetes.core.v1.ResourceQuota(
+        quota = kubernetes.core.v1.ResourceQuota(
             f"{name}-quota",
             metadata=object_meta(args.platform, "platform", args.platform, namespace=args.namespace),
             spec={"hard": dict(args.quota)},
             opts=self.child(depends_on=[self.namespace]),
         )
-        self._deny_by_default()
-        self._allow_gateway()
-        self._allow_serving_check()
-        for model in args.models:
-            self._allow_model(model)
+        self.shared = [
+            self.namespace,
+            quota,
+            *self._deny_by_default(),
+            self._allow_gateway(),
+            self._allow_serving_check(),
+        ]
+        self.of_model = {model.name: self._allow_model(model) for model in args.models}
         self.finish(name=args.namespace)
 
-    def _deny_by_default(self) -> None:
-        self._policy("default-deny", {"pod_selector": {}, "policy_types": ["Ingress", "Egress"]})
-        self._policy(
+    def _deny_by_default(self) -> list[pulumi.Resource]:
+        deny = self._policy("default-deny", {"pod_selector": {}, "policy_types": ["Ingress", "Egress"]})
+        allow_dns = self._policy(
             "allow-dns",
             {
                 "pod_selector": {},
@@ -87,10 +96,11 @@ class PlatformNamespace(Component):
                 "egress": [{"ports": [_port(53, "UDP"), _port(53)]}],
             },
         )
+        return [deny, allow_dns]
 
-    def _allow_gateway(self) -> None:
+    def _allow_gateway(self) -> pulumi.Resource:
         ports = [_port(self._args.gateway_port), _port(self._args.gateway_metrics_port)]
-        self._policy(
+        return self._policy(
             "allow-gateway",
             {
                 "pod_selector": self._pods(GATEWAY),
@@ -100,8 +110,8 @@ class PlatformNamespace(Component):
             },
         )
 
-    def _allow_serving_check(self) -> None:
-        self._policy(
+    def _allow_serving_check(self) -> pulumi.Resource:
+        return self._policy(
             "allow-serving-check",
             {
                 "pod_selector": self._pods(SERVING_CHECK),
@@ -113,7 +123,7 @@ class PlatformNamespace(Component):
             },
         )
 
-    def _allow_model(self, model: ModelSpec) -> None:
+    def _allow_model(self, model: ModelSpec) -> pulumi.Resource:
         pods: _LabelSelector = {"match_labels": {MODEL_LABEL: model.name}}
         serving = [_port(endpoint_of(model).port)]
         ingress: list[_IngressRule] = [
@@ -139,7 +149,7 @@ class PlatformNamespace(Component):
             # The Ray autoscaler in the head pod patches the RayCluster; the API server's address is
             # not known here, its port is one of these two.
             egress.append({"ports": [_port(443), _port(6443)]})
-        self._policy(
+        return self._policy(
             f"allow-model-{model.name}",
             {
                 "pod_selector": pods,
@@ -155,8 +165,8 @@ class PlatformNamespace(Component):
     def _checked_ports(self) -> "list[_Port]":
         return [_port(port) for port in sorted({_checked_port(model) for model in self._args.models})]
 
-    def _policy(self, name: str, spec: kubernetes.networking.v1.NetworkPolicySpecArgsDict) -> None:
-        kubernetes.networking.v1.NetworkPolicy(
+    def _policy(self, name: str, spec: kubernetes.networking.v1.NetworkPolicySpecArgsDict) -> pulumi.Resource:
+        return kubernetes.networking.v1.NetworkPolicy(
             f"{self._args.platform}-{name}",
             metadata=object_meta(self._args.platform, "platform", name, namespace=self._args.namespace),
             spec=spec,
