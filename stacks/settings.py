@@ -5,10 +5,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 
 import pulumi
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from runtime.images import registry_host
 from runtime.model import CpuQuantity, MemoryQuantity, ModelSpec, Spec
 from runtime.serving.ray_service import VLLM_OF_RAY
 
@@ -40,7 +43,47 @@ def _service_prefix(value: str) -> str:
     return value
 
 
+def _object_name(value: str) -> str:
+    part = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+    if len(value) > 253 or not re.fullmatch(rf"{part}(\.{part})*", value):
+        raise ValueError("must be a Kubernetes name: at most 253 lower-case letters, digits, '-' and '.'")
+    return value
+
+
+def _registry_path(value: str) -> str:
+    host, port = r"[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?", r"(:[0-9]{1,5})?"
+    path = r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    first = value.partition("/")[0]
+    is_registry = "." in first or ":" in first or first == "localhost"
+    if not is_registry or not re.fullmatch(host + port + path, value):
+        raise ValueError("must be REGISTRY[/PATH], without https://, such as registry.example.com/llm")
+    return value
+
+
+def _proxy_url(value: str) -> str:
+    parts = urlsplit(value)
+    if "@" in parts.netloc:
+        # The URL stands in plain text in pods, state and previews; the message must not repeat it either.
+        raise PydanticCustomError(
+            "secret", "holds a user name or password, which every pod would show; name a proxy without"
+        )
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
+        raise ValueError("must be http://HOST:PORT")
+    return value
+
+
+def _host_name(value: str) -> str:
+    label = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+    if len(value) > 253 or not re.fullmatch(rf"{label}(\.{label})+", value):
+        raise ValueError("must be a host name in lower case, such as llm.example.com, without https://")
+    return value
+
+
 Image = Annotated[str, AfterValidator(_pinned_image)]
+ObjectName = Annotated[str, AfterValidator(_object_name)]
+RegistryPath = Annotated[str, AfterValidator(_registry_path)]
+ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
 PlatformName = Annotated[str, AfterValidator(_service_prefix)]
 
@@ -54,6 +97,63 @@ class ClusterSettings(Spec):
     context: str | None = Field(
         default=None, description="Context in it; without it `CONTEXT`, else the current one."
     )
+    access: Literal["cluster-admin", "namespace"] = Field(
+        default="cluster-admin",
+        description="`namespace`: the identity may act in `namespace` only, which must exist. Nothing outside "
+        "of it is declared, nor its quota; KubeRay must be there already.",
+    )
+
+
+class ImagesSettings(Spec):
+    """Where images are pulled from."""
+
+    mirror: RegistryPath | None = Field(
+        default=None,
+        description="Takes the place of the registry in every image reference: `quay.io/kuberay/operator:v1` "
+        "is pulled as `MIRROR/kuberay/operator:v1`, `redis:8` as `MIRROR/library/redis:8`.",
+    )
+    pull_secrets: tuple[ObjectName, ...] = Field(
+        default=(),
+        description="Existing Secrets of type `kubernetes.io/dockerconfigjson`, in `namespace` and, where "
+        "Spillway installs the operator, in `kuberay.namespace`; put on every pod.",
+    )
+
+
+class ProxySettings(Spec):
+    """The HTTP proxy that pods leave the cluster by."""
+
+    http: ProxyUrl | None = Field(default=None, description="For http URLs.")
+    https: ProxyUrl | None = Field(
+        default=None, description="For https URLs; most proxies are named by http://."
+    )
+    no_proxy: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts, suffixes and CIDRs that are reached directly. The cluster's own always are.",
+    )
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if self.http is None and self.https is None:
+            raise ValueError("names no proxy; set http, https or both, or remove proxy")
+        return self
+
+
+class CaBundleSettings(Spec):
+    """A private certificate authority: a PEM bundle in an existing ConfigMap, in place of the image's own."""
+
+    config_map: ObjectName = Field(description="Existing ConfigMap in `namespace`.")
+    key: str = Field(default="ca.crt", description="Key that holds the bundle.")
+
+
+class NetworkSettings(Spec):
+    """The way out of the cluster, for the pods that download a model."""
+
+    offline: bool = Field(
+        default=False,
+        description="There is no internet: whatever would need it is refused, and no pod tries to reach it.",
+    )
+    proxy: ProxySettings | None = Field(default=None, description="HTTP proxy.")
+    ca_bundle: CaBundleSettings | None = Field(default=None, description="Private certificate authority.")
 
 
 class KubeRaySettings(Spec):
@@ -120,6 +220,55 @@ class RaySettings(Spec):
         return self
 
 
+class HttpRouteSettings(Spec):
+    """An HTTPRoute of the Gateway API, attached to a Gateway that exists."""
+
+    gateway: ObjectName = Field(description="Name of the existing Gateway.")
+    namespace: DnsLabel | None = Field(
+        default=None, description="Its namespace; without it the platform's. It must allow routes from there."
+    )
+    listener: str | None = Field(default=None, description="One of its listeners; without it all that match.")
+
+
+class IngressSettings(Spec):
+    """An Ingress for a controller that exists."""
+
+    class_name: ObjectName | None = Field(
+        default=None, description="IngressClass; without it the cluster's default one."
+    )
+    tls_secret: ObjectName | None = Field(
+        default=None, description="Existing Secret with the certificate; without it the controller's own."
+    )
+
+
+class RouteSettings(Spec):
+    """The way to the gateway from outside, by what the cluster already has: one of httpRoute and ingress."""
+
+    hostnames: tuple[HostName, ...] = Field(
+        min_length=1, description="Host names that clients use; the first one is the stack's endpoint."
+    )
+    scheme: Literal["https", "http"] = Field(
+        default="https", description="How clients reach it; TLS ends at the Gateway or Ingress."
+    )
+    http_route: HttpRouteSettings | None = Field(default=None, description="HTTPRoute of the Gateway API.")
+    ingress: IngressSettings | None = Field(default=None, description="Ingress.")
+    annotations: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="Further annotations of that object, such as a controller's timeouts. Streams are long.",
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.http_route is None) == (self.ingress is None):
+            given = (
+                "names both httpRoute and ingress" if self.ingress else "names neither httpRoute nor ingress"
+            )
+            raise ValueError(f"{given}; give exactly one of the two")
+        if self.scheme == "http" and self.ingress is not None and self.ingress.tls_secret is not None:
+            raise ValueError("scheme http does not go with ingress.tlsSecret; remove one of the two")
+        return self
+
+
 class GatewaySettings(Spec):
     """The Envoy gateway in front of all models."""
 
@@ -127,7 +276,10 @@ class GatewaySettings(Spec):
     replicas: int = Field(default=2, ge=1, le=50, description="Gateway pods.")
     service: Literal["ClusterIP", "LoadBalancer", "NodePort"] = Field(
         default="ClusterIP",
-        description="How clients outside the cluster reach it; ClusterIP: by your own ingress.",
+        description="How clients outside the cluster reach it; ClusterIP: by `route` or your own ingress.",
+    )
+    route: RouteSettings | None = Field(
+        default=None, description="HTTPRoute or Ingress in front of the Service."
     )
     clients: tuple[DnsLabel, ...] = Field(
         default=("default",),
@@ -168,9 +320,18 @@ class PlatformSettings(Spec):
 
     scenario: Literal["onprem"] = Field(description="Which scenario this stack is.")
     name: PlatformName = Field(default="llm", description="Prefix of the platform's resources.")
-    namespace: DnsLabel = Field(default="llm", description="Kubernetes namespace; Spillway declares it.")
+    namespace: DnsLabel = Field(
+        default="llm",
+        description="Kubernetes namespace; Spillway declares it, unless `cluster.access` is `namespace`.",
+    )
     cluster: ClusterSettings = Field(
         default_factory=lambda: ClusterSettings(), description="The Kubernetes cluster."
+    )
+    images: ImagesSettings = Field(
+        default_factory=lambda: ImagesSettings(), description="Registry mirror and pull secrets."
+    )
+    network: NetworkSettings = Field(
+        default_factory=lambda: NetworkSettings(), description="Proxy, private CA, or no internet at all."
     )
     kuberay: KubeRaySettings = Field(
         default_factory=lambda: KubeRaySettings(), description="The KubeRay operator."
@@ -207,6 +368,77 @@ class PlatformSettings(Spec):
                 "namespace while the operator must outlive it. Use two"
             )
         return self
+
+    @model_validator(mode="after")
+    def _no_contradictions(self) -> Self:
+        found = [*_beyond_the_namespace(self), *_needs_the_internet(self)]
+        if found:
+            # One error per place: pydantic takes over the lines of an error that is raised in here.
+            raise ValidationError.from_exception_data(
+                "PlatformSettings",
+                [
+                    InitErrorDetails(
+                        type=PydanticCustomError("value_error", "{error}", {"error": message}),
+                        loc=place,
+                        input=None,
+                    )
+                    for place, message in found
+                ],
+            )
+        return self
+
+
+_Place = tuple[str | int, ...]
+
+
+def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[tuple[_Place, str]]:
+    """What an identity that may act in one namespace only cannot declare."""
+    if settings.cluster.access != "namespace":
+        return
+    why = "cluster.access is namespace"
+    if settings.kuberay.install == "chart":
+        yield (
+            ("kuberay", "install"),
+            f"chart installs an operator for the whole cluster, but {why}; set it to existing and let an "
+            "administrator install KubeRay",
+        )
+    if settings.quota != QuotaSettings():
+        yield (
+            ("quota",),
+            f"would limit the namespace, but {why}, so the quota is the administrator's; remove quota",
+        )
+    for index, model in enumerate(settings.models):
+        if model.source.host_folder is not None:
+            yield (
+                ("models", index, "source", "hostFolder"),
+                f"needs a PersistentVolume, which belongs to no namespace, but {why}; let an administrator "
+                "make the volume and name its claim with volumeClaim",
+            )
+
+
+def _needs_the_internet(settings: PlatformSettings) -> Iterator[tuple[_Place, str]]:
+    """What cannot work where there is no internet."""
+    if not settings.network.offline:
+        return
+    why = "network.offline is true"
+    for index, model in enumerate(settings.models):
+        if model.source.hugging_face is not None:
+            yield (
+                ("models", index, "source", "huggingFace"),
+                f"is downloaded from the internet, but {why}; put the weights on a volume (volumeClaim) or "
+                "into the serving image (path)",
+            )
+    if settings.network.proxy is not None:
+        yield ("network", "proxy"), f"leads to the internet, but {why}; remove one of the two"
+    repository, mirror = settings.kuberay.repository, settings.images.mirror
+    if settings.kuberay.install == "chart" and repository is not None:
+        host = urlsplit(repository).netloc
+        if not repository.startswith("oci://") and (mirror is None or host != registry_host(mirror)):
+            yield (
+                ("kuberay", "repository"),
+                f"is not on images.mirror, but {why}; allowed: a repository on the mirror's host, a chart of "
+                "oci://REGISTRY/PATH or ./PATH with repository null, or install existing",
+            )
 
 
 class SettingsError(Exception):
@@ -263,6 +495,8 @@ def _explain(value: object, location: tuple[int | str, ...], problem: Mapping[st
     if kind == "missing":
         described = _description(location)
         return f"{_key(location)} is missing; add it{f': {described}' if described else ''}"
+    if kind == "secret":
+        return f"{_key(location)} {problem['msg']}"
     shown = _shown(_at(value, location))
     if kind == "value_error":
         # A long object says nothing that the message does not say better.

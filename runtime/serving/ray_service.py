@@ -7,15 +7,18 @@ Pure functions: dictionaries in the shape of https://ray-project.github.io/kuber
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import yaml
 
 from runtime.model import ModelSpec
+from runtime.surroundings import CA_FILE, CA_FOLDER, CA_VOLUME, Surroundings
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
+# A container's mount, and the volume of its pod that it is a mount of.
+_Mounted: TypeAlias = "tuple[JsonObject, JsonObject]"
 
 # ray[llm] pins vLLM exactly, because Ray Serve LLM imports vLLM's internals: another pair fails on import.
 VLLM_OF_RAY: Mapping[str, str] = {"2.60.0": "0.29.0"}
@@ -48,6 +51,7 @@ class RayRuntime:
         head_memory: Memory limit of the head pod. Ray's dashboard and GCS grow; it needs 2Gi at least.
         head_cpu_request: CPU that the scheduler sets aside for the head pod.
         head_memory_request: Memory that the scheduler sets aside for the head pod.
+        surroundings: Pull secrets, proxy, private CA and whether there is an internet.
     """
 
     version: str
@@ -57,6 +61,7 @@ class RayRuntime:
     head_memory: str = "16Gi"
     head_cpu_request: str = "1"
     head_memory_request: str = "4Gi"
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def __post_init__(self) -> None:
         if self.version not in VLLM_OF_RAY:
@@ -178,7 +183,7 @@ def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObjec
         "name": "ray-head",
         "image": ray.image,
         "imagePullPolicy": "IfNotPresent",
-        "env": _environment(_ray_environment()),
+        "env": _environment({**_ray_environment(), **_way_out(model, ray)}),
         "ports": [
             {"containerPort": 6379, "name": "gcs-server"},
             {"containerPort": DASHBOARD_PORT, "name": "dashboard"},
@@ -192,6 +197,9 @@ def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObjec
         },
         "securityContext": _container_security(),
     }
+    pod = _pod_base(ray)
+    # Building the application also reads the model's configuration from the hub, and may run on the head.
+    _mount(container, pod, _certificates(model, ray))
     return {
         # No Serve replica on the head: when it runs out of memory, the whole cluster goes with it.
         "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},  # noqa: S104 - inside the pod
@@ -206,7 +214,7 @@ def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObjec
                 },
             },
             "spec": {
-                **_pod_base(),
+                **pod,
                 # The autoscaler beside the head patches the RayCluster; nothing else needs the API.
                 "automountServiceAccountToken": scales,
                 "containers": [container],
@@ -230,17 +238,14 @@ def _worker_group(model: ModelSpec, ray: RayRuntime) -> JsonObject:
         "name": "ray-worker",
         "image": ray.image,
         "imagePullPolicy": "IfNotPresent",
-        "env": _environment({**_ray_environment(), **_engine_environment(model)})
+        "env": _environment({**_ray_environment(), **_way_out(model, ray), **_engine_environment(model)})
         + _secret_environment(model),
         "ports": [{"containerPort": METRICS_PORT, "name": "metrics"}],
         "resources": {"limits": limits, "requests": requests},
         "securityContext": _container_security(),
     }
-    pod = _pod_base()
-    mounts, volumes = _volumes(model)
-    if volumes:
-        container["volumeMounts"] = mounts
-        pod["volumes"] = volumes
+    pod = _pod_base(ray)
+    _mount(container, pod, _weights(model) + _certificates(model, ray))
     if profile.node_labels:
         pod["nodeSelector"] = dict(profile.node_labels)
     if profile.tolerations:
@@ -283,20 +288,43 @@ def _model_source(model: ModelSpec) -> str:
     return source.path
 
 
-def _volumes(model: ModelSpec) -> tuple[list[JsonValue], list[JsonValue]]:
+def _weights(model: ModelSpec) -> list[_Mounted]:
     source = model.source
     if source.mounts_volume:
         claim = source.volume_claim or host_folder_claim(model)
-        return (
-            [{"name": "model", "mountPath": _MODEL_MOUNT, "readOnly": True}],
-            [{"name": "model", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}],
-        )
+        return [
+            (
+                {"name": "model", "mountPath": _MODEL_MOUNT, "readOnly": True},
+                {"name": "model", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}},
+            )
+        ]
     if source.hugging_face is not None:
-        return (
-            [{"name": "hub-cache", "mountPath": f"{_HOME}/.cache/huggingface"}],
-            [{"name": "hub-cache", "emptyDir": {}}],
+        return [
+            (
+                {"name": "hub-cache", "mountPath": f"{_HOME}/.cache/huggingface"},
+                {"name": "hub-cache", "emptyDir": {}},
+            )
+        ]
+    return []
+
+
+def _certificates(model: ModelSpec, ray: RayRuntime) -> list[_Mounted]:
+    bundle = ray.surroundings.ca_bundle
+    if bundle is None or not model.source.leaves_cluster:
+        return []
+    files: list[JsonValue] = [{"key": bundle.key, "path": CA_FILE.removeprefix(f"{CA_FOLDER}/")}]
+    return [
+        (
+            {"name": CA_VOLUME, "mountPath": CA_FOLDER, "readOnly": True},
+            {"name": CA_VOLUME, "configMap": {"name": bundle.config_map, "items": files}},
         )
-    return [], []
+    ]
+
+
+def _mount(container: JsonObject, pod: JsonObject, mounted: list[_Mounted]) -> None:
+    if mounted:
+        container["volumeMounts"] = [mount for mount, _ in mounted]
+        pod["volumes"] = [volume for _, volume in mounted]
 
 
 def host_folder_claim(model: ModelSpec) -> str:
@@ -313,6 +341,10 @@ def _engine_environment(model: ModelSpec) -> dict[str, str]:
         # A missing file must fail at once, not after minutes of retries against an unreachable hub.
         environment["HF_HUB_OFFLINE"] = "1"
     return environment
+
+
+def _way_out(model: ModelSpec, ray: RayRuntime) -> dict[str, str]:
+    return ray.surroundings.environment(leaves_cluster=model.source.leaves_cluster)
 
 
 def _ray_environment() -> dict[str, str]:
@@ -339,8 +371,10 @@ def _pod_annotations(model: ModelSpec) -> dict[str, JsonValue]:
     return {} if model.revision is None else {REVISION_ANNOTATION: model.revision}
 
 
-def _pod_base() -> JsonObject:
+def _pod_base(ray: RayRuntime) -> JsonObject:
+    secrets: list[JsonValue] = [{"name": name} for name in ray.surroundings.pull_secrets]
     return {
+        **({"imagePullSecrets": secrets} if secrets else {}),
         "automountServiceAccountToken": False,
         "securityContext": {
             "runAsNonRoot": True,
