@@ -2,25 +2,39 @@
 
 import pulumi
 
-from components.kubernetes.gateway import Gateway, GatewayArgs
-from components.kubernetes.kuberay import KubeRayOperator, KubeRayOperatorArgs
+from components.kubernetes.gateway import SERVICE_PORT, Gateway, GatewayArgs
+from components.kubernetes.gateway_route import (
+    GatewayRoute,
+    GatewayRouteArgs,
+    IngressOptions,
+    ParentGateway,
+)
+from components.kubernetes.kuberay import OPERATOR_IMAGE, KubeRayOperator, KubeRayOperatorArgs
 from components.kubernetes.model_service import ModelService, ModelServiceArgs
 from components.kubernetes.namespace import PlatformNamespace, PlatformNamespaceArgs
+from components.kubernetes.ownership import StackClaim
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
 from runtime.accelerators import ACCELERATORS
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
+from runtime.images import mirrored
 from runtime.serving.ray_service import SERVE_PORT, RayRuntime, serve_service_name
+from runtime.surroundings import CaBundle, Proxy, Surroundings
 from stacks.outputs import PlatformOutputs
 from stacks.providers import kubernetes_provider, random_provider
-from stacks.settings import KubeRaySettings, PlatformSettings
+from stacks.settings import IngressSettings, KubeRaySettings, PlatformSettings, RouteSettings
 
 
-def deploy(settings: PlatformSettings) -> PlatformOutputs:
-    """Declares the platform; the order of deletion is the reverse of what each part depends on."""
+def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None = None) -> PlatformOutputs:
+    """Declares the platform; the order of deletion is the reverse of what each part depends on.
+
+    `guard` is asked before any object is created; see `stacks.takeover`.
+    """
     cluster, generated = kubernetes_provider("cluster", settings.cluster), random_provider()
-    on_cluster = pulumi.ResourceOptions(providers=[cluster, generated])
+    on_cluster = pulumi.ResourceOptions(providers=[cluster, generated], hooks=guard)
+    surroundings = _surroundings(settings)
     gateway_config = _gateway_config(settings)
+    claim = StackClaim(f"{settings.name}-claim", on_cluster)
     namespace = PlatformNamespace(
         settings.name,
         PlatformNamespaceArgs(
@@ -28,20 +42,24 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             namespace=settings.namespace,
             models=settings.models,
             operator_namespace=settings.kuberay.namespace,
-            quota=namespace_quota(settings),
+            quota=namespace_quota(settings) if settings.cluster.access == "cluster-admin" else None,
             gateway_port=gateway_config.listen_port,
             gateway_metrics_port=gateway_config.metrics_port,
+            proxy_ports=surroundings.proxy.ports if surroundings.proxy else (),
+            offline=surroundings.offline,
+            claim=claim.annotation,
         ),
         on_cluster,
     )
     ray = RayRuntime(
         version=settings.ray.version,
-        image=settings.ray.image,
+        image=mirrored(settings.ray.image, settings.images.mirror),
         auth_secret=f"{settings.name}-ray-auth",
         head_cpu=settings.ray.head_cpu,
         head_memory=settings.ray.head_memory,
         head_cpu_request=settings.ray.head_cpu_request,
         head_memory_request=settings.ray.head_memory_request,
+        surroundings=surroundings,
     )
     token = RayToken(
         ray.auth_secret,
@@ -51,20 +69,25 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     needs: list[pulumi.Resource] = [namespace, token]
     if settings.kuberay.install == "chart":
         # RayServices depend on the operator, so a destroy keeps it alive until their finalizers are done.
-        needs.append(_operator(settings, on_cluster))
+        needs.append(_operator(settings, claim, on_cluster))
+    route = settings.gateway.route
     gateway = Gateway(
         f"{settings.name}-gateway",
         GatewayArgs(
             platform=settings.name,
             namespace=settings.namespace,
-            image=settings.gateway.image,
+            image=mirrored(settings.gateway.image, settings.images.mirror),
             replicas=settings.gateway.replicas,
             service=settings.gateway.service,
             clients=settings.gateway.clients,
             config=gateway_config,
+            pull_secrets=surroundings.pull_secrets,
+            url=f"{route.scheme}://{route.hostnames[0]}" if route else None,
         ),
         _after(on_cluster, [namespace]),
     )
+    if route is not None:
+        _route(settings, route, _after(on_cluster, [gateway]))
     for model in settings.models:
         service = ModelService(
             model.name,
@@ -143,8 +166,47 @@ def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
     )
 
 
-def _operator(settings: PlatformSettings, on_cluster: pulumi.ResourceOptions) -> KubeRayOperator:
-    kuberay = settings.kuberay
+def _surroundings(settings: PlatformSettings) -> Surroundings:
+    network = settings.network
+    return Surroundings(
+        pull_secrets=settings.images.pull_secrets,
+        proxy=network.proxy
+        and Proxy(http=network.proxy.http, https=network.proxy.https, no_proxy=network.proxy.no_proxy),
+        ca_bundle=network.ca_bundle
+        and CaBundle(config_map=network.ca_bundle.config_map, key=network.ca_bundle.key),
+        offline=network.offline,
+    )
+
+
+def _route(settings: PlatformSettings, route: RouteSettings, options: pulumi.ResourceOptions) -> None:
+    by: ParentGateway | IngressOptions
+    if route.http_route is not None:
+        parent = route.http_route
+        by = ParentGateway(name=parent.gateway, namespace=parent.namespace, listener=parent.listener)
+    else:
+        ingress = route.ingress or IngressSettings()
+        by = IngressOptions(class_name=ingress.class_name, tls_secret=ingress.tls_secret)
+    GatewayRoute(
+        f"{settings.name}-gateway-route",
+        GatewayRouteArgs(
+            platform=settings.name,
+            namespace=settings.namespace,
+            service=f"{settings.name}-gateway",
+            port=SERVICE_PORT,
+            hostnames=route.hostnames,
+            by=by,
+            annotations=route.annotations,
+        ),
+        options,
+    )
+
+
+def _operator(
+    settings: PlatformSettings, claim: StackClaim, on_cluster: pulumi.ResourceOptions
+) -> KubeRayOperator:
+    kuberay, mirror = settings.kuberay, settings.images.mirror
+    # What the chart would pull by itself comes from the mirror too, so it is named.
+    image = kuberay.image or (f"{OPERATOR_IMAGE}:v{kuberay.version}" if mirror else None)
     return KubeRayOperator(
         "kuberay",
         KubeRayOperatorArgs(
@@ -153,7 +215,9 @@ def _operator(settings: PlatformSettings, on_cluster: pulumi.ResourceOptions) ->
             chart=_chart_location(kuberay),
             repository=kuberay.repository,
             version=kuberay.version,
-            image=kuberay.image,
+            image=image and mirrored(image, mirror),
+            pull_secrets=settings.images.pull_secrets,
+            claim=claim.annotation,
         ),
         on_cluster,
     )

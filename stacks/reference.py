@@ -25,7 +25,18 @@ from runtime.model import (
     ModelSpec,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
-from stacks.settings import CONFIG_KEY, DnsLabel, Image, PlatformName, PlatformSettings, RaySettings
+from stacks.settings import (
+    CONFIG_KEY,
+    DnsLabel,
+    HostName,
+    Image,
+    ObjectName,
+    PlatformName,
+    PlatformSettings,
+    ProxyUrl,
+    RaySettings,
+    RegistryPath,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = "configuration.md"
@@ -36,6 +47,10 @@ _KEY = f"spillway:{CONFIG_KEY}"
 _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
     Image: "`NAME:TAG` or `NAME@sha256:DIGEST`, with a fixed version",
+    ObjectName: "a Kubernetes name",
+    RegistryPath: "`REGISTRY[/PATH]`, without `https://`",
+    ProxyUrl: "`http://HOST:PORT`, without user and password",
+    HostName: "a host name such as `llm.example.com`",
     PlatformName: "1 to 40 lower-case letters, digits and `-`, first a letter",
     CpuQuantity: "CPUs: `4`, `1.5`, `500m`",
     MemoryQuantity: "bytes: `16Gi`, `512Mi`",

@@ -99,8 +99,8 @@ class ClusterSettings(Spec):
     )
     access: Literal["cluster-admin", "namespace"] = Field(
         default="cluster-admin",
-        description="`namespace`: the identity may act in `namespace` only, which must exist. Nothing outside "
-        "of it is declared, nor its quota; KubeRay must be there already.",
+        description="`namespace`: the identity may act in `namespace` only, which must exist. Nothing "
+        "outside of it is declared, nor its quota; KubeRay must be there already.",
     )
 
 

@@ -122,7 +122,7 @@ class ServingCheck(Component):
             },
             "volume_mounts": [{"name": "check", "mount_path": "/check", "read_only": True}],
         }
-        return {
+        pod: kubernetes.core.v1.PodSpecArgsDict = {
             "restart_policy": "Never",
             "automount_service_account_token": False,
             "security_context": {
@@ -134,6 +134,9 @@ class ServingCheck(Component):
             "containers": [container],
             "volumes": [{"name": "check", "config_map": {"name": files_name}}],
         }
+        if args.ray.surroundings.pull_secrets:
+            pod["image_pull_secrets"] = [{"name": secret} for secret in args.ray.surroundings.pull_secrets]
+        return pod
 
 
 def _from_secret(variable: str, secret: str, key: str) -> kubernetes.core.v1.EnvVarArgsDict:

@@ -2,6 +2,7 @@
 
 from runtime.cluster.api import ClusterApi, ClusterError, ForbiddenError, UnreachableError, plural
 from runtime.cluster.kubeconfig import Access, ExecPlugin, KubeconfigError, read_kubeconfig
+from runtime.cluster.kuberay import kuberay_problem
 
 __all__ = [
     "Access",
@@ -11,6 +12,7 @@ __all__ = [
     "ForbiddenError",
     "KubeconfigError",
     "UnreachableError",
+    "kuberay_problem",
     "plural",
     "read_kubeconfig",
 ]

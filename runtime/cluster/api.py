@@ -161,7 +161,7 @@ def _context(access: Access, certificate: tuple[bytes, bytes] | None) -> ssl.SSL
             for file, content in zip(files, certificate, strict=True):
                 file.touch(mode=0o600)
                 file.write_bytes(content)
-            context.load_cert_chain(*files)
+            context.load_cert_chain(files[0], files[1])
     return context
 
 
