@@ -66,7 +66,7 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (ModelSpec, "accelerator"): "a name of the table of accelerators below",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
 }
-_SCALARS: Mapping[object, str] = {str: "string", int: "integer"}
+_SCALARS: Mapping[object, str] = {str: "string", int: "integer", bool: "boolean"}
 
 
 @dataclass(frozen=True)
