@@ -159,7 +159,8 @@ def test_several_files_in_one_variable_say_how_to_make_one_of_them(tmp_path: Pat
 
 def test_certificate_data_that_is_no_base64_is_one_message(tmp_path: Path) -> None:
     path = written(
-        tmp_path, lambda document: document["clusters"][0]["cluster"].update({"certificate-authority-data": "?"})
+        tmp_path,
+        lambda document: document["clusters"][0]["cluster"].update({"certificate-authority-data": "?"}),
     )
     with pytest.raises(KubeconfigError, match="certificate-authority-data that is no base64"):
         read_kubeconfig(path)
