@@ -1,5 +1,6 @@
 # The one command list. `make` alone shows it.
 STACK ?= local
+FILE ?= stacks/Pulumi.$(STACK).yaml
 SITE ?= local
 PYTHON ?= python3
 UV_VERSION := 0.13.8
@@ -7,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview env test test-fast check golden docs tools tools-status site-status clean
+.PHONY: help setup up rehearse down validate preview env test test-fast check golden docs tools tools-status \
+  site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,8 +26,14 @@ $(BIN)/.synced: pyproject.toml uv.lock
 	@$(BIN)/uv sync --frozen --all-extras --quiet
 	@touch $@
 
+rehearse: setup ## Up and down again on simulated nodes: any stack or example, without its hardware
+	@$(BIN)/python -m rehearsal rehearse --stack $(STACK) --site $(SITE)
+
 up: setup ## Everything, up to a platform that has answered (STACK=local, or KUBECONFIG=… for your cluster)
 	@$(BIN)/python -m rehearsal up --stack $(STACK) --site $(SITE)
+
+validate: setup ## Every mistake in a stack file, in a second (STACK=… or FILE=…)
+	@$(BIN)/python -m stacks.check $(FILE)
 
 preview: setup ## What `up` would change, judged by the policy packs
 	@$(BIN)/python -m rehearsal preview --stack $(STACK) --site $(SITE)

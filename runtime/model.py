@@ -4,7 +4,16 @@ import difflib
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from runtime.accelerators import ACCELERATORS, AcceleratorProfile
@@ -26,11 +35,68 @@ RESERVED_ENGINE_ARGUMENTS = {
     "distributed_executor_backend": "accelerator",
 }
 
-_MEMORY = r"^[0-9]+(\.[0-9]+)?([KMGTPE]i?)?$"
+
+class ContradictionError(ValueError):
+    """A check over several keys failed.
+
+    Attributes:
+        place: The key to change, from the checked object on; numbers are places in a list.
+        others: What else the same check found, at other places.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.place = tuple(int(part) if part.isdigit() else part for part in key.split("."))
+        self.others: tuple[ContradictionError, ...] = ()
+
+
+def written_as(pattern: str, words: str, *examples: str) -> WithJsonSchema:
+    """What a string must look like, for the schema, for editors and for the messages.
+
+    `patternErrorMessage` is what yaml-language-server shows for a pattern that does not match.
+    """
+    return WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": pattern,
+            "patternErrorMessage": f"must be {words}",
+            "examples": list(examples),
+        }
+    )
+
+
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity: a small k, no K.
+_MEMORY = r"^[0-9]+(\.[0-9]+)?(k|Ki|[MGTPE]i?)?$"
 _CPU = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
-CpuQuantity = Annotated[str, StringConstraints(pattern=_CPU)]
-MemoryQuantity = Annotated[str, StringConstraints(pattern=_MEMORY)]
+# Names of most Kubernetes objects are DNS subdomains (RFC 1123).
+_OBJECT = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+CpuQuantity = Annotated[
+    str, StringConstraints(pattern=_CPU), written_as(_CPU, 'CPUs such as "4", "1.5" or 500m', "4", "500m")
+]
+MemoryQuantity = Annotated[
+    str, StringConstraints(pattern=_MEMORY), written_as(_MEMORY, "bytes such as 16Gi or 512Mi", "16Gi")
+]
+ObjectName = Annotated[
+    str,
+    StringConstraints(pattern=_OBJECT, max_length=253),
+    written_as(_OBJECT, "the name of a Kubernetes object: lower-case letters, digits, '-' and '.'"),
+]
 EngineArgument = str | int | float | bool
+
+
+def _engine_argument_name(value: str) -> str:
+    if value in RESERVED_ENGINE_ARGUMENTS:
+        raise ValueError(f"{RESERVED_ENGINE_ARGUMENTS[value]} decides it; use that key")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
+        raise ValueError("vLLM's names are lower case with '_', such as max_num_batched_tokens; write it so")
+    return value
+
+
+EngineArgumentName = Annotated[
+    str,
+    AfterValidator(_engine_argument_name),
+    written_as(r"^[a-z][a-z0-9_]*$", "a vLLM name: lower case with '_', such as max_num_batched_tokens"),
+]
 
 
 class Spec(BaseModel):
@@ -43,6 +109,7 @@ class Spec(BaseModel):
         alias_generator=to_camel,
         validate_by_alias=True,
         validate_by_name=True,
+        allow_inf_nan=False,
     )
 
 
@@ -60,7 +127,7 @@ class ModelSource(Spec):
     revision: str | None = Field(
         default=None, description="Commit of the Hugging Face repository. Pin it: a branch moves under you."
     )
-    volume_claim: str | None = Field(
+    volume_claim: ObjectName | None = Field(
         default=None,
         description="Name of an existing PersistentVolumeClaim that holds the weights; mounted read-only.",
     )
@@ -100,9 +167,13 @@ class ModelSource(Spec):
                 "volumeClaim (with an optional path inside it) or hostFolder"
             )
         if self.path is not None and given[0] in {"huggingFace", "hostFolder"}:
-            raise ValueError(f"path does not go with {given[0]}; remove one of the two")
+            raise ContradictionError("path", f"does not go with {given[0]}; remove one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _only_the_hub_has_revisions(self) -> Self:
         if self.revision is not None and self.hugging_face is None:
-            raise ValueError("revision goes only with huggingFace; remove it")
+            raise ContradictionError("revision", "goes only with huggingFace; remove it")
         return self
 
     @property
@@ -132,7 +203,7 @@ class Replicas(Spec):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}; lower min or raise max")
+            raise ContradictionError("min", f"is above max {self.max}; lower min or raise max")
         return self
 
 
@@ -187,14 +258,14 @@ class ModelSpec(Spec):
         description="Requests that may wait when all copies are full; more get 503. Defaults to "
         "`maxSequences`.",
     )
-    engine_arguments: dict[str, EngineArgument] = Field(
+    engine_arguments: dict[EngineArgumentName, EngineArgument] = Field(
         default_factory=dict[str, EngineArgument],
         description="Further vLLM engine arguments, in vLLM's own names.",
     )
     worker: WorkerResources = Field(
         default_factory=lambda: WorkerResources(), description="CPU and memory of one worker pod."
     )
-    hugging_face_token_secret: str | None = Field(
+    hugging_face_token_secret: ObjectName | None = Field(
         default=None, description="Existing Secret with key `token`, for gated Hugging Face repositories."
     )
     upgrade: Literal["NewCluster", "None"] = Field(
@@ -239,34 +310,38 @@ class ModelSpec(Spec):
             raise ValueError(f"allowed: {', '.join(ACCELERATORS)}{fix}")
         return value
 
-    @field_validator("engine_arguments")
-    @classmethod
-    def _no_reserved(cls, value: dict[str, EngineArgument]) -> dict[str, EngineArgument]:
-        for key in value:
-            if key in RESERVED_ENGINE_ARGUMENTS:
-                raise ValueError(f"sets {key}, which {RESERVED_ENGINE_ARGUMENTS[key]} decides; use that key")
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
-                raise ValueError(
-                    f"sets {key!r}; vLLM's names are lower case with '_', such as max_num_batched_tokens"
-                )
-        return value
+    @model_validator(mode="after")
+    def _a_cpu_cannot_be_split(self) -> Self:
+        if self.profile.is_cpu:
+            for key, value in (
+                ("tensorParallel", self.tensor_parallel),
+                ("pipelineParallel", self.pipeline_parallel),
+            ):
+                if value != 1:
+                    raise ContradictionError(key, "needs GPUs; on accelerator cpu it must be 1")
+        return self
 
     @model_validator(mode="after")
-    def _fits_the_hardware(self) -> Self:
-        if self.profile.is_cpu and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
-            raise ValueError(
-                f"tensorParallel {self.tensor_parallel} and pipelineParallel {self.pipeline_parallel} "
-                "need GPUs; on accelerator cpu both must be 1"
-            )
+    def _zero_copies_free_a_gpu(self) -> Self:
         if self.profile.is_cpu and self.replicas.min == 0:
-            raise ValueError("replicas.min 0 saves nothing on accelerator cpu; set it to 1 or more")
+            raise ContradictionError("replicas.min", "saves nothing on accelerator cpu; set it to 1 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _real_weights_are_loaded(self) -> Self:
         if self.engine_arguments.get("load_format") == "dummy" and self.source.path is None:
-            raise ValueError(
-                "engineArguments.load_format dummy ignores the weights of source and answers at random; "
-                "remove it"
+            raise ContradictionError(
+                "engineArguments.load_format",
+                "ignores the weights of source and answers at random; remove it",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_placed(self) -> Self:
         if not self.profile.serve_llm:
-            raise ValueError(f"accelerator {self.accelerator} cannot be placed by Ray Serve LLM")
+            raise ContradictionError(
+                "accelerator", "cannot be placed by Ray Serve LLM; take another accelerator"
+            )
         return self
 
     @property

@@ -9,12 +9,13 @@ from components.kubernetes.gateway_route import (
     IngressOptions,
     ParentGateway,
 )
-from components.kubernetes.kuberay import OPERATOR_IMAGE, KubeRayOperator, KubeRayOperatorArgs
+from components.kubernetes.kuberay import KubeRayOperator, KubeRayOperatorArgs
 from components.kubernetes.model_service import ModelService, ModelServiceArgs
 from components.kubernetes.namespace import PlatformNamespace, PlatformNamespaceArgs
 from components.kubernetes.ownership import StackClaim
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
+from runtime import versions
 from runtime.accelerators import ACCELERATORS
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
 from runtime.images import mirrored
@@ -206,7 +207,9 @@ def _operator(
 ) -> KubeRayOperator:
     kuberay, mirror = settings.kuberay, settings.images.mirror
     # What the chart would pull by itself comes from the mirror too, so it is named.
-    image = kuberay.image or (f"{OPERATOR_IMAGE}:v{kuberay.version}" if mirror else None)
+    image = kuberay.image or (
+        f"{versions.KUBERAY_IMAGE.removesuffix(versions.KUBERAY)}{kuberay.version}" if mirror else None
+    )
     return KubeRayOperator(
         "kuberay",
         KubeRayOperatorArgs(

@@ -23,14 +23,14 @@ from runtime.model import (
     MemoryQuantity,
     ModelSource,
     ModelSpec,
+    ObjectName,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
+from stacks.mistakes import FULL_KEY
 from stacks.settings import (
-    CONFIG_KEY,
     DnsLabel,
     HostName,
     Image,
-    ObjectName,
     PlatformName,
     PlatformSettings,
     ProxyUrl,
@@ -42,12 +42,11 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE = "configuration.md"
 SCHEMA = "platform.schema.json"
 
-_KEY = f"spillway:{CONFIG_KEY}"
 # What a validator or pattern behind a named type allows, in words. The error messages say the same.
 _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
     Image: "`NAME:TAG` or `NAME@sha256:DIGEST`, with a fixed version",
-    ObjectName: "a Kubernetes name",
+    ObjectName: "a Kubernetes object's name",
     RegistryPath: "`REGISTRY[/PATH]`, without `https://`",
     ProxyUrl: "`http://HOST:PORT`, without user and password",
     HostName: "a host name such as `llm.example.com`",
@@ -136,8 +135,8 @@ def schema() -> dict[str, Any]:
         "properties": {
             "config": {
                 "type": "object",
-                "required": [_KEY],
-                "properties": {_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
+                "required": [FULL_KEY],
+                "properties": {FULL_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
             }
         },
         "$defs": dict(sorted(definitions.items())),
@@ -154,8 +153,8 @@ def page_text() -> str:
     parts = [
         "# Configuration",
         "Written by `make docs` from `stacks/settings.py` and `runtime/model.py`: edit those, not this page.",
-        f"Every key stands under `config:`, `{_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key there is\n"
-        "an error. Types are strict: a quantity such as `4` is a string, so quote it.",
+        f"Every key stands under `config:`, `{FULL_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key\n"
+        "there is an error. Types are strict: a quantity such as `4` is a string, so quote it.",
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
         f"```yaml\n# yaml-language-server: $schema=../docs/{SCHEMA}\n```",
         "The schema knows types, ranges and choices. The form of names and images, and what spans several\n"
@@ -240,7 +239,7 @@ def _first_paragraph(model: type[BaseModel]) -> str:
 
 
 def _title(section: Section) -> str:
-    return f"`{section.path}`" if section.path else f"`{_KEY}`"
+    return f"`{section.path}`" if section.path else f"`{FULL_KEY}`"
 
 
 def _table(rows: tuple[Row, ...]) -> str:

@@ -1,21 +1,29 @@
 """The typed settings of a stack: the one object `spillway:platform`, and the only reader of config."""
 
-import difflib
+import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-import pulumi
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
+from runtime import versions
 from runtime.images import registry_host
-from runtime.model import CpuQuantity, MemoryQuantity, ModelSpec, Spec
+from runtime.model import (
+    ContradictionError,
+    CpuQuantity,
+    MemoryQuantity,
+    ModelSpec,
+    ObjectName,
+    Spec,
+    written_as,
+)
 from runtime.serving.ray_service import VLLM_OF_RAY
+from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
-CONFIG_KEY = "platform"
 _IMAGE = re.compile(
     r"(?P<name>[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
 )
@@ -30,62 +38,56 @@ def _pinned_image(value: str) -> str:
     return value
 
 
-def _dns_label(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
-        raise ValueError("must be 1 to 63 lower-case letters, digits and '-'")
-    return value
+_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+# Services are named after it with a suffix, and must start with a letter (RFC 1035).
+_SERVICE_PREFIX = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+# Docker takes the first part of a reference for a registry only if it has a dot or a port, or is localhost.
+_REGISTRY_PATH = (
+    r"^([-a-zA-Z0-9]+(\.[-a-zA-Z0-9]+)+(:[0-9]{1,5})?|[-a-zA-Z0-9]+:[0-9]{1,5}|localhost)"
+    r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$"
+)
+_PROXY_URL = r"^https?://[-a-zA-Z0-9.]+(:[0-9]{1,5})?/?$"
+_HOST_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
-
-def _service_prefix(value: str) -> str:
-    # Services are named after it with a suffix, and must start with a letter (RFC 1035).
-    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", value):
-        raise ValueError("must be 1 to 40 lower-case letters, digits and '-', starting with a letter")
-    return value
-
-
-def _object_name(value: str) -> str:
-    part = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-    if len(value) > 253 or not re.fullmatch(rf"{part}(\.{part})*", value):
-        raise ValueError("must be a Kubernetes name: at most 253 lower-case letters, digits, '-' and '.'")
-    return value
-
-
-def _registry_path(value: str) -> str:
-    host, port = r"[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?", r"(:[0-9]{1,5})?"
-    path = r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
-    first = value.partition("/")[0]
-    is_registry = "." in first or ":" in first or first == "localhost"
-    if not is_registry or not re.fullmatch(host + port + path, value):
-        raise ValueError("must be REGISTRY[/PATH], without https://, such as registry.example.com/llm")
-    return value
-
-
-def _proxy_url(value: str) -> str:
-    parts = urlsplit(value)
-    if "@" in parts.netloc:
-        # The URL stands in plain text in pods, state and previews; the message must not repeat it either.
-        raise PydanticCustomError(
-            "secret", "holds a user name or password, which every pod would show; name a proxy without"
-        )
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"}:
-        raise ValueError("must be http://HOST:PORT")
-    return value
-
-
-def _host_name(value: str) -> str:
-    label = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-    if len(value) > 253 or not re.fullmatch(rf"{label}(\.{label})+", value):
-        raise ValueError("must be a host name in lower case, such as llm.example.com, without https://")
-    return value
-
-
-Image = Annotated[str, AfterValidator(_pinned_image)]
-ObjectName = Annotated[str, AfterValidator(_object_name)]
-RegistryPath = Annotated[str, AfterValidator(_registry_path)]
-ProxyUrl = Annotated[str, AfterValidator(_proxy_url)]
-HostName = Annotated[str, AfterValidator(_host_name)]
-DnsLabel = Annotated[str, AfterValidator(_dns_label)]
-PlatformName = Annotated[str, AfterValidator(_service_prefix)]
+Image = Annotated[
+    str,
+    AfterValidator(_pinned_image),
+    written_as(
+        rf"^{re.sub('[?]P<[a-z]+>', '', _IMAGE.pattern)}$",
+        "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST",
+        "rayproject/ray-llm:2.60.0-py312-cu130",
+    ),
+]
+DnsLabel = Annotated[
+    str,
+    StringConstraints(pattern=_DNS_LABEL),
+    written_as(_DNS_LABEL, "1 to 63 lower-case letters, digits and '-'"),
+]
+PlatformName = Annotated[
+    str,
+    StringConstraints(pattern=_SERVICE_PREFIX),
+    written_as(_SERVICE_PREFIX, "1 to 40 lower-case letters, digits and '-', starting with a letter"),
+]
+RegistryPath = Annotated[
+    str,
+    StringConstraints(pattern=_REGISTRY_PATH),
+    written_as(_REGISTRY_PATH, "REGISTRY[/PATH] without https://", "registry.example.com/llm"),
+]
+# The URL stands in plain text in pods, state and previews.
+ProxyUrl = Annotated[
+    str,
+    StringConstraints(pattern=_PROXY_URL),
+    written_as(
+        _PROXY_URL,
+        "http://HOST:PORT, without user and password, because every pod would show them",
+        "http://proxy.example.com:3128",
+    ),
+]
+HostName = Annotated[
+    str,
+    StringConstraints(pattern=_HOST_NAME, max_length=253),
+    written_as(_HOST_NAME, "a host name in lower case, without https://", "llm.example.com"),
+]
 
 
 class ClusterSettings(Spec):
@@ -171,7 +173,9 @@ class KubeRaySettings(Spec):
         default="https://ray-project.github.io/kuberay-helm/",
         description="Helm repository; null where `chart` is a path.",
     )
-    version: str = Field(default="1.6.2", description="Chart version; 1.6.2 is the tested one.")
+    version: str = Field(
+        default=versions.KUBERAY, description=f"Chart version; {versions.KUBERAY} is the tested one."
+    )
     namespace: DnsLabel = Field(
         default="kuberay-system", description="Namespace of the operator, an existing one's too."
     )
@@ -184,7 +188,9 @@ class KubeRaySettings(Spec):
         path = self.chart.startswith((".", "/")) or "/" in self.chart
         if self.install == "chart" and path == (self.repository is not None):
             fix = "set repository to null" if path else "name a repository, or give chart as ./PATH"
-            raise ValueError(f"chart {self.chart!r} with repository {self.repository!r} is ambiguous; {fix}")
+            raise ContradictionError(
+                "chart", f"{self.chart} with repository {self.repository or 'null'} is ambiguous; {fix}"
+            )
         return self
 
 
@@ -205,17 +211,22 @@ class RaySettings(Spec):
     def _tested_pair(self) -> Self:
         pairs = ", ".join(f"Ray {ray} with vLLM {vllm}" for ray, vllm in VLLM_OF_RAY.items())
         if self.version not in VLLM_OF_RAY:
-            raise ValueError(f"version {self.version} has no tested vLLM; allowed: {pairs}")
+            raise ContradictionError("version", f"has no tested vLLM; allowed: {pairs}; take one of them")
         if self.vllm_version not in {None, VLLM_OF_RAY[self.version]}:
-            raise ValueError(
-                f"vllmVersion {self.vllm_version} does not import with Ray {self.version}; allowed: {pairs}"
+            raise ContradictionError(
+                "vllmVersion", f"does not import with Ray {self.version}; allowed: {pairs}; remove the key"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _image_is_that_ray(self) -> Self:
         tag = _IMAGE.fullmatch(self.image)
         named = re.match(r"\d+\.\d+\.\d+", (tag["tag"] or "") if tag else "")
-        if named is not None and named[0] != self.version:
-            raise ValueError(
-                f"image {self.image} is Ray {named[0]} but version says {self.version}; make the two agree, "
-                "the operator's probes and authentication follow version"
+        if named is not None and named[0] != self.version and self.version in VLLM_OF_RAY:
+            raise ContradictionError(
+                "image",
+                f"is Ray {named[0]} but version says {self.version}; make the two agree, the operator's "
+                "probes and authentication follow version",
             )
         return self
 
@@ -272,7 +283,7 @@ class RouteSettings(Spec):
 class GatewaySettings(Spec):
     """The Envoy gateway in front of all models."""
 
-    image: Image = Field(default="envoyproxy/envoy:v1.40.0", description="Envoy image.")
+    image: Image = Field(default=versions.ENVOY_IMAGE, description="Envoy image.")
     replicas: int = Field(default=2, ge=1, le=50, description="Gateway pods.")
     service: Literal["ClusterIP", "LoadBalancer", "NodePort"] = Field(
         default="ClusterIP",
@@ -297,7 +308,9 @@ class GatewaySettings(Spec):
     def _unique_clients(self) -> Self:
         twice = _repeated(self.clients)
         if twice:
-            raise ValueError(f"clients names {', '.join(twice)} more than once; each client once")
+            raise ContradictionError(
+                "clients", f"names {', '.join(twice)} more than once; name each client once"
+            )
         return self
 
 
@@ -351,113 +364,121 @@ class PlatformSettings(Spec):
         description="Seconds that `pulumi up` waits for a RayService, and then again for the serving check.",
     )
 
-    @field_validator("models")
-    @classmethod
-    def _distinct_models(cls, value: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+    @model_validator(mode="after")
+    def _distinct_models(self) -> Self:
         for attribute, key in (("name", "name"), ("model_id", "servedName")):
-            twice = _repeated([str(getattr(model, attribute)) for model in value])
+            twice = _repeated([str(getattr(model, attribute)) for model in self.models])
             if twice:
-                raise ValueError(f"models share the {key} {', '.join(twice)}; give each model its own")
-        return value
+                raise ContradictionError(
+                    "models", f"share the {key} {', '.join(twice)}; give each model its own"
+                )
+        return self
 
     @model_validator(mode="after")
     def _operator_outlives_the_platform(self) -> Self:
         if self.kuberay.install == "chart" and self.kuberay.namespace == self.namespace:
-            raise ValueError(
-                f"namespace {self.namespace} is also kuberay.namespace; teardown removes the platform's "
-                "namespace while the operator must outlive it. Use two"
+            raise ContradictionError(
+                "namespace",
+                "is also kuberay.namespace; teardown removes the platform's namespace while the operator "
+                "must outlive it, so use two",
             )
         return self
 
     @model_validator(mode="after")
-    def _no_contradictions(self) -> Self:
-        found = [*_beyond_the_namespace(self), *_needs_the_internet(self)]
-        if found:
-            # One error per place: pydantic takes over the lines of an error that is raised in here.
-            raise ValidationError.from_exception_data(
-                "PlatformSettings",
-                [
-                    InitErrorDetails(
-                        type=PydanticCustomError("value_error", "{error}", {"error": message}),
-                        loc=place,
-                        input=None,
-                    )
-                    for place, message in found
-                ],
-            )
+    def _stays_in_its_namespace(self) -> Self:
+        if self.cluster.access == "namespace":
+            _refuse(_beyond_the_namespace(self))
+        return self
+
+    @model_validator(mode="after")
+    def _stays_off_the_internet(self) -> Self:
+        if self.network.offline:
+            _refuse(_needs_the_internet(self))
         return self
 
 
-_Place = tuple[str | int, ...]
-
-
-def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[tuple[_Place, str]]:
+def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[ContradictionError]:
     """What an identity that may act in one namespace only cannot declare."""
-    if settings.cluster.access != "namespace":
-        return
     why = "cluster.access is namespace"
     if settings.kuberay.install == "chart":
-        yield (
-            ("kuberay", "install"),
+        yield ContradictionError(
+            "kuberay.install",
             f"chart installs an operator for the whole cluster, but {why}; set it to existing and let an "
             "administrator install KubeRay",
         )
     if settings.quota != QuotaSettings():
-        yield (
-            ("quota",),
-            f"would limit the namespace, but {why}, so the quota is the administrator's; remove quota",
+        yield ContradictionError(
+            "quota", f"would limit the namespace, but {why}, so the quota is the administrator's; remove it"
         )
     for index, model in enumerate(settings.models):
         if model.source.host_folder is not None:
-            yield (
-                ("models", index, "source", "hostFolder"),
+            yield ContradictionError(
+                f"models.{index}.source.hostFolder",
                 f"needs a PersistentVolume, which belongs to no namespace, but {why}; let an administrator "
                 "make the volume and name its claim with volumeClaim",
             )
 
 
-def _needs_the_internet(settings: PlatformSettings) -> Iterator[tuple[_Place, str]]:
+def _needs_the_internet(settings: PlatformSettings) -> Iterator[ContradictionError]:
     """What cannot work where there is no internet."""
-    if not settings.network.offline:
-        return
     why = "network.offline is true"
     for index, model in enumerate(settings.models):
         if model.source.hugging_face is not None:
-            yield (
-                ("models", index, "source", "huggingFace"),
+            yield ContradictionError(
+                f"models.{index}.source.huggingFace",
                 f"is downloaded from the internet, but {why}; put the weights on a volume (volumeClaim) or "
                 "into the serving image (path)",
             )
     if settings.network.proxy is not None:
-        yield ("network", "proxy"), f"leads to the internet, but {why}; remove one of the two"
+        yield ContradictionError("network.proxy", f"leads to the internet, but {why}; remove one of the two")
     repository, mirror = settings.kuberay.repository, settings.images.mirror
     if settings.kuberay.install == "chart" and repository is not None:
-        host = urlsplit(repository).netloc
-        if not repository.startswith("oci://") and (mirror is None or host != registry_host(mirror)):
-            yield (
-                ("kuberay", "repository"),
-                f"is not on images.mirror, but {why}; allowed: a repository on the mirror's host, a chart of "
-                "oci://REGISTRY/PATH or ./PATH with repository null, or install existing",
+        internal = mirror is not None and urlsplit(repository).netloc == registry_host(f"{mirror}/image")
+        if not internal and not repository.startswith("oci://"):
+            yield ContradictionError(
+                "kuberay.repository",
+                f"is not on images.mirror, but {why}; name a repository on the mirror's host, or set it to "
+                "null with a chart of oci://REGISTRY/PATH or ./PATH, or set kuberay.install to existing",
             )
+
+
+def _refuse(found: Iterable[ContradictionError]) -> None:
+    """Raises the first one, with the others beside it: each is a mistake at a place of its own."""
+    errors = list(found)
+    if errors:
+        errors[0].others = tuple(errors[1:])
+        raise errors[0]
 
 
 class SettingsError(Exception):
     """The stack file cannot be used; one line per mistake."""
 
 
-def load(config: pulumi.Config | None = None) -> PlatformSettings:
-    """Reads the stack's settings.
+def load() -> PlatformSettings:
+    """Reads the settings of the stack that runs.
 
     Raises:
-        SettingsError: With every mistake in the stack file, before any provider is called.
+        SettingsError: With every mistake in the stack's config, before any provider is called.
     """
-    value = (config or pulumi.Config()).get_object(CONFIG_KEY)
-    if value is None:
-        raise SettingsError(
-            f"{_key(())} is not set; add it under `config:` in stacks/Pulumi.{pulumi.get_stack()}.yaml "
-            "(stacks/Pulumi.local.yaml is an example)"
-        )
-    return parse(value)
+    config: dict[str, object] = {**get_config_env(), **CONFIG.get()}
+    if is_config_secret(FULL_KEY):
+        # Pulumi hands it over decrypted: what is wrong with it cannot be said without telling it.
+        raise _refusal([ENCRYPTED])
+    given = config.get(FULL_KEY)
+    if isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            config[FULL_KEY] = json.loads(given)
+    settings, mistakes = read(config)
+    if settings is None:
+        raise _refusal(mistakes)
+    return settings
+
+
+def read(config: Mapping[str, object]) -> tuple[PlatformSettings | None, list[str]]:
+    """Validates everything under `config:` of a stack file: the settings, or every mistake."""
+    unread, given = config_mistakes(config)
+    settings, mistakes = _validated(given[0]) if given else (None, [])
+    return (None if unread else settings), [*unread, *mistakes]
 
 
 def parse(value: object) -> PlatformSettings:
@@ -466,113 +487,25 @@ def parse(value: object) -> PlatformSettings:
     Raises:
         SettingsError: With every mistake in it.
     """
+    settings, mistakes = _validated(value)
+    if settings is None:
+        raise _refusal(mistakes)
+    return settings
+
+
+def _validated(value: object) -> tuple[PlatformSettings | None, list[str]]:
     try:
         # Through JSON, because strict validation there still takes a list for a tuple.
-        return PlatformSettings.model_validate_json(json.dumps(value))
+        text = json.dumps(value)
+        return PlatformSettings.model_validate_json(text, by_alias=True, by_name=False), []
     except ValidationError as error:
-        # Members that failed on their own do not count, so pydantic also calls their list too short.
-        problems = [
-            problem
-            for problem in error.errors()
-            if not (problem["type"] == "too_short" and _at(value, problem["loc"]))
-        ]
-        lines = [_explain(value, problem["loc"], problem) for problem in problems]
-        raise SettingsError(
-            f"{len(lines)} mistake{'s' if len(lines) > 1 else ''} in the stack's settings:\n"
-            + "\n".join(f"  - {line}" for line in lines)
-        ) from None
+        # Pydantic's own words are better than none, should `explain` miss what they are about.
+        return None, explain(PlatformSettings, value) or [str(error)]
 
 
-def _explain(value: object, location: tuple[int | str, ...], problem: Mapping[str, Any]) -> str:
-    """One mistake as: key, value, what is allowed, the fix."""
-    kind = str(problem["type"])
-    context: Mapping[str, Any] = problem.get("ctx") or {}
-    if kind == "extra_forbidden":
-        known = sorted(_keys_at(location[:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        fix = f"did you mean {near[0]}?" if near else "remove it"
-        return f"{_key(location)} is not a setting; allowed here: {', '.join(known)}; {fix}"
-    if kind == "missing":
-        described = _description(location)
-        return f"{_key(location)} is missing; add it{f': {described}' if described else ''}"
-    if kind == "secret":
-        return f"{_key(location)} {problem['msg']}"
-    shown = _shown(_at(value, location))
-    if kind == "value_error":
-        # A long object says nothing that the message does not say better.
-        subject = f"{_key(location)} = {shown}" if not shown.endswith("...") else _key(location)
-        return f"{subject}: {context['error']}"
-    if kind == "literal_error":
-        allowed = [word.strip(" '") for word in re.split(r",|\bor\b", str(context["expected"]))]
-        near = difflib.get_close_matches(str(_at(value, location)), allowed, n=1)
-        fix = f"; did you mean {near[0]}?" if near else ""
-        return f"{_key(location)} = {shown}: allowed: {', '.join(allowed)}{fix}"
-    if kind == "string_pattern_mismatch":
-        example = (
-            "CPUs such as 500m, 4 or 1.5" if "cpu" in str(location[-1]).lower() else "bytes such as 16Gi"
-        )
-        return f"{_key(location)} = {shown}: allowed: {example}; write it so"
-    expected = str(problem["msg"]).removeprefix("Input should be ")
-    return f"{_key(location)} = {shown}: must be {expected}; change it"
-
-
-def _key(location: Sequence[int | str]) -> str:
-    text = f"spillway:{CONFIG_KEY}"
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text
-
-
-def _at(value: object, location: Sequence[int | str]) -> object:
-    here: Any = value
-    for part in location:
-        try:
-            here = here[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return here
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _models_at(location: Sequence[int | str]) -> Iterator[type[BaseModel]]:
-    """The settings classes that can stand at a place in the file."""
-    here: list[type[BaseModel]] = [PlatformSettings]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        here = [
-            child
-            for model in here
-            for field in model.model_fields.values()
-            if field.alias == part
-            for child in _settings_in(field.annotation)
-        ]
-    yield from here
-
-
-def _settings_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _settings_in(argument)
-
-
-def _keys_at(location: Sequence[int | str]) -> set[str]:
-    return {
-        field.alias or name for model in _models_at(location) for name, field in model.model_fields.items()
-    }
-
-
-def _description(location: Sequence[int | str]) -> str | None:
-    for model in _models_at(location[:-1]):
-        for field in model.model_fields.values():
-            if field.alias == location[-1]:
-                return field.description
-    return None
+def _refusal(lines: Sequence[str]) -> SettingsError:
+    count = f"{len(lines)} mistake{'s' if len(lines) > 1 else ''}"
+    return SettingsError("\n".join([f"{count} in the stack's settings:", *(f"  - {line}" for line in lines)]))
 
 
 def _repeated(values: Sequence[str]) -> list[str]:

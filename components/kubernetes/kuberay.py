@@ -10,8 +10,6 @@ from components.base import Component
 from components.kubernetes.metadata import object_meta, pod_security_labels
 
 RELEASE = "kuberay-operator"
-# What the published chart pulls; its tag is `v` and the chart's version.
-OPERATOR_IMAGE = "quay.io/kuberay/operator"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         # A server may close a kept connection without saying so.
         self.close_connection = self.server.drop_after_answer
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         pass
 
 

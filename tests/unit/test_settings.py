@@ -31,7 +31,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "unknown scenario",
         lambda p: p.update(scenario="onprm"),
-        ["spillway:platform.scenario", '"onprm"', "allowed: onprem", "did you mean onprem?"],
+        ["spillway:platform.scenario", '"onprm"', "must be onprem", "did you mean onprem?"],
     ),
     (
         "misspelt key",
@@ -51,12 +51,12 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "number as text",
         lambda p: p["gateway"].update(replicas="2"),
-        ["spillway:platform.gateway.replicas", '"2"', "integer", "change it"],
+        ["spillway:platform.gateway.replicas", '"2"', "a whole number from 1 to 50", "remove the quotes: 2"],
     ),
     (
         "number out of range",
         lambda p: p["gateway"].update(replicas=0),
-        ["spillway:platform.gateway.replicas", "0", "greater than or equal to 1"],
+        ["spillway:platform.gateway.replicas", "0", "a whole number from 1 to 50", "raise it to 1"],
     ),
     (
         "name in upper case",
@@ -96,12 +96,12 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "revision of something that has none",
         lambda p: p["models"][0].update(source={"path": "/models/x", "revision": "main"}),
-        ["spillway:platform.models[0].source", "revision goes only with huggingFace", "remove it"],
+        ["spillway:platform.models[0].source", "goes only with huggingFace", "remove it"],
     ),
     (
         "min above max",
         lambda p: p["models"][0].update(replicas={"min": 3, "max": 1}),
-        ["spillway:platform.models[0].replicas", "min 3 is above max 1", "lower min or raise max"],
+        ["spillway:platform.models[0].replicas", ".min = 3", "is above max 1", "lower min or raise max"],
     ),
     (
         "memory with a blank",
@@ -111,7 +111,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "CPU in bytes",
         lambda p: p["models"][0]["worker"].update(cpu="2Ki"),
-        ["spillway:platform.models[0].worker.cpu", '"2Ki"', "500m, 4 or 1.5"],
+        ["spillway:platform.models[0].worker.cpu", '"2Ki"', '"1.5" or 500m'],
     ),
     (
         "a platform name that is no Service name",
@@ -121,17 +121,17 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "random weights in place of real ones",
         lambda p: p["models"][0].update(engineArguments={"load_format": "dummy"}),
-        ["spillway:platform.models[0]", "load_format dummy ignores the weights", "remove it"],
+        ["spillway:platform.models[0]", "load_format", "ignores the weights", "remove it"],
     ),
     (
         "tensor parallel on CPU",
         lambda p: p["models"][0].update(accelerator="cpu", tensorParallel=2),
-        ["spillway:platform.models[0]", "tensorParallel 2", "both must be 1"],
+        ["spillway:platform.models[0]", "tensorParallel = 2", "it must be 1"],
     ),
     (
         "scale to zero on CPU",
         lambda p: p["models"][0].update(accelerator="cpu", replicas={"min": 0, "max": 1}),
-        ["spillway:platform.models[0]", "replicas.min 0", "set it to 1"],
+        ["spillway:platform.models[0]", "replicas.min = 0", "set it to 1"],
     ),
     (
         "an engine argument that another key decides",
@@ -141,7 +141,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "an engine argument in the wrong spelling",
         lambda p: p["models"][0].update(engineArguments={"--max-num-seqs": 4}),
-        ["spillway:platform.models[0].engineArguments", "'--max-num-seqs'", "lower case with '_'"],
+        ["spillway:platform.models[0].engineArguments", ".--max-num-seqs = 4", "lower case with '_'"],
     ),
     (
         "two models of one name",
@@ -156,7 +156,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "no models",
         lambda p: p.update(models=[]),
-        ["spillway:platform.models", "[]", "at least 1 item"],
+        ["spillway:platform.models", "[]", "a list of at least 1"],
     ),
     (
         "a floating image tag",
@@ -171,7 +171,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "a vLLM that Ray cannot import",
         lambda p: p["ray"].update(vllmVersion="0.33.0"),
-        ["spillway:platform.ray", "vllmVersion 0.33.0", "allowed: Ray 2.60.0 with vLLM 0.29.0"],
+        ["spillway:platform.ray", 'vllmVersion = "0.33.0"', "allowed: Ray 2.60.0 with vLLM 0.29.0"],
     ),
     (
         "image and version disagree",
@@ -191,7 +191,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "operator in the platform's namespace",
         lambda p: p.update(kuberay={"namespace": "llm"}),
-        ["spillway:platform", "namespace llm is also kuberay.namespace", "Use two"],
+        ["spillway:platform", 'namespace = "llm": is also kuberay.namespace', "use two"],
     ),
     (
         "a client twice",
@@ -201,7 +201,12 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "a service type that Kubernetes has not",
         lambda p: p["gateway"].update(service="LoadBalancr"),
-        ["spillway:platform.gateway.service", "LoadBalancr", "allowed:", "did you mean LoadBalancer?"],
+        [
+            "spillway:platform.gateway.service",
+            "LoadBalancr",
+            "one of ClusterIP",
+            "did you mean LoadBalancer?",
+        ],
     ),
 ]
 
