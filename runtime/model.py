@@ -2,7 +2,9 @@
 
 import difflib
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, NoReturn, Self
 
 from pydantic import (
     AfterValidator,
@@ -32,6 +34,7 @@ RESERVED_ENGINE_ARGUMENTS = {
     "pipeline_parallel_size": "pipelineParallel",
     "max_model_len": "contextLength",
     "max_num_seqs": "maxSequences",
+    "max_num_queued_reqs": "maxQueuedRequests",
     "distributed_executor_backend": "accelerator",
 }
 
@@ -40,14 +43,12 @@ class ContradictionError(ValueError):
     """A check over several keys failed.
 
     Attributes:
-        place: The key to change, from the checked object on; numbers are places in a list.
-        others: What else the same check found, at other places.
+        place: The key to change, from the checked object on.
     """
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
-        self.place = tuple(int(part) if part.isdigit() else part for part in key.split("."))
-        self.others: tuple[ContradictionError, ...] = ()
+        self.place = tuple(key.split("."))
 
 
 def written_as(pattern: str, words: str, *examples: str) -> WithJsonSchema:
@@ -82,6 +83,79 @@ ObjectName = Annotated[
     written_as(_OBJECT, "the name of a Kubernetes object: lower-case letters, digits, '-' and '.'"),
 ]
 EngineArgument = str | int | float | bool
+ServingKind = Literal["RayServeLLM", "PlainVLLM"]
+
+IMAGE_PATTERN = re.compile(
+    r"(?P<name>[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+
+def _pinned_image(value: str) -> str:
+    match = IMAGE_PATTERN.fullmatch(value)
+    if match is None:
+        raise ValueError("is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
+    if match["digest"] is None and match["tag"] in {None, "latest", "main", "master", "nightly"}:
+        raise ValueError("has no fixed version; write a version tag or, better, a digest (NAME@sha256:…)")
+    return value
+
+
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+_LABEL_KEY = re.compile(
+    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
+)
+_LABEL_VALUE = re.compile(r"([A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?)?")
+
+
+def _node_labels(value: dict[str, str]) -> dict[str, str]:
+    for key, label in value.items():
+        if not _LABEL_KEY.fullmatch(key) or not _LABEL_VALUE.fullmatch(label):
+            raise ValueError(
+                f"{key}: {label} is no node label; write [PREFIX/]NAME: VALUE, each at most 63 letters, "
+                "digits, '.', '_', '-'"
+            )
+    return value
+
+
+Image = Annotated[
+    str,
+    AfterValidator(_pinned_image),
+    written_as(
+        rf"^{re.sub('[?]P<[a-z]+>', '', IMAGE_PATTERN.pattern)}$",
+        "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST",
+        "rayproject/ray-llm:2.60.0-py312-cu130",
+    ),
+]
+NodeLabels = Annotated[dict[str, str], AfterValidator(_node_labels)]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake that a validator found.
+
+    Attributes:
+        path: Keys and indices from the validated object to the value that is wrong; empty for the object.
+        message: The rest of the sentence: what is allowed, with the numbers, and the fix.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+class ContradictionsError(ValueError):
+    """A check over several keys found more than one mistake.
+
+    Attributes:
+        mistakes: All of them, each with its place from the checked object on.
+    """
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("; ".join(mistake.message for mistake in mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+def raise_together(mistakes: Sequence[Mistake]) -> NoReturn:
+    """Raises ContradictionsError, so that a user sees every mistake at once."""
+    raise ContradictionsError(mistakes)
 
 
 def _engine_argument_name(value: str) -> str:
@@ -207,6 +281,54 @@ class Replicas(Spec):
         return self
 
 
+class NodeToleration(Spec):
+    """A taint of nodes that pods may run on all the same."""
+
+    key: str = Field(min_length=1, description="The taint's key.")
+    operator: Literal["Exists", "Equal"] = Field(
+        default="Exists", description="`Equal` compares `value`; `Exists` takes any."
+    )
+    value: str | None = Field(default=None, description="The taint's value, with operator `Equal`.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        default="NoSchedule", description="The taint's effect."
+    )
+
+    @model_validator(mode="after")
+    def _value_with_equal(self) -> Self:
+        if (self.value is not None) != (self.operator == "Equal"):
+            raise ValueError(
+                f"operator {self.operator} with value {self.value!r}; give a value with Equal, and none with "
+                "Exists"
+            )
+        return self
+
+
+class ModelSize(Spec):
+    """What a model's memory follows from. Its `config.json` and model card say these numbers."""
+
+    parameters_billion: float = Field(ge=0.001, le=10_000, description="Parameters, in billions.")
+    bytes_per_parameter: float = Field(
+        default=2, ge=0.25, le=8, description="Bytes of one: 2 for bf16, 1 for fp8, 0.5 for 4 bits."
+    )
+    layers: int = Field(
+        ge=1, le=1000, description="`num_hidden_layers`; of hybrid models those with attention."
+    )
+    key_value_heads: int = Field(
+        ge=1,
+        le=1024,
+        description="`num_key_value_heads`; 1 for multi-head latent attention (DeepSeek).",
+    )
+    head_size: int = Field(
+        ge=1,
+        le=4096,
+        description="`head_dim`; for latent attention half of `kv_lora_rank` plus `qk_rope_head_dim`, "
+        "because one vector is kept there instead of a key and a value.",
+    )
+    key_value_bytes: float = Field(
+        default=2, ge=0.5, le=4, description="Bytes of one cached number: 2 for bf16, 1 for fp8."
+    )
+
+
 class WorkerResources(Spec):
     """CPU and memory of one worker pod, beside its accelerators."""
 
@@ -217,6 +339,17 @@ class WorkerResources(Spec):
     )
     memory_request: MemoryQuantity | None = Field(
         default=None, description="Memory request where it differs from the limit."
+    )
+    huge_pages: MemoryQuantity | None = Field(
+        default=None,
+        description="2 MiB pages of one pod; defaults to what the accelerator's maker asks for, which is "
+        "none but for Gaudi. Nodes must have set them aside.",
+    )
+    supplemental_groups: tuple[int, ...] = Field(
+        default=(),
+        description="Group ids that own the device files (`render`, `video`), for AMD and Intel GPUs on "
+        "nodes whose container runtime does not give devices to the pod's user "
+        "(containerd: `device_ownership_from_security_context`).",
     )
 
 
@@ -235,6 +368,18 @@ class ModelSpec(Spec):
     )
     source: ModelSource = Field(description="Where the weights come from.")
     accelerator: str = Field(description="Accelerator profile, for example `nvidia-h100` or `cpu`.")
+    serving: ServingKind | None = Field(
+        default=None,
+        description="`RayServeLLM`: a RayService, which scales and spans hosts. `PlainVLLM`: a Deployment of "
+        "`vllm serve`, for hardware that Ray Serve LLM cannot place or a vLLM other than Ray's. Defaults to "
+        "RayServeLLM where the accelerator allows it.",
+    )
+    image: Image | None = Field(
+        default=None,
+        description="Serving image of this model where it is not `ray.image`; the table of accelerators says "
+        "where it must be set. With RayServeLLM it holds the Ray of `ray.version`, bash and wget; with "
+        "PlainVLLM vLLM 0.29 or newer.",
+    )
     tensor_parallel: int = Field(
         default=1, ge=1, le=16, description="Devices per pod that one copy is split over."
     )
@@ -258,12 +403,25 @@ class ModelSpec(Spec):
         description="Requests that may wait when all copies are full; more get 503. Defaults to "
         "`maxSequences`.",
     )
+    size: ModelSize | None = Field(
+        default=None,
+        description="The model's size. With it a preview refuses a model whose weights and one request of "
+        "`contextLength` do not fit the devices, and says how many requests do.",
+    )
     engine_arguments: dict[EngineArgumentName, EngineArgument] = Field(
         default_factory=dict[str, EngineArgument],
         description="Further vLLM engine arguments, in vLLM's own names.",
     )
     worker: WorkerResources = Field(
         default_factory=lambda: WorkerResources(), description="CPU and memory of one worker pod."
+    )
+    node_selector: NodeLabels = Field(
+        default_factory=dict[str, str],
+        description="Labels of the nodes for this model's workers, beside those of the accelerator, over "
+        "which they win.",
+    )
+    tolerations: tuple[NodeToleration, ...] = Field(
+        default=(), description="Taints that its workers tolerate, beside those usual for the accelerator."
     )
     hugging_face_token_secret: ObjectName | None = Field(
         default=None, description="Existing Secret with key `token`, for gated Hugging Face repositories."
@@ -272,7 +430,9 @@ class ModelSpec(Spec):
         default="NewCluster",
         description="What a changed cluster spec does: `NewCluster` starts a second cluster beside the first "
         "and moves traffic (needs twice the hardware meanwhile), `None` never replaces a running one: edits "
-        "of image, resources or replicas then wait until the model is removed and added again.",
+        "of image, resources or replicas then wait until the model is removed and added again. With "
+        "PlainVLLM, `NewCluster` starts one more copy before it stops an old one, and `None` stops one "
+        "copy first.",
     )
     revision: str | None = Field(
         default=None, description="Free text that is written into the pods; change it to force new pods."
@@ -338,9 +498,43 @@ class ModelSpec(Spec):
 
     @model_validator(mode="after")
     def _can_be_placed(self) -> Self:
-        if not self.profile.serve_llm:
+        if self.serving == "RayServeLLM" and not self.profile.serve_llm:
             raise ContradictionError(
-                "accelerator", "cannot be placed by Ray Serve LLM; take another accelerator"
+                "serving",
+                f"Ray Serve LLM cannot place accelerator {self.accelerator}: it asks Ray for GPU, and Ray "
+                f"counts {self.profile.kubernetes_resource} as something else; allowed: PlainVLLM. Change "
+                "it, or remove it for the default",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_image_for_its_hardware(self) -> Self:
+        if self.image is None and self.profile.needs_own_image:
+            ray = "" if self.is_plain else ", with the ray[serve,default] of ray.version installed into it"
+            raise ContradictionError(
+                "image",
+                f"is missing, and ray.image is for CUDA or CPU, not for {self.accelerator}; set it. "
+                f"Start from {self.profile.vllm_image}{ray}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_plain_copy_is_one_pod(self) -> Self:
+        if self.is_plain and self.pipeline_parallel > 1:
+            raise ContradictionError(
+                "pipelineParallel",
+                "spreads a copy over pods, and PlainVLLM keeps it in one; allowed: 1. Raise tensorParallel "
+                "instead, or use serving RayServeLLM",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _plain_copies_are_a_fixed_number(self) -> Self:
+        if self.is_plain and self.replicas.min != self.replicas.max:
+            raise ContradictionError(
+                "replicas",
+                f"min {self.replicas.min} and max {self.replicas.max} differ, and PlainVLLM runs a fixed "
+                f"number of copies; set both to one number, for example {self.replicas.max}",
             )
         return self
 
@@ -348,6 +542,16 @@ class ModelSpec(Spec):
     def profile(self) -> AcceleratorProfile:
         """The hardware's row in the registry."""
         return ACCELERATORS[self.accelerator]
+
+    @property
+    def serving_kind(self) -> ServingKind:
+        """What serves it: what `serving` says, else Ray Serve LLM where that can place the hardware."""
+        return self.serving or ("RayServeLLM" if self.profile.serve_llm else "PlainVLLM")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a Deployment of `vllm serve` serves it, without Ray."""
+        return self.serving_kind == "PlainVLLM"
 
     @property
     def model_id(self) -> str:
@@ -363,6 +567,18 @@ class ModelSpec(Spec):
     def max_accelerators(self) -> int:
         """Devices that all copies hold at most, without an upgrade's surge."""
         return self.accelerators_per_copy * self.replicas.max
+
+    @property
+    def surge_copies(self) -> int:
+        """Copies that an upgrade runs beside `replicas.max`."""
+        if self.upgrade == "None":
+            return 0
+        return 1 if self.is_plain else self.replicas.max
+
+    @property
+    def peak_accelerators(self) -> int:
+        """Devices that all copies hold at most, with an upgrade's surge."""
+        return self.accelerators_per_copy * (self.replicas.max + self.surge_copies)
 
     @property
     def ongoing_target(self) -> int:

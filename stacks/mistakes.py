@@ -10,7 +10,7 @@ from typing import Any, cast, get_args, get_origin
 
 from pydantic import ValidationError
 
-from runtime.model import ContradictionError, Spec
+from runtime.model import ContradictionError, ContradictionsError, Spec
 
 CONFIG_KEY = "platform"
 FULL_KEY = f"spillway:{CONFIG_KEY}"
@@ -289,8 +289,10 @@ def _contradictions(
         try:
             cast("Any", validator.func)(known)
         except ContradictionError as error:
-            for one in (error, *error.others):
-                yield (*location, *one.place), str(one)
+            yield (*location, *error.place), str(error)
+        except ContradictionsError as error:
+            for mistake in error.mistakes:
+                yield (*location, *mistake.path), mistake.message
         except ValueError as error:
             yield location, str(error)
         except AttributeError:

@@ -1,5 +1,7 @@
 """On-prem: KubeRay, Ray Serve LLM on vLLM, and the gateway, on one Kubernetes cluster."""
 
+from typing import TypeVar
+
 import pulumi
 
 from components.kubernetes.gateway import SERVICE_PORT, Gateway, GatewayArgs
@@ -13,17 +15,22 @@ from components.kubernetes.kuberay import KubeRayOperator, KubeRayOperatorArgs
 from components.kubernetes.model_service import ModelService, ModelServiceArgs
 from components.kubernetes.namespace import PlatformNamespace, PlatformNamespaceArgs
 from components.kubernetes.ownership import StackClaim
+from components.kubernetes.plain_vllm import PlainVLLM, PlainVLLMArgs
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
 from runtime import versions
 from runtime.accelerators import ACCELERATORS
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
 from runtime.images import mirrored
-from runtime.serving.ray_service import SERVE_PORT, RayRuntime, serve_service_name
+from runtime.model import ModelSpec, Spec
+from runtime.serving.endpoint import endpoint_of
+from runtime.serving.ray_service import RayRuntime
 from runtime.surroundings import CaBundle, Proxy, Surroundings
 from stacks.outputs import PlatformOutputs
 from stacks.providers import kubernetes_provider, random_provider
 from stacks.settings import IngressSettings, KubeRaySettings, PlatformSettings, RouteSettings
+
+Owner = TypeVar("Owner", bound=Spec)
 
 
 def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None = None) -> PlatformOutputs:
@@ -31,6 +38,7 @@ def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None 
 
     `guard` is asked before any object is created; see `stacks.takeover`.
     """
+    settings = _on_mirror(settings)
     cluster, generated = kubernetes_provider("cluster", settings.cluster), random_provider()
     on_cluster = pulumi.ResourceOptions(providers=[cluster, generated], hooks=guard)
     surroundings = _surroundings(settings)
@@ -54,13 +62,15 @@ def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None 
     )
     ray = RayRuntime(
         version=settings.ray.version,
-        image=mirrored(settings.ray.image, settings.images.mirror),
+        image=settings.ray.image,
         auth_secret=f"{settings.name}-ray-auth",
         head_cpu=settings.ray.head_cpu,
         head_memory=settings.ray.head_memory,
         head_cpu_request=settings.ray.head_cpu_request,
         head_memory_request=settings.ray.head_memory_request,
         surroundings=surroundings,
+        head_node_selector=settings.ray.node_selector,
+        head_tolerations=settings.ray.tolerations,
     )
     token = RayToken(
         ray.auth_secret,
@@ -77,7 +87,7 @@ def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None 
         GatewayArgs(
             platform=settings.name,
             namespace=settings.namespace,
-            image=mirrored(settings.gateway.image, settings.images.mirror),
+            image=settings.gateway.image,
             replicas=settings.gateway.replicas,
             service=settings.gateway.service,
             clients=settings.gateway.clients,
@@ -88,19 +98,9 @@ def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None 
         _after(on_cluster, [namespace]),
     )
     if route is not None:
-        _route(settings, route, _after(on_cluster, [gateway]))
+        _route_to_gateway(settings, route, _after(on_cluster, [gateway]))
     for model in settings.models:
-        service = ModelService(
-            model.name,
-            ModelServiceArgs(
-                platform=settings.name,
-                namespace=settings.namespace,
-                model=model,
-                ray=ray,
-                ready_timeout_s=settings.ready_timeout_seconds,
-            ),
-            _after(on_cluster, needs),
-        )
+        service = _served(settings, model, ray, on_cluster, namespace, needs)
         ServingCheck(
             f"{model.name}-check",
             ServingCheckArgs(
@@ -128,8 +128,8 @@ def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None 
 def namespace_quota(settings: PlatformSettings) -> dict[str, str]:
     """Hard limits of the namespace: pods, CPU, memory, and each kind of accelerator.
 
-    Without `quota.accelerators`, a kind may be used as much as all its models at their most, twice
-    where an upgrade runs the new cluster beside the old one. A kind that no model uses gets nothing.
+    Without `quota.accelerators`, a kind may be used as much as all its models at their most, with
+    what an upgrade runs beside them. A kind that no model uses gets nothing.
     """
     quota = {"pods": str(settings.quota.pods)}
     if settings.quota.cpu is not None:
@@ -142,28 +142,82 @@ def namespace_quota(settings: PlatformSettings) -> dict[str, str]:
     for model in settings.models:
         resource = model.profile.kubernetes_resource
         if resource is not None:
-            surge = 2 if model.upgrade == "NewCluster" else 1
-            most[resource] += surge * model.max_accelerators
+            most[resource] += model.peak_accelerators
     for resource, count in most.items():
         allowed = count if settings.quota.accelerators is None or count == 0 else settings.quota.accelerators
         quota[f"requests.{resource}"] = str(allowed)
     return quota
 
 
+def _served(
+    settings: PlatformSettings,
+    model: ModelSpec,
+    ray: RayRuntime,
+    on_cluster: pulumi.ResourceOptions,
+    namespace: PlatformNamespace,
+    ray_needs: list[pulumi.Resource],
+) -> pulumi.Resource:
+    """The component that serves the model; only one with Ray waits for operator and token."""
+    if model.is_plain:
+        return PlainVLLM(
+            model.name,
+            PlainVLLMArgs(
+                platform=settings.name,
+                namespace=settings.namespace,
+                model=model,
+                image=ray.image_of(model),
+                surroundings=ray.surroundings,
+                ready_timeout_s=settings.ready_timeout_seconds,
+            ),
+            _after(on_cluster, [namespace]),
+        )
+    return ModelService(
+        model.name,
+        ModelServiceArgs(
+            platform=settings.name,
+            namespace=settings.namespace,
+            model=model,
+            ray=ray,
+            ready_timeout_s=settings.ready_timeout_seconds,
+        ),
+        _after(on_cluster, ray_needs),
+    )
+
+
 def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
     return GatewayConfig(
-        models=tuple(
-            ModelRoute(
-                name=model.model_id,
-                upstream=Upstream(
-                    host=f"{serve_service_name(model)}.{settings.namespace}.svc.cluster.local",
-                    port=SERVE_PORT,
-                ),
-            )
-            for model in settings.models
-        ),
+        models=tuple(_route(settings, model) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
+    )
+
+
+def _route(settings: PlatformSettings, model: ModelSpec) -> ModelRoute:
+    endpoint = endpoint_of(model)
+    host = f"{endpoint.service}.{settings.namespace}.svc.cluster.local"
+    return ModelRoute(name=model.model_id, upstream=Upstream(host=host, port=endpoint.port))
+
+
+def _on_mirror(settings: PlatformSettings) -> PlatformSettings:
+    """The settings with every image where the mirror has it, if there is one."""
+    mirror, kuberay = settings.images.mirror, settings.kuberay
+    if mirror is None:
+        return settings
+    # What the chart would pull by itself is named too.
+    operator = kuberay.image or f"{versions.KUBERAY_IMAGE.removesuffix(versions.KUBERAY)}{kuberay.version}"
+
+    def on_mirror(part: Owner, image: str) -> Owner:
+        return part.model_copy(update={"image": mirrored(image, mirror)})
+
+    return settings.model_copy(
+        update={
+            "ray": on_mirror(settings.ray, settings.ray.image),
+            "gateway": on_mirror(settings.gateway, settings.gateway.image),
+            "kuberay": on_mirror(kuberay, operator),
+            "models": tuple(
+                on_mirror(model, model.image) if model.image else model for model in settings.models
+            ),
+        }
     )
 
 
@@ -179,7 +233,9 @@ def _surroundings(settings: PlatformSettings) -> Surroundings:
     )
 
 
-def _route(settings: PlatformSettings, route: RouteSettings, options: pulumi.ResourceOptions) -> None:
+def _route_to_gateway(
+    settings: PlatformSettings, route: RouteSettings, options: pulumi.ResourceOptions
+) -> None:
     by: ParentGateway | IngressOptions
     if route.http_route is not None:
         parent = route.http_route
@@ -205,11 +261,7 @@ def _route(settings: PlatformSettings, route: RouteSettings, options: pulumi.Res
 def _operator(
     settings: PlatformSettings, claim: StackClaim, on_cluster: pulumi.ResourceOptions
 ) -> KubeRayOperator:
-    kuberay, mirror = settings.kuberay, settings.images.mirror
-    # What the chart would pull by itself comes from the mirror too, so it is named.
-    image = kuberay.image or (
-        f"{versions.KUBERAY_IMAGE.removesuffix(versions.KUBERAY)}{kuberay.version}" if mirror else None
-    )
+    kuberay = settings.kuberay
     return KubeRayOperator(
         "kuberay",
         KubeRayOperatorArgs(
@@ -218,7 +270,7 @@ def _operator(
             chart=_chart_location(kuberay),
             repository=kuberay.repository,
             version=kuberay.version,
-            image=image and mirrored(image, mirror),
+            image=kuberay.image,
             pull_secrets=settings.images.pull_secrets,
             claim=claim.annotation,
         ),

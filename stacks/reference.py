@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel
@@ -20,6 +20,7 @@ from runtime.model import (
     RESERVED_ENGINE_ARGUMENTS,
     CpuQuantity,
     EngineArgument,
+    Image,
     MemoryQuantity,
     ModelSource,
     ModelSpec,
@@ -30,7 +31,6 @@ from stacks.mistakes import FULL_KEY
 from stacks.settings import (
     DnsLabel,
     HostName,
-    Image,
     PlatformName,
     PlatformSettings,
     ProxyUrl,
@@ -63,9 +63,11 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (ModelSource, "huggingFace"): "`ORGANISATION/NAME`",
     (ModelSource, "hostFolder"): "absolute path without `..`",
     (ModelSpec, "accelerator"): "a name of the table of accelerators below",
+    (ModelSpec, "nodeSelector"): "label keys and values",
+    (RaySettings, "nodeSelector"): "label keys and values",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
 }
-_SCALARS: Mapping[object, str] = {str: "string", int: "integer", bool: "boolean"}
+_SCALARS: Mapping[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,8 @@ def _is_list(hint: Any) -> bool:
 def _type(hint: Any) -> str:
     if hint in _NAMED:
         return "string"
+    if get_origin(hint) is Annotated:
+        return _type(get_args(hint)[0])
     if hint == EngineArgument:
         return "string, number or boolean"
     if isinstance(hint, type) and issubclass(hint, BaseModel):
@@ -221,10 +225,13 @@ def _default(field: FieldInfo) -> str:
 
 def _allowed(hint: object, described: Mapping[str, Any]) -> str:
     """The choices, the range, or the words of the named type inside."""
-    choices: list[str] = described.get("enum") or ([described["const"]] if "const" in described else [])
+    parts: list[Mapping[str, Any]] = [described, *described.get("anyOf", [])]
+    none: list[str] = []
+    choices: list[str] = next((part["enum"] for part in parts if "enum" in part), none)
+    choices = choices or ([described["const"]] if "const" in described else [])
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    limits = next((part for part in (described, *described.get("anyOf", [])) if "minimum" in part), None)
+    limits = next((part for part in parts if "minimum" in part), None)
     if limits is not None:
         least, most = limits["minimum"], limits.get("maximum")
         return f"{least} and more" if most is None else f"{least} to {most}"
@@ -254,14 +261,21 @@ def _accelerators() -> str:
     lines = [
         "## Accelerators",
         "",
-        "| `accelerator` | Kubernetes resource | node labels | memory of one device |",
-        "|---|---|---|---|",
+        "Where Ray Serve LLM cannot place an accelerator, PlainVLLM serves it. `models[].image` must be set\n"
+        "where the last column says so, and may be elsewhere. It starts from the image named there; with\n"
+        "RayServeLLM, `ray[serve,default]` of `ray.version` must be installed into it.",
+        "",
+        "| `accelerator` | Kubernetes resource | node labels | memory of one device | served by | "
+        "`models[].image` |",
+        "|---|---|---|---|---|---|",
     ]
     for profile in ACCELERATORS.values():
         labels = ", ".join(f"`{key}={value}`" for key, value in profile.node_labels.items()) or "none"
         resource = "none" if profile.is_cpu else f"`{profile.kubernetes_resource}`"
         memory = "none" if profile.is_cpu else f"{profile.memory_gib} GiB"
-        lines.append(f"| `{profile.name}` | {resource} | {labels} | {memory} |")
+        served = "RayServeLLM, PlainVLLM" if profile.serve_llm else "PlainVLLM"
+        image = f"{'needed' if profile.needs_own_image else 'optional'}: {profile.vllm_image}"
+        lines.append(f"| `{profile.name}` | {resource} | {labels} | {memory} | {served} | {image} |")
     return "\n".join(lines)
 
 

@@ -3,40 +3,32 @@
 import contextlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from runtime import versions
 from runtime.images import registry_host
 from runtime.model import (
+    IMAGE_PATTERN,
     ContradictionError,
     CpuQuantity,
+    Image,
     MemoryQuantity,
+    Mistake,
     ModelSpec,
+    NodeLabels,
+    NodeToleration,
     ObjectName,
     Spec,
+    raise_together,
     written_as,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
-
-_IMAGE = re.compile(
-    r"(?P<name>[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
-
-
-def _pinned_image(value: str) -> str:
-    match = _IMAGE.fullmatch(value)
-    if match is None:
-        raise ValueError("is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
-    if match["digest"] is None and match["tag"] in {None, "latest", "main", "master", "nightly"}:
-        raise ValueError("has no fixed version; write a version tag or, better, a digest (NAME@sha256:…)")
-    return value
-
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 # Services are named after it with a suffix, and must start with a letter (RFC 1035).
@@ -49,15 +41,6 @@ _REGISTRY_PATH = (
 _PROXY_URL = r"^https?://[-a-zA-Z0-9.]+(:[0-9]{1,5})?/?$"
 _HOST_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
-Image = Annotated[
-    str,
-    AfterValidator(_pinned_image),
-    written_as(
-        rf"^{re.sub('[?]P<[a-z]+>', '', _IMAGE.pattern)}$",
-        "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST",
-        "rayproject/ray-llm:2.60.0-py312-cu130",
-    ),
-]
 DnsLabel = Annotated[
     str,
     StringConstraints(pattern=_DNS_LABEL),
@@ -206,6 +189,10 @@ class RaySettings(Spec):
     head_memory: MemoryQuantity = Field(default="16Gi", description="Memory limit of a Ray head.")
     head_cpu_request: CpuQuantity = Field(default="1", description="CPU request of a Ray head.")
     head_memory_request: MemoryQuantity = Field(default="4Gi", description="Memory request of a Ray head.")
+    node_selector: NodeLabels = Field(
+        default_factory=dict[str, str], description="Labels of the nodes for Ray heads, such as a CPU pool."
+    )
+    tolerations: tuple[NodeToleration, ...] = Field(default=(), description="Taints that Ray heads tolerate.")
 
     @model_validator(mode="after")
     def _tested_pair(self) -> Self:
@@ -220,7 +207,7 @@ class RaySettings(Spec):
 
     @model_validator(mode="after")
     def _image_is_that_ray(self) -> Self:
-        tag = _IMAGE.fullmatch(self.image)
+        tag = IMAGE_PATTERN.fullmatch(self.image)
         named = re.match(r"\d+\.\d+\.\d+", (tag["tag"] or "") if tag else "")
         if named is not None and named[0] != self.version and self.version in VLLM_OF_RAY:
             raise ContradictionError(
@@ -386,68 +373,61 @@ class PlatformSettings(Spec):
 
     @model_validator(mode="after")
     def _stays_in_its_namespace(self) -> Self:
-        if self.cluster.access == "namespace":
-            _refuse(_beyond_the_namespace(self))
+        if self.cluster.access == "namespace" and (found := list(_beyond_the_namespace(self))):
+            raise_together(found)
         return self
 
     @model_validator(mode="after")
     def _stays_off_the_internet(self) -> Self:
-        if self.network.offline:
-            _refuse(_needs_the_internet(self))
+        if self.network.offline and (found := list(_needs_the_internet(self))):
+            raise_together(found)
         return self
 
 
-def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[ContradictionError]:
+def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[Mistake]:
     """What an identity that may act in one namespace only cannot declare."""
     why = "cluster.access is namespace"
     if settings.kuberay.install == "chart":
-        yield ContradictionError(
-            "kuberay.install",
+        yield Mistake(
+            ("kuberay", "install"),
             f"chart installs an operator for the whole cluster, but {why}; set it to existing and let an "
             "administrator install KubeRay",
         )
     if settings.quota != QuotaSettings():
-        yield ContradictionError(
-            "quota", f"would limit the namespace, but {why}, so the quota is the administrator's; remove it"
+        yield Mistake(
+            ("quota",),
+            f"would limit the namespace, but {why}, so the quota is the administrator's; remove it",
         )
     for index, model in enumerate(settings.models):
         if model.source.host_folder is not None:
-            yield ContradictionError(
-                f"models.{index}.source.hostFolder",
+            yield Mistake(
+                ("models", index, "source", "hostFolder"),
                 f"needs a PersistentVolume, which belongs to no namespace, but {why}; let an administrator "
                 "make the volume and name its claim with volumeClaim",
             )
 
 
-def _needs_the_internet(settings: PlatformSettings) -> Iterator[ContradictionError]:
+def _needs_the_internet(settings: PlatformSettings) -> Iterator[Mistake]:
     """What cannot work where there is no internet."""
     why = "network.offline is true"
     for index, model in enumerate(settings.models):
         if model.source.hugging_face is not None:
-            yield ContradictionError(
-                f"models.{index}.source.huggingFace",
+            yield Mistake(
+                ("models", index, "source", "huggingFace"),
                 f"is downloaded from the internet, but {why}; put the weights on a volume (volumeClaim) or "
                 "into the serving image (path)",
             )
     if settings.network.proxy is not None:
-        yield ContradictionError("network.proxy", f"leads to the internet, but {why}; remove one of the two")
+        yield Mistake(("network", "proxy"), f"leads to the internet, but {why}; remove one of the two")
     repository, mirror = settings.kuberay.repository, settings.images.mirror
     if settings.kuberay.install == "chart" and repository is not None:
         internal = mirror is not None and urlsplit(repository).netloc == registry_host(f"{mirror}/image")
         if not internal and not repository.startswith("oci://"):
-            yield ContradictionError(
-                "kuberay.repository",
+            yield Mistake(
+                ("kuberay", "repository"),
                 f"is not on images.mirror, but {why}; name a repository on the mirror's host, or set it to "
                 "null with a chart of oci://REGISTRY/PATH or ./PATH, or set kuberay.install to existing",
             )
-
-
-def _refuse(found: Iterable[ContradictionError]) -> None:
-    """Raises the first one, with the others beside it: each is a mistake at a place of its own."""
-    errors = list(found)
-    if errors:
-        errors[0].others = tuple(errors[1:])
-        raise errors[0]
 
 
 class SettingsError(Exception):

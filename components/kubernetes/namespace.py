@@ -10,7 +10,9 @@ from components.base import Component
 from components.kubernetes.metadata import object_meta, pod_security_labels
 from components.naming import selector
 from runtime.model import ModelSpec
-from runtime.serving.ray_service import DASHBOARD_PORT, MODEL_LABEL, SERVE_PORT
+from runtime.serving.endpoint import endpoint_of
+from runtime.serving.pods import MODEL_LABEL
+from runtime.serving.ray_service import DASHBOARD_PORT
 
 GATEWAY = "gateway"
 SERVING_CHECK = "serving-check"
@@ -121,7 +123,7 @@ class PlatformNamespace(Component):
                 "pod_selector": self._pods(GATEWAY),
                 "policy_types": ["Ingress", "Egress"],
                 "ingress": [{"ports": ports}],
-                "egress": [{"to": [_peer(_ALL_MODELS)], "ports": [_port(SERVE_PORT)]}],
+                "egress": [{"to": [_peer(_ALL_MODELS)], "ports": self._serving_ports()}],
             },
         )
 
@@ -133,19 +135,31 @@ class PlatformNamespace(Component):
                 "policy_types": ["Egress"],
                 "egress": [
                     {"to": [_peer(self._pods(GATEWAY))], "ports": [_port(self._args.gateway_port)]},
-                    {"to": [_peer(_ALL_MODELS)], "ports": [_port(DASHBOARD_PORT)]},
+                    {"to": [_peer(_ALL_MODELS)], "ports": self._checked_ports()},
                 ],
             },
         )
 
     def _allow_model(self, model: ModelSpec) -> None:
         pods: _LabelSelector = {"match_labels": {MODEL_LABEL: model.name}}
-        operator: _Peer = {
-            "namespace_selector": {
-                "match_labels": {"kubernetes.io/metadata.name": self._args.operator_namespace}
+        serving = [_port(endpoint_of(model).port)]
+        ingress: list[_IngressRule] = [
+            {"from_": [_peer(self._pods(GATEWAY))], "ports": serving},
+            {"from_": [_peer(self._pods(SERVING_CHECK))], "ports": [_port(_checked_port(model))]},
+        ]
+        egress: list[_EgressRule] = []
+        if not model.is_plain:
+            operator: _Peer = {
+                "namespace_selector": {
+                    "match_labels": {"kubernetes.io/metadata.name": self._args.operator_namespace}
+                }
             }
-        }
-        egress: list[_EgressRule] = [{"to": [_peer(pods)]}]
+            ingress = [
+                {"from_": [_peer(pods)]},
+                *ingress,
+                {"from_": [operator], "ports": [_port(DASHBOARD_PORT), *serving]},
+            ]
+            egress.append({"to": [_peer(pods)]})
         if model.source.leaves_cluster:
             egress.append({"ports": [_port(port) for port in sorted({443, *self._args.proxy_ports})]})
         if model.replicas.min < model.replicas.max:
@@ -160,15 +174,16 @@ class PlatformNamespace(Component):
             {
                 "pod_selector": pods,
                 "policy_types": ["Ingress", "Egress"],
-                "ingress": [
-                    {"from_": [_peer(pods)]},
-                    {"from_": [_peer(self._pods(GATEWAY))], "ports": [_port(SERVE_PORT)]},
-                    {"from_": [_peer(self._pods(SERVING_CHECK))], "ports": [_port(DASHBOARD_PORT)]},
-                    {"from_": [operator], "ports": [_port(DASHBOARD_PORT), _port(SERVE_PORT)]},
-                ],
+                "ingress": ingress,
                 "egress": egress,
             },
         )
+
+    def _serving_ports(self) -> "list[_Port]":
+        return [_port(port) for port in sorted({endpoint_of(model).port for model in self._args.models})]
+
+    def _checked_ports(self) -> "list[_Port]":
+        return [_port(port) for port in sorted({_checked_port(model) for model in self._args.models})]
 
     def _policy(self, name: str, spec: kubernetes.networking.v1.NetworkPolicySpecArgsDict) -> None:
         kubernetes.networking.v1.NetworkPolicy(
@@ -185,6 +200,8 @@ class PlatformNamespace(Component):
 _LabelSelector = kubernetes.meta.v1.LabelSelectorArgsDict
 _Peer = kubernetes.networking.v1.NetworkPolicyPeerArgsDict
 _EgressRule = kubernetes.networking.v1.NetworkPolicyEgressRuleArgsDict
+_IngressRule = kubernetes.networking.v1.NetworkPolicyIngressRuleArgsDict
+_Port = kubernetes.networking.v1.NetworkPolicyPortArgsDict
 # Addresses that no packet leaves a site by: RFC 1918, RFC 6598 (shared), RFC 4193 (IPv6).
 _PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 _ALL_MODELS: _LabelSelector = {"match_expressions": [{"key": MODEL_LABEL, "operator": "Exists"}]}
@@ -194,5 +211,10 @@ def _peer(pods: _LabelSelector) -> _Peer:
     return {"pod_selector": pods}
 
 
-def _port(port: int, protocol: str = "TCP") -> kubernetes.networking.v1.NetworkPolicyPortArgsDict:
+def _port(port: int, protocol: str = "TCP") -> _Port:
     return {"port": port, "protocol": protocol}
+
+
+def _checked_port(model: ModelSpec) -> int:
+    """What the serving check asks: Ray's dashboard, or vLLM itself."""
+    return endpoint_of(model).port if model.is_plain else DASHBOARD_PORT

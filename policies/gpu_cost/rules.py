@@ -7,12 +7,12 @@ Both judge the Kubernetes objects, whoever made them, and for an earlier and cle
 from collections.abc import Iterator
 from typing import Final
 
-from policies.gpu_cost.accelerators import FAMILIES
+from policies.gpu_cost.accelerators import FAMILIES, judged_name
 from policies.gpu_cost.workloads import Pool, Workload, read_workload
 from policies.reading import Node, Unreadable, read
 from policies.rule import ConfigKey, Finding, NotApplicable, Resource, Rule, Severity, Verdict
 
-MODEL_SERVICE: Final = "spillway:kubernetes:ModelService"
+MODEL_SERVICES: Final = frozenset({"spillway:kubernetes:ModelService", "spillway:kubernetes:PlainVLLM"})
 
 # One standard server of any vendor holds eight: a whole-server model replica fits, and whatever needs a
 # second server is a decision that somebody writes down.
@@ -22,7 +22,7 @@ _NO_PODS: Final = NotApplicable("It creates no pods.")
 
 
 def _check_allow_list(resource: Resource, config: Node) -> Verdict:
-    declared = resource.type == MODEL_SERVICE
+    declared = resource.type in MODEL_SERVICES
     workload = read_workload(resource)
     if workload is None and not declared:
         return _NO_PODS
@@ -58,7 +58,7 @@ def _findings_of_products(pool: Pool, allowed: set[str]) -> Iterator[Finding]:
 def _findings_of_intent(resource: Resource, allowed: set[str]) -> list[Finding]:
     accelerator = read(resource.props).child("accelerator")
     # What is not declared here is judged on the Kubernetes objects.
-    product = accelerator.text(default="cpu").lower()
+    product = judged_name(accelerator.text(default="cpu").lower())
     if product == "cpu" or product in allowed:
         return []
     return [_not_allowed(accelerator.path, product, allowed)]
@@ -75,7 +75,7 @@ def _not_allowed(where: str, product: str, allowed: set[str]) -> Finding:
 
 
 def _check_max_gpus(resource: Resource, config: Node) -> Verdict:
-    declared = resource.type == MODEL_SERVICE
+    declared = resource.type in MODEL_SERVICES
     workload = read_workload(resource)
     if workload is None and not declared:
         return _NO_PODS

@@ -14,6 +14,11 @@ from tests.support.synth import Synthesized, generated, synth
 
 RAY_SERVICE = "kubernetes:ray.io/v1:RayService"
 SECRET = "kubernetes:core/v1:Secret"
+NO_OTHER_ACCELERATORS = {
+    "requests.amd.com/gpu": "0",
+    "requests.gpu.intel.com/i915": "0",
+    "requests.habana.ai/gaudi": "0",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -130,15 +135,20 @@ def test_a_hugging_face_model_may_reach_the_hub_and_an_autoscaler_the_api_server
 
 def test_the_quota_holds_what_the_models_may_use_and_an_upgrades_surge() -> None:
     onprem_quota = declared(platform_settings("onprem")).one("kubernetes:core/v1:ResourceQuota")
-    assert onprem_quota.inputs["spec"]["hard"] == {"pods": "200", "requests.nvidia.com/gpu": "4"}
+    assert onprem_quota.inputs["spec"]["hard"] == {
+        "pods": "200",
+        "requests.nvidia.com/gpu": "4",
+        **NO_OTHER_ACCELERATORS,
+    }
     local = declared(platform_settings("local")).one("kubernetes:core/v1:ResourceQuota")
     assert local.inputs["spec"]["hard"]["requests.nvidia.com/gpu"] == "0"
-    limited = declared(changed("onprem", quota={"cpu": "64", "memory": "256Gi", "accelerators": 3}))
+    limited = declared(changed("onprem", quota={"cpu": "64", "memory": "256Gi", "accelerators": 5}))
     assert limited.one("kubernetes:core/v1:ResourceQuota").inputs["spec"]["hard"] == {
         "pods": "200",
         "limits.cpu": "64",
         "limits.memory": "256Gi",
-        "requests.nvidia.com/gpu": "3",
+        "requests.nvidia.com/gpu": "5",
+        **NO_OTHER_ACCELERATORS,
     }
 
 

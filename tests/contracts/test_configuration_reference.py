@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import jsonschema
 import pytest
@@ -36,7 +36,7 @@ def leaves(model: type[Spec], path: str = "") -> set[str]:
         found.add(place)
         for part in (field.annotation, *get_args(field.annotation)):
             if isinstance(part, type) and issubclass(part, Spec):
-                found |= leaves(part, f"{place}[]." if get_args(field.annotation) else f"{place}.")
+                found |= leaves(part, f"{place}[]." if get_origin(field.annotation) is tuple else f"{place}.")
     return found
 
 

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 import policies.gpu_cost
-from policies.gpu_cost.accelerators import family_of, product_name
+from policies.gpu_cost.accelerators import family_of, judged_name, product_name
 from policies.gpu_cost.rules import ACCELERATOR_ALLOW_LIST, MAX_GPUS_PER_POOL, RULES
 from policies.reading import Node
 from policies.rule import Finding, NotApplicable, Resource, Rule, Severity, Verdict
@@ -177,7 +177,28 @@ def test_the_registry_of_accelerators_and_the_rule_agree_on_names() -> None:
         if profile.kubernetes_resource is None:
             continue
         template = pod({profile.kubernetes_resource: 1}, dict(profile.node_labels))
-        assert allow(DEPLOYMENT, deployment(template), profile.name) == [], profile.name
+        assert allow(DEPLOYMENT, deployment(template), judged_name(profile.name)) == [], profile.name
+
+
+@pytest.mark.parametrize("name", sorted(set(ACCELERATORS) - {"cpu"}))
+def test_devices_of_every_accelerator_are_counted_in_deployments_and_ray_services(name: str) -> None:
+    profile = ACCELERATORS[name]
+    assert profile.kubernetes_resource is not None
+    template = pod({profile.kubernetes_resource: "4", "hugepages-2Mi": "95000Mi"}, dict(profile.node_labels))
+    for token, props in (
+        (DEPLOYMENT, deployment(template, replicas=3)),
+        (RAY_SERVICE, ray_service(template, maxReplicas=3)),
+    ):
+        assert cap(token, props, 12) == []
+        assert "3 pods with 4 accelerators each, 12 in all" in only_finding(cap(token, props, 11)).message
+        assert judged_name(name) in only_finding(allow(token, props, "none")).message
+
+
+def test_no_label_tells_gaudis_apart_so_the_list_names_the_family_for_pods_and_intent_alike() -> None:
+    intent = {"accelerator": "intel-gaudi3", "acceleratorsPerCopy": 8, "maxReplicas": 1}
+    token = "spillway:kubernetes:PlainVLLM"
+    assert allow(token, intent, "intel-gaudi") == []
+    assert 'Add "intel-gaudi"' in only_finding(allow(token, intent, "intel-gaudi3")).remediation
 
 
 def test_a_product_whose_label_names_two_models_takes_the_name_of_neither() -> None:
@@ -494,8 +515,9 @@ def test_a_patch_does_not_get_the_defaults_of_a_whole_object() -> None:
     assert cap(token, {"metadata": {"labels": {"a": "b"}}}) == []
 
 
-def test_the_intent_of_a_model_service_is_judged_before_its_objects_exist() -> None:
-    token = "spillway:kubernetes:ModelService"
+@pytest.mark.parametrize("kind", ["ModelService", "PlainVLLM"])
+def test_the_intent_of_a_served_model_is_judged_before_its_objects_exist(kind: str) -> None:
+    token = f"spillway:kubernetes:{kind}"
     props = {"model": "m", "accelerator": "nvidia-h100", "acceleratorsPerCopy": 4, "maxReplicas": 3}
     assert "nvidia-h100" in only_finding(allow(token, props)).message
     assert "12 in all" in only_finding(cap(token, props)).message

@@ -43,7 +43,7 @@ GOOD: dict[str, Any] = {
 
 # What `aws eks update-kubeconfig`, `gcloud container clusters get-credentials` and `kubelogin
 # convert-kubeconfig` write.
-MANAGED = {
+MANAGED: dict[str, tuple[str, list[str], str]] = {
     "eks": ("aws", ["--region", "eu-west-1", "eks", "get-token", "--cluster-name", "c"], "the AWS CLI (EKS)"),
     "gke": ("gke-gcloud-auth-plugin", [], "(GKE)"),
     "aks": ("kubelogin", ["get-token", "--login", "azurecli"], "kubelogin (AKS)"),

@@ -171,15 +171,14 @@ def test_simulated_nodes_carry_what_the_vendors_discovery_writes(tmp_path: Path)
         assert any("simulated" in key for key in node["metadata"]["annotations"])
 
 
-@pytest.mark.parametrize("name", ["nvidia-h100"])
+@pytest.mark.parametrize("name", ["nvidia-h100", "amd-mi300x", "intel-max-1550", "intel-gaudi3"])
 def test_an_accelerator_finds_its_simulated_node(name: str, tmp_path: Path) -> None:
     profile = ACCELERATORS[name]
-    tolerated = {toleration.key for toleration in profile.tolerations}
     found = [
         status["status"]["allocatable"][str(profile.kubernetes_resource)]
         for node, status in render_nodes(SiteLayout("probe", tmp_path))
         if profile.node_labels.items() <= node["metadata"]["labels"].items()
-        and {taint["key"] for taint in node["spec"]["taints"]} <= tolerated
+        and {taint["key"] for taint in node["spec"]["taints"]} <= set(profile.taints)
     ]
     assert found
 

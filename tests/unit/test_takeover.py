@@ -33,7 +33,7 @@ def namespace(claim: object = CLAIM) -> dict[str, Any]:
 
 
 def policy() -> dict[str, Any]:
-    metadata = {"name": "default-deny", "namespace": "llm", "annotations": {}}
+    metadata: dict[str, Any] = {"name": "default-deny", "namespace": "llm", "annotations": {}}
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata}
 
 
