@@ -154,7 +154,7 @@ def _vllm_to_ask(args: ServingCheckArgs) -> dict[str, str]:
         "CONTEXT_LENGTH": str(args.model.context_length),
         # The provider has waited for the rollout; this makes a changed Deployment a new check.
         "DEPLOYMENT_SHA256": serving_check.digest(
-            deployment_spec(args.model, args.ray.image_of(args.model), args.timeout_s)
+            deployment_spec(args.model, args.ray.image_of(args.model), args.timeout_s, args.ray.surroundings)
         ),
     }
 
