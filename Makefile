@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up rehearse down validate preview env test test-fast check golden docs tools tools-status \
-  site-status clean
+  images site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,14 +59,17 @@ test: setup check tools ## All checks and every test tier; the first run builds 
 golden: setup ## Write the golden previews of the committed stacks anew
 	@$(BIN)/pytest tests/golden --update-golden -q
 
-docs: setup ## Write the configuration reference and its schema anew
-	@$(BIN)/python -m stacks.reference
+docs: setup ## Write the generated pages of docs/ anew
+	@$(BIN)/python -m docs.generator
 
 tools: setup ## All pinned tools, downloaded or built once into the cache
 	@$(BIN)/python -m rehearsal.tools ensure
 
 tools-status: setup ## Which tools are used, from where and why
 	@$(BIN)/python -m rehearsal.tools status
+
+images: setup ## Build our own images without a daemon, as root (PUSH=REGISTRY/PATH publishes them)
+	@$(BIN)/python -m rehearsal.images $(if $(PUSH),push '$(PUSH)',build)
 
 site-status: setup ## What runs on the embedded site
 	@$(BIN)/python -m rehearsal.site status --site $(SITE)

@@ -43,12 +43,12 @@ class ContradictionError(ValueError):
     """A check over several keys failed.
 
     Attributes:
-        place: The key to change, from the checked object on.
+        place: The key to change, from the checked object on, such as `("models", 1, "name")`.
     """
 
     def __init__(self, key: str, message: str) -> None:
         super().__init__(message)
-        self.place = tuple(key.split("."))
+        self.place = tuple(int(part) if part.isdigit() else part for part in key.split("."))
 
 
 def written_as(pattern: str, words: str, *examples: str) -> WithJsonSchema:
@@ -81,6 +81,25 @@ ObjectName = Annotated[
     str,
     StringConstraints(pattern=_OBJECT, max_length=253),
     written_as(_OBJECT, "the name of a Kubernetes object: lower-case letters, digits, '-' and '.'"),
+]
+# What these may be is checked, with better words than a pattern's, by validators of their classes.
+AbsolutePath = Annotated[str, written_as(r"^/", "an absolute path without '..'", "/models/qwen3")]
+HubId = Annotated[str, written_as(r"^[\w.-]+/[\w.-]+$", "ORGANISATION/NAME", "Qwen/Qwen3-8B")]
+ModelName = Annotated[
+    str,
+    written_as(
+        rf"^[a-z]([-a-z0-9]{{0,{MAX_RAY_SERVICE_NAME - 2}}}[a-z0-9])?$",
+        f"at most {MAX_RAY_SERVICE_NAME} lower-case letters, digits and '-', starting with a letter",
+        "qwen3-8b",
+    ),
+]
+ServedName = Annotated[
+    str,
+    written_as(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
+        "letters, digits, '.', '_', '-' in parts joined by '/'",
+        "Qwen/Qwen3-8B",
+    ),
 ]
 EngineArgument = str | int | float | bool
 ServingKind = Literal["RayServeLLM", "PlainVLLM"]
@@ -190,11 +209,11 @@ class Spec(BaseModel):
 class ModelSource(Spec):
     """Where the weights come from: exactly one of an image path, a Hugging Face id, a volume or a folder."""
 
-    path: str | None = Field(
+    path: AbsolutePath | None = Field(
         default=None,
         description="Absolute path in the serving image, or inside `volumeClaim` where that is given.",
     )
-    hugging_face: str | None = Field(
+    hugging_face: HubId | None = Field(
         default=None,
         description="Hugging Face repository id such as `Qwen/Qwen3-8B`; needs egress to the hub.",
     )
@@ -205,7 +224,7 @@ class ModelSource(Spec):
         default=None,
         description="Name of an existing PersistentVolumeClaim that holds the weights; mounted read-only.",
     )
-    host_folder: str | None = Field(
+    host_folder: AbsolutePath | None = Field(
         default=None,
         description="Folder on the node's disk with the weights; Spillway declares a read-only "
         "PersistentVolume for it. For single-node sites.",
@@ -360,10 +379,10 @@ class ModelSpec(Spec):
     of `pipelineParallel` pods.
     """
 
-    name: str = Field(
+    name: ModelName = Field(
         description="Kubernetes name of the RayService: lower case, digits and '-', at most 47."
     )
-    served_name: str | None = Field(
+    served_name: ServedName | None = Field(
         default=None, description="Model id that clients send; defaults to `name`."
     )
     source: ModelSource = Field(description="Where the weights come from.")
@@ -447,7 +466,9 @@ class ModelSpec(Spec):
                 "Shorten it and put the long id into servedName"
             )
         if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", value):
-            raise ValueError("must be lower-case letters, digits and '-', starting with a letter")
+            raise ValueError(
+                "must be lower-case letters, digits and '-', starting with a letter, such as qwen3-8b"
+            )
         return value
 
     @field_validator("served_name")
@@ -466,8 +487,8 @@ class ModelSpec(Spec):
     def _known_accelerator(cls, value: str) -> str:
         if value not in ACCELERATORS:
             near = difflib.get_close_matches(value, ACCELERATORS, n=1)
-            fix = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"allowed: {', '.join(ACCELERATORS)}{fix}")
+            fix = f"did you mean {near[0]}?" if near else "take one of them"
+            raise ValueError(f"must be one of {', '.join(ACCELERATORS)}; {fix}")
         return value
 
     @model_validator(mode="after")

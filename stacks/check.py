@@ -31,9 +31,11 @@ _RESOLVERS = {
 
 def mistakes(text: str) -> list[str]:
     """Every mistake in a whole stack file, a line each."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         document: object = loader.get_single_data()
+    except yaml.reader.ReaderError as error:
+        return [f"the file has a character that YAML does not allow: #x{error.character:04x}; remove it"]
     except yaml.MarkedYAMLError as error:
         return [_broken(error, text)]
     if document is None:
@@ -53,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     path = Path(arguments[0])
     try:
         lines = mistakes(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.reader.ReaderError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         lines = [f"cannot be read: {error}; name a stack file"]
     if lines:
         count = f"{len(lines)} mistake{'s' if len(lines) > 1 else ''} in {path}:"
@@ -74,14 +76,16 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         lines: dict[str, int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                line = key.start_mark.line + 1
-                if key.value in lines:
-                    self.repeated.append(
-                        f"line {line}: {key.value} is there already, on line {lines[key.value]}; remove one"
-                    )
-                lines[key.value] = line
+        for pair in list(node.value):
+            key = pair[0]
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            line, first = key.start_mark.line + 1, lines.setdefault(key.value, key.start_mark.line + 1)
+            if line != first:
+                self.repeated.append(
+                    f"line {line}: {key.value} is there already, on line {first}; remove one"
+                )
+                node.value.remove(pair)
         return {
             _key_text(key): value
             for key, value in super().construct_mapping(node, deep).items()  # pyright: ignore
@@ -114,7 +118,13 @@ def _broken(error: yaml.MarkedYAMLError, text: str) -> str:
     line = (text.splitlines() or [""])[min(number, len(text.splitlines())) - 1]
     if line.lstrip(" ").startswith("\t"):
         return f"line {number}: a tab stands before the key; YAML allows spaces only, so indent with spaces"
-    return f"line {number}: is no YAML: {error.problem}; mend it, or quote a value that has : # or * in it"
+    # PyYAML cuts some of its sentences in two.
+    problem = (
+        " ".join(part for part in (error.context, error.problem) if part)
+        if (error.problem or "").startswith("but ")
+        else error.problem
+    )
+    return f"line {number}: is no YAML: {problem}; mend it, or quote a value that holds any of : # * @"
 
 
 def _config(document: Mapping[str, object]) -> tuple[object, list[str]]:

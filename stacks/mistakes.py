@@ -5,6 +5,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from types import NoneType
 from typing import Any, cast, get_args, get_origin
 
@@ -48,14 +49,16 @@ def explain(root: type[Spec], value: object) -> list[str]:
     """
     mended = copy.deepcopy(value)
     lines: list[str] = []
-    while (unknown := next(_unknown_keys(root, mended, ()), None)) is not None:
-        lines.append(_mend_key(root, mended, *unknown))
-    schema = root.model_json_schema(by_alias=True)
+    # What is moved to where it belongs can hold unknown keys of its own, so the search is made again.
+    while unknown := list(_unknown_keys(root, mended, ())):
+        lines += [_mend_key(root, mended, *one) for one in unknown]
+    schema = _schema(root)
     problems = _problems(root, mended)
+    broken = frozenset(place[:depth] for place in problems for depth in range(len(place) + 1))
     lines += [_problem_line(schema, mended, place, problem) for place, problem in problems.items()]
     return lines + [
         f"{_subject(mended, place)}: {message}"
-        for place, message in _contradictions(root, mended, (), frozenset(problems))
+        for place, message in _contradictions(root, mended, (), broken)
     ]
 
 
@@ -117,6 +120,11 @@ def _mend_key(root: type[Spec], value: Any, model: type[Spec], location: Locatio
     holder: dict[str, object] = _at(value, location)
     content = holder.pop(name)
     key, known = full_key((*location, name)), sorted(_fields(model))
+    homes = [place for place, home in _places(root, value, ()) if name in _fields(home)]
+    home = _one_home(root, value, homes, location, name)
+    if home is not None:
+        _object_at(value, home)[name] = content
+        return f"{key} is not a setting here; move it to {full_key((*home, name))}"
     near = nearest(name, [one for one in known if one not in holder])
     if near is not None:
         holder[near] = content
@@ -124,30 +132,30 @@ def _mend_key(root: type[Spec], value: Any, model: type[Spec], location: Locatio
     twin = nearest(name, known)
     if twin is not None:
         return f"{unknown_key(key, known, twin)} That is there too, so remove one of the two"
-    homes = [place for place, home in _places(root, value, ()) if name in _fields(home)]
-    home = _one_home(root, value, location, name)
-    if home is not None:
-        _object_at(value, home)[name] = content
-        return f"{key} is not a setting here; move it to {full_key((*home, name))}"
     if homes:
         where = dict.fromkeys(re.sub(r"\[\d+\]", "[]", full_key(place)) for place in homes)
-        return f"{key} is not a setting here; move it to {' or '.join(where)}, which have it, or remove it"
+        return f"{key} is not a setting here; remove it, or move it to {' or '.join(where)}"
     return unknown_key(key, known, None)
 
 
-def _one_home(root: type[Spec], value: object, location: Location, name: str) -> Location | None:
-    """Where a key from elsewhere must have been meant to be: where it is missed, else close by."""
-    free: dict[Location, bool] = {}
-    for place, model in _places(root, value, ()):
-        there = _at(value, place)
-        if name in _fields(model) and (there is None or (isinstance(there, dict) and name not in there)):
-            free[place] = _fields(model)[name].is_required()
-    missed = [place for place, required in free.items() if required and _at(value, place) is not None]
-    close = [place for place in free if place[: len(location)] == location or location[: len(place)] == place]
-    for candidates in ([place for place in missed if place in close], missed, close, list(free)):
-        if len(candidates) == 1:
-            return candidates[0]
-    return None
+def _one_home(
+    root: type[Spec], value: object, homes: Sequence[Location], location: Location, name: str
+) -> Location | None:
+    """Where a key from elsewhere must have been meant to be: where it is missed, or the only place."""
+    models = dict(_places(root, value, ()))
+    free = [
+        place for place in homes if _at(value, place) is None or name not in _as_object(_at(value, place))
+    ]
+    missed = [
+        place
+        for place in free
+        if _fields(models[place])[name].is_required() and isinstance(_at(value, place), dict)
+    ]
+    close = [
+        place for place in missed if place[: len(location)] == location or location[: len(place)] == place
+    ]
+    only = free if len(homes) == 1 else []
+    return next((places[0] for places in (close, missed, only) if len(places) == 1), None)
 
 
 def _places(model: type[Spec], here: object, location: Location) -> Iterator[tuple[Location, type[Spec]]]:
@@ -207,8 +215,13 @@ def _problem_line(
     if kind == "value_error":
         return f"{_subject(value, place)}: {context['error']}"
     variants = [one for one in _variants(schema, node) if one.get("type") != "null"]
-    allowed = " or ".join(dict.fromkeys(_allowed(one) for one in variants))
-    return f"{_subject(value, place)}: must be {allowed}; {_fix(node, variants, here)}"
+    words = list(dict.fromkeys(_allowed(one) for one in variants))
+    if "a number" in words and "a whole number" in words:
+        words.remove("a whole number")
+    fix = _fix(variants, here)
+    if here is None and not _is_required(schema, place):
+        fix += ", or remove the key"
+    return f"{_subject(value, place)}: must be {' or '.join(words)}; {fix}"
 
 
 def _allowed(node: Mapping[str, Any]) -> str:
@@ -223,7 +236,7 @@ def _allowed(node: Mapping[str, Any]) -> str:
         return f"an object with the keys {keys}" if keys else "an object of names and values"
     if node.get("type") == "array":
         least = node.get("minItems", 0)
-        return f"a list of at least {least}" if least else "a list"
+        return f"a list with at least {least} member" if least else "a list"
     words = _YAML_TYPES.get(str(node.get("type")), "something else")
     match node.get("minimum"), node.get("maximum"):
         case None, None:
@@ -234,13 +247,13 @@ def _allowed(node: Mapping[str, Any]) -> str:
             return f"{words} from {least} to {most}"
 
 
-def _fix(node: Mapping[str, Any], variants: Sequence[Mapping[str, Any]], here: object) -> str:
+def _fix(variants: Sequence[Mapping[str, Any]], here: object) -> str:
     types = {str(one.get("type")) for one in variants}
     choices = [choice for one in variants for choice in _choices(one)]
     if here is None and types & {"object", "array"}:
-        return "write what belongs to it on the lines below, indented, or remove the key"
+        return "write what belongs to it on the lines below it, indented"
     if here is None:
-        return "give it a value" + (", or remove the key" if "default" in node else "")
+        return "give it a value"
     if "object" in types:
         return "remove the '-'" if isinstance(here, list) else "write KEY: VALUE lines below it, indented"
     if "array" in types:
@@ -249,7 +262,8 @@ def _fix(node: Mapping[str, Any], variants: Sequence[Mapping[str, Any]], here: o
         return "write one value"
     if "string" in types and not isinstance(here, str):
         whole = isinstance(here, int) and not isinstance(here, bool)
-        return f'quote it: "{here}"' if whole else "quote it, or YAML does not take it for text"
+        read = "true or false" if isinstance(here, bool) else "a number"
+        return f'quote it: "{here}"' if whole else f"quote it, because YAML reads {read} here"
     if isinstance(here, str) and "integer" in types:
         return f"remove the quotes: {here}" if re.fullmatch(r"-?\d+", here) else "write the number alone"
     if isinstance(here, str) and (meant := nearest(here, choices) or _quantity(variants, here)):
@@ -260,7 +274,7 @@ def _fix(node: Mapping[str, Any], variants: Sequence[Mapping[str, Any]], here: o
                 return f"raise it to {one['minimum']} or more"
             if here > one.get("maximum", here):
                 return f"lower it to {one['maximum']} or less"
-    return "change it"
+    return f"write {choices[0]}" if len(choices) == 1 else "take one of them" if choices else "change it"
 
 
 def _quantity(variants: Sequence[Mapping[str, Any]], text: str) -> str | None:
@@ -312,18 +326,16 @@ def _as_far_as_right(
         alias = field.alias or name
         place, inside = (*location, alias), there.get(alias)
         child = _spec_in(field.annotation)
-        if place in broken or (child is None and any(one[: len(place)] == place for one in broken)):
-            wrong.append(name)
+        if child is None or not isinstance(inside, list if _is_list(field.annotation) else dict):
+            if place in broken:
+                wrong.append(name)
+            elif alias in there:
+                values[name] = tuple(cast("list[object]", inside)) if isinstance(inside, list) else inside
         elif isinstance(inside, list):
-            members = cast("list[object]", inside)
-            values[name] = tuple(
-                member if child is None else _as_far_as_right(child, member, (*place, index), broken)
-                for index, member in enumerate(members)
-            )
-        elif isinstance(inside, dict) and child is not None:
+            members = enumerate(cast("list[object]", inside))
+            values[name] = tuple(_as_far_as_right(child, one, (*place, n), broken) for n, one in members)
+        else:
             values[name] = _as_far_as_right(child, cast("object", inside), place, broken)
-        elif alias in there:
-            values[name] = inside
     known = model.model_construct(**cast("dict[str, Any]", values))
     for name in wrong:
         vars(known).pop(name, None)
@@ -360,6 +372,12 @@ def _as_object(value: object) -> dict[str, object]:
     return cast("dict[str, object]", value) if isinstance(value, dict) else {}
 
 
+@cache
+def _schema(root: type[Spec]) -> Mapping[str, Any]:
+    return root.model_json_schema(by_alias=True)
+
+
+@cache
 def _fields(model: type[Spec]) -> dict[str, Any]:
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
@@ -418,6 +436,14 @@ def _node(schema: Mapping[str, Any], place: Location) -> Mapping[str, Any]:
             properties: Mapping[str, Mapping[str, Any]] = holder.get("properties", {})
             node = properties[part] if part in properties else _of_any_name(holder)
     return node
+
+
+def _is_required(schema: Mapping[str, Any], place: Location) -> bool:
+    """Whether something must stand at a place; a list's member and the whole object must."""
+    if not place or isinstance(place[-1], int):
+        return True
+    holder = next(one for one in _variants(schema, _node(schema, place[:-1])) if one.get("type") != "null")
+    return place[-1] in holder.get("required", ())
 
 
 def _of_any_name(node: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -108,6 +108,7 @@ def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None 
                 namespace=settings.namespace,
                 model=model,
                 ray=ray,
+                image=settings.check_image,
                 gateway_url=gateway.internal_url,
                 gateway_secret=gateway.secret_name,
                 gateway_revision=gateway.revision,
@@ -214,6 +215,7 @@ def _on_mirror(settings: PlatformSettings) -> PlatformSettings:
             "ray": on_mirror(settings.ray, settings.ray.image),
             "gateway": on_mirror(settings.gateway, settings.gateway.image),
             "kuberay": on_mirror(kuberay, operator),
+            "check_image": settings.check_image and mirrored(settings.check_image, mirror),
             "models": tuple(
                 on_mirror(model, model.image) if model.image else model for model in settings.models
             ),

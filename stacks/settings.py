@@ -44,7 +44,7 @@ _HOST_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$
 DnsLabel = Annotated[
     str,
     StringConstraints(pattern=_DNS_LABEL),
-    written_as(_DNS_LABEL, "1 to 63 lower-case letters, digits and '-'"),
+    written_as(_DNS_LABEL, "1 to 63 lower-case letters, digits and '-', without '-' at either end"),
 ]
 PlatformName = Annotated[
     str,
@@ -168,11 +168,13 @@ class KubeRaySettings(Spec):
 
     @model_validator(mode="after")
     def _path_or_repository(self) -> Self:
-        path = self.chart.startswith((".", "/")) or "/" in self.chart
-        if self.install == "chart" and path == (self.repository is not None):
-            fix = "set repository to null" if path else "name a repository, or give chart as ./PATH"
+        is_path = self.chart.startswith((".", "/")) or "/" in self.chart
+        if self.install == "chart" and is_path and self.repository is not None:
+            raise ContradictionError("chart", "is a path, which is in no repository; set repository to null")
+        if self.install == "chart" and not is_path and self.repository is None:
             raise ContradictionError(
-                "chart", f"{self.chart} with repository {self.repository or 'null'} is ambiguous; {fix}"
+                "repository",
+                f"chart {self.chart} is a name in one; name a repository, or give chart as ./PATH",
             )
         return self
 
@@ -343,6 +345,10 @@ class PlatformSettings(Spec):
     quota: QuotaSettings = Field(
         default_factory=lambda: QuotaSettings(), description="ResourceQuota of the namespace."
     )
+    check_image: Image | None = Field(
+        default=None,
+        description="Image with `python3` for the serving check; without it the model's own, which has one.",
+    )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="What is served.")
     ready_timeout_seconds: int = Field(
         default=3600,
@@ -354,11 +360,14 @@ class PlatformSettings(Spec):
     @model_validator(mode="after")
     def _distinct_models(self) -> Self:
         for attribute, key in (("name", "name"), ("model_id", "servedName")):
-            twice = _repeated([str(getattr(model, attribute)) for model in self.models])
-            if twice:
-                raise ContradictionError(
-                    "models", f"share the {key} {', '.join(twice)}; give each model its own"
-                )
+            seen: dict[str, int] = {}
+            for index, model in enumerate(self.models):
+                first = seen.setdefault(getattr(model, attribute), index)
+                if first != index:
+                    raise ContradictionError(
+                        f"models.{index}.{key}",
+                        f"is the {key} of models[{first}] too; give each model its own",
+                    )
         return self
 
     @model_validator(mode="after")

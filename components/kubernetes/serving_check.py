@@ -30,6 +30,7 @@ class ServingCheckArgs:
         namespace: The platform's namespace.
         model: The model to wait for.
         ray: What all models share.
+        image: Image with `python3` for the check itself; None takes the model's.
         gateway_url: The gateway's URL inside the cluster.
         gateway_secret: Secret with the clients' API keys.
         gateway_revision: What the gateway is configured with; another one is checked anew.
@@ -41,6 +42,7 @@ class ServingCheckArgs:
     namespace: str
     model: ModelSpec
     ray: RayRuntime
+    image: str | None
     gateway_url: str
     gateway_secret: str
     gateway_revision: str
@@ -59,7 +61,8 @@ class ServingCheck(Component):
     def __init__(self, name: str, args: ServingCheckArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kubernetes:ServingCheck", name, {"model": args.model.model_id}, opts)
         script = inspect.getsource(serving_check)
-        image = args.ray.image_of(args.model)
+        # A Job's template cannot be changed in place, so both images are in its name.
+        images = [args.ray.image_of(args.model), *([args.image] if args.image else [])]
         values = {
             **(_vllm_to_ask(args) if args.model.is_plain else _ray_to_ask(args)),
             "GATEWAY_URL": args.gateway_url,
@@ -67,7 +70,7 @@ class ServingCheck(Component):
             "MODEL": args.model.model_id,
             "TIMEOUT_SECONDS": str(args.timeout_s),
         }
-        object_name = f"{args.model.name}-check-{serving_check.digest([script, values, image])[:8]}"
+        object_name = f"{args.model.name}-check-{serving_check.digest([script, values, *images])[:8]}"
         files_name = f"{args.model.name}-check"
         files = kubernetes.core.v1.ConfigMap(
             f"{name}-files",
@@ -104,7 +107,7 @@ class ServingCheck(Component):
             environment.append(_from_secret("RAY_AUTH_TOKEN", args.ray.auth_secret, TOKEN_KEY))
         container: kubernetes.core.v1.ContainerArgsDict = {
             "name": "check",
-            "image": args.ray.image_of(args.model),
+            "image": args.image or args.ray.image_of(args.model),
             "image_pull_policy": "IfNotPresent",
             "command": ["python3", "-u", f"/check/{_SCRIPT}"],
             "env": environment,

@@ -122,6 +122,23 @@ def _stray_findings(rule: Rule, workload: Workload, untold: str) -> list[Finding
     ]
 
 
+# For the documentation: four pods of a whole eight-GPU server each.
+_EXAMPLE: Final = Resource(
+    "kubernetes:apps/v1:Deployment",
+    "vllm",
+    {
+        "spec": {
+            "replicas": 4,
+            "template": {
+                "spec": {
+                    "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+                    "containers": [{"name": "vllm", "resources": {"limits": {"nvidia.com/gpu": "8"}}}],
+                }
+            },
+        }
+    },
+)
+
 ACCELERATOR_ALLOW_LIST: Final = Rule(
     name="accelerator-allow-list",
     description="Pods ask only for accelerators that are on the allow-list.",
@@ -133,6 +150,7 @@ ACCELERATOR_ALLOW_LIST: Final = Rule(
         "Make values plain that the message calls not known."
     ),
     check=_check_allow_list,
+    example=_EXAMPLE,
     config={
         "allowedAccelerators": ConfigKey(
             schema={
@@ -157,6 +175,7 @@ MAX_GPUS_PER_POOL: Final = Rule(
         "Make values plain that the message calls not known."
     ),
     check=_check_max_gpus,
+    example=_EXAMPLE,
     config={
         "maxGpusPerPool": ConfigKey(
             schema={

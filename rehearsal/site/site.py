@@ -28,7 +28,7 @@ from rehearsal.site.components import (
     write_component_configuration,
 )
 from rehearsal.site.containers import write_container_configuration
-from rehearsal.site.images import import_images, site_images, tag_images
+from rehearsal.site.images import import_images, published_images, site_images, tag_images
 from rehearsal.site.kubeconfigs import write_admin_kubeconfig, write_component_kubeconfigs
 from rehearsal.site.layout import CLUSTER_DOMAIN, DNS_SERVICE_IP, STATE_VARIABLE, SiteError, SiteLayout
 from rehearsal.site.manifests import bootstrap_documents
@@ -377,7 +377,7 @@ class _Starter:
 
     def _images(self) -> None:
         with self._step("images"):
-            import_images(self._layout, site_images(self._tools))
+            import_images(self._layout, [*site_images(self._tools), *published_images()])
 
     def _bootstrap(self) -> None:
         # The API server makes these two itself, a moment after it says that it is ready.

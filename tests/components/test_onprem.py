@@ -210,6 +210,20 @@ def test_a_changed_gateway_is_checked_again_and_a_new_bootstrap_gets_new_pods() 
     assert "spillway.dev/envoy-bootstrap" in pods
 
 
+def test_the_check_runs_in_the_models_image_unless_one_is_named_for_it() -> None:
+    def image_and_name(settings: PlatformSettings) -> tuple[str, str]:
+        job = declared(settings).one("kubernetes:batch/v1:Job").inputs
+        [container] = job["spec"]["template"]["spec"]["containers"]
+        return container["image"], job["metadata"]["name"]
+
+    image, name = image_and_name(platform_settings("local"))
+    assert image == platform_settings("local").ray.image
+    own = f"registry.example.com/spillway-serving-check@sha256:{'0' * 64}"
+    named, another_name = image_and_name(changed("local", checkImage=own))
+    assert named == own
+    assert another_name != name, "a Job's template cannot be changed in place"
+
+
 @pytest.mark.parametrize("chart", ["/opt/charts/kuberay", "oci://registry.example/kuberay"])
 def test_an_absolute_chart_is_taken_as_it_is(chart: str) -> None:
     kuberay = {**platform_object("local")["kuberay"], "chart": chart}

@@ -74,7 +74,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
         [
             "spillway:platform.models[0].accelerator",
             '"nvidia-h10"',
-            "allowed: cpu",
+            "must be one of cpu",
             "did you mean nvidia-h100?",
         ],
     ),
@@ -146,17 +146,22 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "two models of one name",
         lambda p: p["models"].append({**p["models"][0], "servedName": "other"}),
-        ["spillway:platform.models", "share the name qwen3-8b", "give each model its own"],
+        ["spillway:platform.models", "[1].name", "is the name of models[0] too", "give each model its own"],
     ),
     (
         "two models of one id",
         lambda p: p["models"].append({**p["models"][0], "name": "other"}),
-        ["spillway:platform.models", "share the servedName Qwen/Qwen3-8B", "give each model its own"],
+        [
+            "spillway:platform.models",
+            "[1].servedName",
+            "is the servedName of models[0] too",
+            "give each model its own",
+        ],
     ),
     (
         "no models",
         lambda p: p.update(models=[]),
-        ["spillway:platform.models", "[]", "a list of at least 1"],
+        ["spillway:platform.models", "[]", "a list with at least 1 member"],
     ),
     (
         "a floating image tag",

@@ -147,6 +147,26 @@ def test_another_sites_kubeconfig_is_refused_with_the_sites_name(
         Platform("local", "local", Progress())
 
 
+def test_up_and_preview_refuse_a_wrong_stack_file_before_any_tool_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setattr("rehearsal.platform.ensure", None)  # called, it would be a TypeError
+    file = module.PROJECT / "stacks" / "Pulumi.test-wrong.yaml"
+    local = (module.PROJECT / "stacks" / "Pulumi.local.yaml").read_text()
+    file.write_text(local.replace("replicas: 1", "replicas: 0"))
+    try:
+        platform = Platform("test-wrong", "local", Progress())
+        for command in (platform.up, platform.preview):
+            with pytest.raises(
+                WorkspaceError, match=r"1 mistake in .*\n  - spillway:platform\.gateway\.replicas = 0"
+            ):
+                command()
+    finally:
+        file.unlink()
+
+
 def test_down_of_a_stack_without_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
