@@ -75,9 +75,9 @@ def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None 
     token = RayToken(
         ray.auth_secret,
         RayTokenArgs(platform=settings.name, namespace=settings.namespace),
-        _after(on_cluster, [namespace]),
+        _after(on_cluster, namespace.shared),
     )
-    needs: list[pulumi.Resource] = [namespace, token]
+    needs: list[pulumi.Resource] = [*namespace.shared, token]
     if settings.kuberay.install == "chart":
         # RayServices depend on the operator, so a destroy keeps it alive until their finalizers are done.
         needs.append(_operator(settings, claim, on_cluster))
@@ -95,7 +95,7 @@ def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None 
             pull_secrets=surroundings.pull_secrets,
             url=f"{route.scheme}://{route.hostnames[0]}" if route else None,
         ),
-        _after(on_cluster, [namespace]),
+        _after(on_cluster, namespace.shared),
     )
     if route is not None:
         _route_to_gateway(settings, route, _after(on_cluster, [gateway]))
@@ -170,7 +170,7 @@ def _served(
                 surroundings=ray.surroundings,
                 ready_timeout_s=settings.ready_timeout_seconds,
             ),
-            _after(on_cluster, [namespace]),
+            _after(on_cluster, [*namespace.shared, namespace.of_model[model.name]]),
         )
     return ModelService(
         model.name,
@@ -181,7 +181,7 @@ def _served(
             ray=ray,
             ready_timeout_s=settings.ready_timeout_seconds,
         ),
-        _after(on_cluster, ray_needs),
+        _after(on_cluster, [*ray_needs, namespace.of_model[model.name]]),
     )
 
 

@@ -52,7 +52,13 @@ class PlatformNamespace(Component):
     """Namespace with ResourceQuota and Pod Security labels, and NetworkPolicies.
 
     In a namespace of an administrator's, a ConfigMap without content holds the claim in its place.
+
+    What runs in it depends on `shared` and, where it belongs to a model, on `of_model`. Not on the whole
+    component: each of N models would then wait for the policies of all N.
     """
+
+    shared: list[pulumi.Resource]
+    of_model: dict[str, pulumi.Resource]
 
     def __init__(
         self, name: str, args: PlatformNamespaceArgs, opts: pulumi.ResourceOptions | None = None
@@ -60,15 +66,18 @@ class PlatformNamespace(Component):
         declared = {"namespace": args.namespace, "quota": dict(args.quota or {})}
         super().__init__("kubernetes:PlatformNamespace", name, declared, opts)
         self._args = args
-        self._claimed = self._existing(name) if args.quota is None else self._namespace(name, args.quota)
-        self._deny_by_default()
-        self._allow_gateway()
-        self._allow_serving_check()
-        for model in args.models:
-            self._allow_model(model)
+        around = self._existing(name) if args.quota is None else self._namespace(name, args.quota)
+        self._claimed = around[0]
+        self.shared = [
+            *around,
+            *self._deny_by_default(),
+            self._allow_gateway(),
+            self._allow_serving_check(),
+        ]
+        self.of_model = {model.name: self._allow_model(model) for model in args.models}
         self.finish(name=args.namespace)
 
-    def _namespace(self, name: str, quota: Mapping[str, str]) -> pulumi.Resource:
+    def _namespace(self, name: str, quota: Mapping[str, str]) -> list[pulumi.Resource]:
         args = self._args
         namespace = kubernetes.core.v1.Namespace(
             name,
@@ -81,17 +90,17 @@ class PlatformNamespace(Component):
             ),
             opts=self.child(),
         )
-        kubernetes.core.v1.ResourceQuota(
+        limits = kubernetes.core.v1.ResourceQuota(
             f"{name}-quota",
             metadata=object_meta(args.platform, "platform", args.platform, namespace=args.namespace),
             spec={"hard": dict(quota)},
             opts=self.child(depends_on=[namespace]),
         )
-        return namespace
+        return [namespace, limits]
 
-    def _existing(self, name: str) -> pulumi.Resource:
+    def _existing(self, name: str) -> list[pulumi.Resource]:
         args = self._args
-        return kubernetes.core.v1.ConfigMap(
+        claim = kubernetes.core.v1.ConfigMap(
             f"{name}-claim",
             metadata=object_meta(
                 args.platform,
@@ -102,10 +111,11 @@ class PlatformNamespace(Component):
             ),
             opts=self.child(),
         )
+        return [claim]
 
-    def _deny_by_default(self) -> None:
-        self._policy("default-deny", {"pod_selector": {}, "policy_types": ["Ingress", "Egress"]})
-        self._policy(
+    def _deny_by_default(self) -> list[pulumi.Resource]:
+        deny = self._policy("default-deny", {"pod_selector": {}, "policy_types": ["Ingress", "Egress"]})
+        allow_dns = self._policy(
             "allow-dns",
             {
                 "pod_selector": {},
@@ -114,10 +124,11 @@ class PlatformNamespace(Component):
                 "egress": [{"ports": [_port(53, "UDP"), _port(53)]}],
             },
         )
+        return [deny, allow_dns]
 
-    def _allow_gateway(self) -> None:
+    def _allow_gateway(self) -> pulumi.Resource:
         ports = [_port(self._args.gateway_port), _port(self._args.gateway_metrics_port)]
-        self._policy(
+        return self._policy(
             "allow-gateway",
             {
                 "pod_selector": self._pods(GATEWAY),
@@ -127,8 +138,8 @@ class PlatformNamespace(Component):
             },
         )
 
-    def _allow_serving_check(self) -> None:
-        self._policy(
+    def _allow_serving_check(self) -> pulumi.Resource:
+        return self._policy(
             "allow-serving-check",
             {
                 "pod_selector": self._pods(SERVING_CHECK),
@@ -140,7 +151,7 @@ class PlatformNamespace(Component):
             },
         )
 
-    def _allow_model(self, model: ModelSpec) -> None:
+    def _allow_model(self, model: ModelSpec) -> pulumi.Resource:
         pods: _LabelSelector = {"match_labels": {MODEL_LABEL: model.name}}
         serving = [_port(endpoint_of(model).port)]
         ingress: list[_IngressRule] = [
@@ -169,7 +180,7 @@ class PlatformNamespace(Component):
             if self._args.offline:
                 api["to"] = [{"ip_block": {"cidr": cidr}} for cidr in _PRIVATE]
             egress.append(api)
-        self._policy(
+        return self._policy(
             f"allow-model-{model.name}",
             {
                 "pod_selector": pods,
@@ -185,8 +196,8 @@ class PlatformNamespace(Component):
     def _checked_ports(self) -> "list[_Port]":
         return [_port(port) for port in sorted({_checked_port(model) for model in self._args.models})]
 
-    def _policy(self, name: str, spec: kubernetes.networking.v1.NetworkPolicySpecArgsDict) -> None:
-        kubernetes.networking.v1.NetworkPolicy(
+    def _policy(self, name: str, spec: kubernetes.networking.v1.NetworkPolicySpecArgsDict) -> pulumi.Resource:
+        return kubernetes.networking.v1.NetworkPolicy(
             f"{self._args.platform}-{name}",
             metadata=object_meta(self._args.platform, "platform", name, namespace=self._args.namespace),
             spec=spec,

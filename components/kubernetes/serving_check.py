@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-import yaml
 
 from components.base import Component
 from components.kubernetes.metadata import object_meta
@@ -16,7 +15,13 @@ from runtime.model import ModelSpec
 from runtime.serving import serving_check
 from runtime.serving.endpoint import endpoint_of
 from runtime.serving.plain_vllm import deployment_spec
-from runtime.serving.ray_service import DASHBOARD_PORT, RayRuntime, head_service_name, ray_service_spec
+from runtime.serving.ray_service import (
+    APPLICATION,
+    DASHBOARD_PORT,
+    RayRuntime,
+    head_service_name,
+    serve_arguments,
+)
 
 _SCRIPT = "serving_check.py"
 
@@ -140,13 +145,11 @@ class ServingCheck(Component):
 
 
 def _ray_to_ask(args: ServingCheckArgs) -> dict[str, str]:
-    config = yaml.safe_load(str(ray_service_spec(args.model, args.ray)["serveConfigV2"]))
-    (application,) = config["applications"]
     # Only a digest goes into the Job, so that a preview does not show the whole config twice.
     return {
         "DASHBOARD_URL": f"http://{head_service_name(args.model)}.{args.namespace}.svc:{DASHBOARD_PORT}",
-        "APPLICATION": str(application["name"]),
-        "ARGUMENTS_SHA256": serving_check.digest(application["args"]),
+        "APPLICATION": APPLICATION,
+        "ARGUMENTS_SHA256": serving_check.digest(serve_arguments(args.model, args.ray)),
     }
 
 

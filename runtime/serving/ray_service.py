@@ -45,6 +45,8 @@ WORKER_GROUP = "workers"
 BOUNDS_ANNOTATION = "spillway.dev/worker-bounds"
 REVISION_VARIABLE = "SPILLWAY_CLUSTER_REVISION"
 
+# libyaml writes the same text in a fraction of the time; some builds of PyYAML go without.
+_Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _HOME = "/home/ray"
 
 
@@ -96,6 +98,22 @@ def serve_config(model: ModelSpec, cluster_revision: str) -> JsonObject:
         cluster_revision: Names the RayCluster spec that this config belongs to. During an upgrade it
             tells the new cluster's application from the old one's, which may be the same otherwise.
     """
+    return {
+        # Workers answer KubeRay's readiness probe only where a proxy runs, so never HeadOnly.
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "0.0.0.0", "port": SERVE_PORT},  # noqa: S104 - inside the pod
+        "applications": [
+            {
+                "name": APPLICATION,
+                "route_prefix": "/",
+                "import_path": "ray.serve.llm:build_openai_app",
+                "args": _arguments(model, cluster_revision),
+            }
+        ],
+    }
+
+
+def _arguments(model: ModelSpec, cluster_revision: str) -> JsonObject:
     profile = model.profile
     engine: JsonObject = {
         **profile.engine_defaults,
@@ -129,33 +147,41 @@ def serve_config(model: ModelSpec, cluster_revision: str) -> JsonObject:
     if model.source.revision is not None:
         engine["revision"] = model.source.revision
     return {
-        # Workers answer KubeRay's readiness probe only where a proxy runs, so never HeadOnly.
-        "proxy_location": "EveryNode",
-        "http_options": {"host": "0.0.0.0", "port": SERVE_PORT},  # noqa: S104 - inside the pod
-        "applications": [
-            {
-                "name": APPLICATION,
-                "route_prefix": "/",
-                "import_path": "ray.serve.llm:build_openai_app",
-                "args": {
-                    "llm_configs": [llm],
-                    "ingress_deployment_config": {
-                        "autoscaling_config": {
-                            "min_replicas": 1,
-                            "max_replicas": max(1, model.replicas.max),
-                            "target_ongoing_requests": 4 * model.max_sequences,
-                        },
-                        "max_ongoing_requests": 8 * model.max_sequences,
-                        "ray_actor_options": {"num_cpus": 0.5},
-                    },
-                },
-            }
-        ],
+        "llm_configs": [llm],
+        "ingress_deployment_config": {
+            "autoscaling_config": {
+                "min_replicas": 1,
+                "max_replicas": max(1, model.replicas.max),
+                "target_ongoing_requests": 4 * model.max_sequences,
+            },
+            "max_ongoing_requests": 8 * model.max_sequences,
+            "ray_actor_options": {"num_cpus": 0.5},
+        },
     }
 
 
 def ray_service_spec(model: ModelSpec, ray: RayRuntime) -> JsonObject:
     """The `spec` of the model's RayService (`ray.io/v1`)."""
+    cluster = _cluster(model, ray)
+    config = serve_config(model, _revision(model, cluster))
+    return {
+        "serveConfigV2": yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=110),
+        "upgradeStrategy": {"type": model.upgrade},
+        "rayClusterConfig": cluster,
+    }
+
+
+def serve_arguments(model: ModelSpec, ray: RayRuntime) -> JsonObject:
+    """The application's arguments in the Serve config that `ray_service_spec` has as text."""
+    return _arguments(model, _revision(model, _cluster(model, ray)))
+
+
+def _revision(model: ModelSpec, cluster: JsonObject) -> str:
+    # With upgrade None the cluster never changes, so its revision must not restart the replicas either.
+    return "fixed" if model.upgrade == "None" else _digest(cluster)
+
+
+def _cluster(model: ModelSpec, ray: RayRuntime) -> JsonObject:
     scales = model.replicas.min < model.replicas.max
     cluster: JsonObject = {
         # Drives the operator's probes and its auth; unset it guesses from nothing.
@@ -176,13 +202,7 @@ def ray_service_spec(model: ModelSpec, ray: RayRuntime) -> JsonObject:
                 "requests": {"cpu": "100m", "memory": "512Mi"},
             },
         }
-    # With upgrade None the cluster never changes, so its revision must not restart the replicas either.
-    revision = "fixed" if model.upgrade == "None" else _digest(cluster)
-    return {
-        "serveConfigV2": yaml.safe_dump(serve_config(model, revision), sort_keys=False, width=110),
-        "upgradeStrategy": {"type": model.upgrade},
-        "rayClusterConfig": cluster,
-    }
+    return cluster
 
 
 def head_service_name(model: ModelSpec) -> str:

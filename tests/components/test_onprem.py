@@ -237,6 +237,14 @@ def test_the_check_waits_for_the_model_and_the_gateway(local: Synthesized) -> No
     assert "llm-gateway-service" in needs
 
 
+def test_a_model_waits_for_its_own_network_policy_and_not_for_those_of_the_others() -> None:
+    (model,) = platform_object("local")["models"]
+    models = [{**model, "name": name, "servedName": name} for name in ("one", "two")]
+    service = declared(changed("local", models=models)).one("spillway:kubernetes:ModelService", "one")
+    assert "llm-allow-model-one" in service.depends_on
+    assert "llm-allow-model-two" not in service.depends_on
+
+
 def test_a_host_folder_becomes_a_read_only_volume_and_claim() -> None:
     model = platform_object("local")["models"][0]
     model.update(source={"hostFolder": "/data/llama"}, engineArguments={})

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from runtime.model import ModelSpec, Replicas
-from runtime.serving.ray_service import RayRuntime, ray_service_spec
+from runtime.serving.ray_service import RayRuntime, ray_service_spec, serve_arguments
 
 RAY = RayRuntime(version="2.60.0", image="registry/ray-llm:2.60.0", auth_secret="llm-ray-auth")
 
@@ -236,3 +236,8 @@ def test_devices_at_most_count_every_copy_and_every_host() -> None:
 
 def test_replicas_default_to_one() -> None:
     assert (Replicas().min, Replicas().max) == (1, 1)
+
+
+def test_the_arguments_that_are_checked_are_those_in_the_text_that_the_operator_gets() -> None:
+    (application,) = yaml.safe_load(rendered(model())["serveConfigV2"])["applications"]
+    assert serve_arguments(model(), RAY) == application["args"]

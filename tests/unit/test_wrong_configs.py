@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pulumi.runtime.config import set_all_config
 
+from docs.generator.configuration import SCHEMA as SCHEMA_FILE
 from runtime.model import Spec
-from stacks import reference
 from stacks.check import main, mistakes
 from stacks.mistakes import explain, full_key
 from stacks.settings import PlatformSettings, SettingsError, load, parse
@@ -24,7 +24,7 @@ from tests.support.stack_files import ROOT, platform_object
 
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "wrong_settings.yaml").read_text())
 STACK_FILE = (ROOT / "stacks" / "Pulumi.onprem.yaml").read_text()
-SCHEMA = jsonschema.Draft202012Validator(json.loads((reference.DOCS / reference.SCHEMA).read_text()))
+SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / SCHEMA_FILE).read_text()))
 REMOVED = "(removed)"
 FEW = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 

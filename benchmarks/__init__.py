@@ -1,0 +1,1 @@
+"""What Spillway costs, measured: each benchmark is one module and `python -m benchmarks NAME`."""
