@@ -21,6 +21,7 @@ from rehearsal.site.preflight import check_machine, check_privileges
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, Workspace, WorkspaceError, platform_object
 from runtime import versions
+from runtime.images import mirrored
 from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import PulumiCli
@@ -294,10 +295,16 @@ def stand_in_images(platform: Mapping[str, Any]) -> dict[str, str]:
         _text_at(platform, "gateway", "image") or versions.ENVOY_IMAGE: ENVOY_IMAGE,
         _text_at(platform, "kuberay", "image") or versions.KUBERAY_IMAGE: OPERATOR_IMAGE,
         _text_at(platform, "ray", "image"): RAY_IMAGE,
+        _text_at(platform, "checkImage"): RAY_IMAGE,
     }
     models: Sequence[Mapping[str, str]] = platform.get("models") or ()
     named.update({model.get("image"): RAY_IMAGE for model in models})
-    return {name: image for name, image in named.items() if name and not name.startswith(SITE_IMAGES)}
+    mirror = _text_at(platform, "images", "mirror")
+    return {
+        mirrored(name, mirror): image
+        for name, image in named.items()
+        if name and not name.startswith(SITE_IMAGES)
+    }
 
 
 def pods_by_model(pods: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -365,9 +372,10 @@ def _cluster_of(stack_file: Path, site_kubeconfig: Path) -> tuple[bool, Path]:
     return True, site_kubeconfig
 
 
-def _text_at(platform: Mapping[str, object], section: str, key: str) -> str | None:
-    values = platform.get(section)
-    value: object = values.get(key) if isinstance(values, dict) else None  # pyright: ignore
+def _text_at(platform: Mapping[str, object], *path: str) -> str | None:
+    value: object = platform
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None  # pyright: ignore
     return value if isinstance(value, str) else None
 
 

@@ -293,6 +293,11 @@ class ModelSource(Spec):
         """Whether the weights are on a volume that must be mounted."""
         return self.volume_claim is not None or self.host_folder is not None
 
+    @property
+    def leaves_cluster(self) -> bool:
+        """Whether the weights are downloaded from outside the cluster."""
+        return self.hugging_face is not None
+
 
 class Replicas(Spec):
     """How many copies of a model run; Serve's autoscaler moves between the two."""

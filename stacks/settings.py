@@ -3,23 +3,27 @@
 import contextlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from runtime import versions
 from runtime.capacity import NodePool, capacity_mistakes
+from runtime.images import registry_host
 from runtime.model import (
     IMAGE_PATTERN,
     ContradictionError,
     CpuQuantity,
     Image,
     MemoryQuantity,
+    Mistake,
     ModelSpec,
     NodeLabels,
     NodeToleration,
+    ObjectName,
     Spec,
     raise_together,
     written_as,
@@ -30,6 +34,13 @@ from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 # Services are named after it with a suffix, and must start with a letter (RFC 1035).
 _SERVICE_PREFIX = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+# Docker takes the first part of a reference for a registry only if it has a dot or a port, or is localhost.
+_REGISTRY_PATH = (
+    r"^([-a-zA-Z0-9]+(\.[-a-zA-Z0-9]+)+(:[0-9]{1,5})?|[-a-zA-Z0-9]+:[0-9]{1,5}|localhost)"
+    r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$"
+)
+_PROXY_URL = r"^https?://[-a-zA-Z0-9.]+(:[0-9]{1,5})?/?$"
+_HOST_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
 DnsLabel = Annotated[
     str,
@@ -40,6 +51,26 @@ PlatformName = Annotated[
     str,
     StringConstraints(pattern=_SERVICE_PREFIX),
     written_as(_SERVICE_PREFIX, "1 to 40 lower-case letters, digits and '-', starting with a letter"),
+]
+RegistryPath = Annotated[
+    str,
+    StringConstraints(pattern=_REGISTRY_PATH),
+    written_as(_REGISTRY_PATH, "REGISTRY[/PATH] without https://", "registry.example.com/llm"),
+]
+# The URL stands in plain text in pods, state and previews.
+ProxyUrl = Annotated[
+    str,
+    StringConstraints(pattern=_PROXY_URL),
+    written_as(
+        _PROXY_URL,
+        "http://HOST:PORT, without user and password, because every pod would show them",
+        "http://proxy.example.com:3128",
+    ),
+]
+HostName = Annotated[
+    str,
+    StringConstraints(pattern=_HOST_NAME, max_length=253),
+    written_as(_HOST_NAME, "a host name in lower case, without https://", "llm.example.com"),
 ]
 
 
@@ -52,6 +83,63 @@ class ClusterSettings(Spec):
     context: str | None = Field(
         default=None, description="Context in it; without it `CONTEXT`, else the current one."
     )
+    access: Literal["cluster-admin", "namespace"] = Field(
+        default="cluster-admin",
+        description="`namespace`: the identity may act in `namespace` only, which must exist. Nothing "
+        "outside of it is declared, nor its quota; KubeRay must be there already.",
+    )
+
+
+class ImagesSettings(Spec):
+    """Where images are pulled from."""
+
+    mirror: RegistryPath | None = Field(
+        default=None,
+        description="Takes the place of the registry in every image reference: `quay.io/kuberay/operator:v1` "
+        "is pulled as `MIRROR/kuberay/operator:v1`, `redis:8` as `MIRROR/library/redis:8`.",
+    )
+    pull_secrets: tuple[ObjectName, ...] = Field(
+        default=(),
+        description="Existing Secrets of type `kubernetes.io/dockerconfigjson`, in `namespace` and, where "
+        "Spillway installs the operator, in `kuberay.namespace`; put on every pod.",
+    )
+
+
+class ProxySettings(Spec):
+    """The HTTP proxy that pods leave the cluster by."""
+
+    http: ProxyUrl | None = Field(default=None, description="For http URLs.")
+    https: ProxyUrl | None = Field(
+        default=None, description="For https URLs; most proxies are named by http://."
+    )
+    no_proxy: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts, suffixes and CIDRs that are reached directly. The cluster's own always are.",
+    )
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if self.http is None and self.https is None:
+            raise ValueError("names no proxy; set http, https or both, or remove proxy")
+        return self
+
+
+class CaBundleSettings(Spec):
+    """A private certificate authority: a PEM bundle in an existing ConfigMap, in place of the image's own."""
+
+    config_map: ObjectName = Field(description="Existing ConfigMap in `namespace`.")
+    key: str = Field(default="ca.crt", description="Key that holds the bundle.")
+
+
+class NetworkSettings(Spec):
+    """The way out of the cluster, for the pods that download a model."""
+
+    offline: bool = Field(
+        default=False,
+        description="There is no internet: whatever would need it is refused, and no pod tries to reach it.",
+    )
+    proxy: ProxySettings | None = Field(default=None, description="HTTP proxy.")
+    ca_bundle: CaBundleSettings | None = Field(default=None, description="Private certificate authority.")
 
 
 class KubeRaySettings(Spec):
@@ -133,6 +221,55 @@ class RaySettings(Spec):
         return self
 
 
+class HttpRouteSettings(Spec):
+    """An HTTPRoute of the Gateway API, attached to a Gateway that exists."""
+
+    gateway: ObjectName = Field(description="Name of the existing Gateway.")
+    namespace: DnsLabel | None = Field(
+        default=None, description="Its namespace; without it the platform's. It must allow routes from there."
+    )
+    listener: str | None = Field(default=None, description="One of its listeners; without it all that match.")
+
+
+class IngressSettings(Spec):
+    """An Ingress for a controller that exists."""
+
+    class_name: ObjectName | None = Field(
+        default=None, description="IngressClass; without it the cluster's default one."
+    )
+    tls_secret: ObjectName | None = Field(
+        default=None, description="Existing Secret with the certificate; without it the controller's own."
+    )
+
+
+class RouteSettings(Spec):
+    """The way to the gateway from outside, by what the cluster already has: one of httpRoute and ingress."""
+
+    hostnames: tuple[HostName, ...] = Field(
+        min_length=1, description="Host names that clients use; the first one is the stack's endpoint."
+    )
+    scheme: Literal["https", "http"] = Field(
+        default="https", description="How clients reach it; TLS ends at the Gateway or Ingress."
+    )
+    http_route: HttpRouteSettings | None = Field(default=None, description="HTTPRoute of the Gateway API.")
+    ingress: IngressSettings | None = Field(default=None, description="Ingress.")
+    annotations: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="Further annotations of that object, such as a controller's timeouts. Streams are long.",
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.http_route is None) == (self.ingress is None):
+            given = (
+                "names both httpRoute and ingress" if self.ingress else "names neither httpRoute nor ingress"
+            )
+            raise ValueError(f"{given}; give exactly one of the two")
+        if self.scheme == "http" and self.ingress is not None and self.ingress.tls_secret is not None:
+            raise ValueError("scheme http does not go with ingress.tlsSecret; remove one of the two")
+        return self
+
+
 class GatewaySettings(Spec):
     """The Envoy gateway in front of all models."""
 
@@ -140,7 +277,10 @@ class GatewaySettings(Spec):
     replicas: int = Field(default=2, ge=1, le=50, description="Gateway pods.")
     service: Literal["ClusterIP", "LoadBalancer", "NodePort"] = Field(
         default="ClusterIP",
-        description="How clients outside the cluster reach it; ClusterIP: by your own ingress.",
+        description="How clients outside the cluster reach it; ClusterIP: by `route` or your own ingress.",
+    )
+    route: RouteSettings | None = Field(
+        default=None, description="HTTPRoute or Ingress in front of the Service."
     )
     clients: tuple[DnsLabel, ...] = Field(
         default=("default",),
@@ -183,9 +323,18 @@ class PlatformSettings(Spec):
 
     scenario: Literal["onprem"] = Field(description="Which scenario this stack is.")
     name: PlatformName = Field(default="llm", description="Prefix of the platform's resources.")
-    namespace: DnsLabel = Field(default="llm", description="Kubernetes namespace; Spillway declares it.")
+    namespace: DnsLabel = Field(
+        default="llm",
+        description="Kubernetes namespace; Spillway declares it, unless `cluster.access` is `namespace`.",
+    )
     cluster: ClusterSettings = Field(
         default_factory=lambda: ClusterSettings(), description="The Kubernetes cluster."
+    )
+    images: ImagesSettings = Field(
+        default_factory=lambda: ImagesSettings(), description="Registry mirror and pull secrets."
+    )
+    network: NetworkSettings = Field(
+        default_factory=lambda: NetworkSettings(), description="Proxy, private CA, or no internet at all."
     )
     kuberay: KubeRaySettings = Field(
         default_factory=lambda: KubeRaySettings(), description="The KubeRay operator."
@@ -243,6 +392,64 @@ class PlatformSettings(Spec):
         if found:
             raise_together(found)
         return self
+
+    @model_validator(mode="after")
+    def _stays_in_its_namespace(self) -> Self:
+        if self.cluster.access == "namespace" and (found := list(_beyond_the_namespace(self))):
+            raise_together(found)
+        return self
+
+    @model_validator(mode="after")
+    def _stays_off_the_internet(self) -> Self:
+        if self.network.offline and (found := list(_needs_the_internet(self))):
+            raise_together(found)
+        return self
+
+
+def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[Mistake]:
+    """What an identity that may act in one namespace only cannot declare."""
+    why = "cluster.access is namespace"
+    if settings.kuberay.install == "chart":
+        yield Mistake(
+            ("kuberay", "install"),
+            f"chart installs an operator for the whole cluster, but {why}; set it to existing and let an "
+            "administrator install KubeRay",
+        )
+    if settings.quota != QuotaSettings():
+        yield Mistake(
+            ("quota",),
+            f"would limit the namespace, but {why}, so the quota is the administrator's; remove it",
+        )
+    for index, model in enumerate(settings.models):
+        if model.source.host_folder is not None:
+            yield Mistake(
+                ("models", index, "source", "hostFolder"),
+                f"needs a PersistentVolume, which belongs to no namespace, but {why}; let an administrator "
+                "make the volume and name its claim with volumeClaim",
+            )
+
+
+def _needs_the_internet(settings: PlatformSettings) -> Iterator[Mistake]:
+    """What cannot work where there is no internet."""
+    why = "network.offline is true"
+    for index, model in enumerate(settings.models):
+        if model.source.hugging_face is not None:
+            yield Mistake(
+                ("models", index, "source", "huggingFace"),
+                f"is downloaded from the internet, but {why}; put the weights on a volume (volumeClaim) or "
+                "into the serving image (path)",
+            )
+    if settings.network.proxy is not None:
+        yield Mistake(("network", "proxy"), f"leads to the internet, but {why}; remove one of the two")
+    repository, mirror = settings.kuberay.repository, settings.images.mirror
+    if settings.kuberay.install == "chart" and repository is not None:
+        internal = mirror is not None and urlsplit(repository).netloc == registry_host(f"{mirror}/image")
+        if not internal and not repository.startswith("oci://"):
+            yield Mistake(
+                ("kuberay", "repository"),
+                f"is not on images.mirror, but {why}; name a repository on the mirror's host, or set it to "
+                "null with a chart of oci://REGISTRY/PATH or ./PATH, or set kuberay.install to existing",
+            )
 
 
 class SettingsError(Exception):

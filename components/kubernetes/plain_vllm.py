@@ -1,6 +1,6 @@
 """One model served by `vllm serve` without Ray: Deployment, Service and PodDisruptionBudget."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -10,6 +10,7 @@ from components.kubernetes.served_model import ServedModel
 from runtime.model import ModelSpec
 from runtime.serving.endpoint import endpoint_of
 from runtime.serving.plain_vllm import deployment_spec, pod_labels
+from runtime.surroundings import Surroundings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,7 @@ class PlainVLLMArgs:
         model: What to serve.
         image: The serving image, with vLLM.
         ready_timeout_s: How long a pod may take to load its model, in seconds.
+        surroundings: Pull secrets, proxy, private CA and whether there is an internet.
     """
 
     platform: str
@@ -29,6 +31,7 @@ class PlainVLLMArgs:
     model: ModelSpec
     image: str
     ready_timeout_s: int
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
 
 class PlainVLLM(ServedModel):
@@ -48,7 +51,7 @@ class PlainVLLM(ServedModel):
             api_version="apps/v1",
             kind="Deployment",
             metadata=object_meta(args.platform, "model", model.name, namespace=args.namespace),
-            spec=deployment_spec(model, args.image, args.ready_timeout_s),
+            spec=deployment_spec(model, args.image, args.ready_timeout_s, args.surroundings),
             opts=self.child(
                 depends_on=self.weights(args.platform, args.namespace, model),
                 custom_timeouts=pulumi.CustomTimeouts(create=timeout, update=timeout, delete="15m"),

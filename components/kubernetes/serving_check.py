@@ -127,7 +127,7 @@ class ServingCheck(Component):
             },
             "volume_mounts": [{"name": "check", "mount_path": "/check", "read_only": True}],
         }
-        return {
+        pod: kubernetes.core.v1.PodSpecArgsDict = {
             "restart_policy": "Never",
             "automount_service_account_token": False,
             "security_context": {
@@ -139,6 +139,9 @@ class ServingCheck(Component):
             "containers": [container],
             "volumes": [{"name": "check", "config_map": {"name": files_name}}],
         }
+        if args.ray.surroundings.pull_secrets:
+            pod["image_pull_secrets"] = [{"name": secret} for secret in args.ray.surroundings.pull_secrets]
+        return pod
 
 
 def _ray_to_ask(args: ServingCheckArgs) -> dict[str, str]:
@@ -157,7 +160,7 @@ def _vllm_to_ask(args: ServingCheckArgs) -> dict[str, str]:
         "CONTEXT_LENGTH": str(args.model.context_length),
         # The provider has waited for the rollout; this makes a changed Deployment a new check.
         "DEPLOYMENT_SHA256": serving_check.digest(
-            deployment_spec(args.model, args.ray.image_of(args.model), args.timeout_s)
+            deployment_spec(args.model, args.ray.image_of(args.model), args.timeout_s, args.ray.surroundings)
         ),
     }
 

@@ -27,7 +27,15 @@ from runtime.model import (
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
 from stacks.mistakes import FULL_KEY
-from stacks.settings import DnsLabel, PlatformName, PlatformSettings, RaySettings
+from stacks.settings import (
+    DnsLabel,
+    HostName,
+    PlatformName,
+    PlatformSettings,
+    ProxyUrl,
+    RaySettings,
+    RegistryPath,
+)
 
 PAGE = "configuration.md"
 SCHEMA = "platform.schema.json"
@@ -37,10 +45,13 @@ _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
     AcceleratorName: "a name of the table of accelerators below",
     Image: "`NAME:TAG` or `NAME@sha256:DIGEST`, with a fixed version",
+    ObjectName: "a Kubernetes object's name",
+    RegistryPath: "`REGISTRY[/PATH]`, without `https://`",
+    ProxyUrl: "`http://HOST:PORT`, without user and password",
+    HostName: "a host name such as `llm.example.com`",
     PlatformName: "1 to 40 lower-case letters, digits and `-`, first a letter",
     CpuQuantity: "CPUs: `4`, `1.5`, `500m`",
     MemoryQuantity: "bytes: `16Gi`, `512Mi`",
-    ObjectName: "a Kubernetes object's name",
 }
 # The same for the keys whose validators stand in their model.
 _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
@@ -54,7 +65,7 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (RaySettings, "nodeSelector"): "label keys and values",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
 }
-_SCALARS: Mapping[object, str] = {str: "string", int: "integer", float: "number"}
+_SCALARS: Mapping[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from runtime.serving.pods import (
     MODEL_LABEL,
     JsonObject,
     JsonValue,
+    certificate_volumes,
     container_resources,
     container_security,
     engine_environment,
@@ -22,6 +23,7 @@ from runtime.serving.pods import (
     secret_environment,
     weights_volumes,
 )
+from runtime.surroundings import Surroundings
 
 PLAIN_PORT = 8000
 # Pods of a RayService carry the model's label too. While a model moves from one kind to the other, only
@@ -46,13 +48,16 @@ def pod_labels(model: ModelSpec) -> dict[str, str]:
     return {MODEL_LABEL: model.name, SERVING_LABEL: "PlainVLLM"}
 
 
-def deployment_spec(model: ModelSpec, image: str, ready_timeout_s: int) -> JsonObject:
+def deployment_spec(
+    model: ModelSpec, image: str, ready_timeout_s: int, surroundings: Surroundings
+) -> JsonObject:
     """The `spec` of the model's Deployment (`apps/v1`).
 
     Args:
         model: What to serve.
         image: The serving image, with vLLM.
         ready_timeout_s: How long a pod may take to load its model, in seconds.
+        surroundings: Pull secrets, proxy, private CA and whether there is an internet.
     """
     surge, missing = (1, 0) if model.surge_copies else (0, 1)
     labels: JsonObject = {**pod_labels(model)}
@@ -67,7 +72,7 @@ def deployment_spec(model: ModelSpec, image: str, ready_timeout_s: int) -> JsonO
         },
         "template": {
             "metadata": {"labels": labels, "annotations": pod_annotations(model)},
-            "spec": _pod(model, image, ready_timeout_s),
+            "spec": _pod(model, image, ready_timeout_s, surroundings),
         },
     }
 
@@ -101,8 +106,9 @@ def _flag(name: str, value: EngineArgument) -> str:
     return f"--{option}={value}"
 
 
-def _pod(model: ModelSpec, image: str, ready_timeout_s: int) -> JsonObject:
+def _pod(model: ModelSpec, image: str, ready_timeout_s: int, surroundings: Surroundings) -> JsonObject:
     mounts, volumes = weights_volumes(model, _HOME)
+    certificates, ca_volumes = certificate_volumes(model, surroundings)
     health: JsonObject = {"httpGet": {"path": "/health", "port": "http"}, "timeoutSeconds": 5}
     writable: list[JsonValue] = [
         # vLLM's images have no home for a user other than root, and compiled kernels are kept there.
@@ -119,7 +125,7 @@ def _pod(model: ModelSpec, image: str, ready_timeout_s: int) -> JsonObject:
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": [*command_line(model)],
-        "env": environment(_environment(model)) + secret_environment(model),
+        "env": environment(_environment(model, surroundings)) + secret_environment(model),
         "ports": [{"containerPort": PLAIN_PORT, "name": "http"}],
         "resources": container_resources(model),
         "startupProbe": {
@@ -132,17 +138,18 @@ def _pod(model: ModelSpec, image: str, ready_timeout_s: int) -> JsonObject:
         "livenessProbe": {**health, "periodSeconds": _PROBE_PERIOD_S, "failureThreshold": 6},
         "lifecycle": {"preStop": {"sleep": {"seconds": _LEAVE_S}}},
         "securityContext": container_security(),
-        "volumeMounts": writable + mounts,
+        "volumeMounts": writable + mounts + certificates,
     }
     return {
-        **pod_base(model.worker.supplemental_groups),
+        **pod_base(model.worker.supplemental_groups, surroundings.pull_secrets),
         **placement(model),
         "terminationGracePeriodSeconds": _LEAVE_S + _DRAIN_S + 10,
         "containers": [container],
-        "volumes": memory + volumes,
+        "volumes": memory + volumes + ca_volumes,
     }
 
 
-def _environment(model: ModelSpec) -> dict[str, str]:
+def _environment(model: ModelSpec, surroundings: Surroundings) -> dict[str, str]:
+    way_out = surroundings.environment(leaves_cluster=model.source.leaves_cluster)
     # Torch asks for the user's name, which an image's /etc/passwd need not know.
-    return {**engine_environment(model), "HOME": _HOME, "USER": "vllm"}
+    return {**way_out, **engine_environment(model), "HOME": _HOME, "USER": "vllm"}

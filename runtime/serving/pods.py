@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from runtime.model import ModelSpec, NodeToleration
+from runtime.surroundings import CA_FILE, CA_FOLDER, CA_VOLUME, Surroundings
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
@@ -41,6 +42,20 @@ def weights_volumes(model: ModelSpec, home: str) -> tuple[list[JsonValue], list[
             [{"name": "hub-cache", "emptyDir": {}}],
         )
     return [], []
+
+
+def certificate_volumes(
+    model: ModelSpec, surroundings: Surroundings
+) -> tuple[list[JsonValue], list[JsonValue]]:
+    """Volume mounts and volumes for a private CA, where the model comes from outside the cluster."""
+    bundle = surroundings.ca_bundle
+    if bundle is None or not model.source.leaves_cluster:
+        return [], []
+    files: list[JsonValue] = [{"key": bundle.key, "path": CA_FILE.removeprefix(f"{CA_FOLDER}/")}]
+    return (
+        [{"name": CA_VOLUME, "mountPath": CA_FOLDER, "readOnly": True}],
+        [{"name": CA_VOLUME, "configMap": {"name": bundle.config_map, "items": files}}],
+    )
 
 
 def host_folder_claim(model: ModelSpec) -> str:
@@ -111,7 +126,7 @@ def pod_annotations(model: ModelSpec) -> dict[str, JsonValue]:
     return {} if model.revision is None else {REVISION_ANNOTATION: model.revision}
 
 
-def pod_base(supplemental_groups: Sequence[int] = ()) -> JsonObject:
+def pod_base(supplemental_groups: Sequence[int] = (), pull_secrets: Sequence[str] = ()) -> JsonObject:
     """What a pod needs under restricted Pod Security; `supplemental_groups` own its device files."""
     security: JsonObject = {
         "runAsNonRoot": True,
@@ -122,7 +137,10 @@ def pod_base(supplemental_groups: Sequence[int] = ()) -> JsonObject:
     }
     if supplemental_groups:
         security["supplementalGroups"] = list(supplemental_groups)
-    return {"automountServiceAccountToken": False, "securityContext": security}
+    pod: JsonObject = {"automountServiceAccountToken": False, "securityContext": security}
+    if pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
+    return pod
 
 
 def container_security() -> JsonObject:

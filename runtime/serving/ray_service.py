@@ -17,6 +17,7 @@ from runtime.serving.pods import (
     MODEL_LABEL,
     JsonObject,
     JsonValue,
+    certificate_volumes,
     container_resources,
     container_security,
     engine_environment,
@@ -29,6 +30,7 @@ from runtime.serving.pods import (
     secret_environment,
     weights_volumes,
 )
+from runtime.surroundings import Surroundings
 
 # ray[llm] pins vLLM exactly, because Ray Serve LLM imports vLLM's internals: another pair fails on import.
 VLLM_OF_RAY: Mapping[str, str] = {"2.60.0": "0.29.0"}
@@ -62,6 +64,7 @@ class RayRuntime:
         head_memory_request: Memory that the scheduler sets aside for the head pod.
         head_node_selector: Labels of the nodes for heads.
         head_tolerations: Taints that heads tolerate.
+        surroundings: Pull secrets, proxy, private CA and whether there is an internet.
     """
 
     version: str
@@ -73,6 +76,7 @@ class RayRuntime:
     head_memory_request: str = "4Gi"
     head_node_selector: Mapping[str, str] = field(default_factory=dict[str, str])
     head_tolerations: tuple[NodeToleration, ...] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def __post_init__(self) -> None:
         if self.version not in VLLM_OF_RAY:
@@ -217,7 +221,7 @@ def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObjec
         # Ray and Python must be the same on the head and the workers, so it takes the model's image too.
         "image": ray.image_of(model),
         "imagePullPolicy": "IfNotPresent",
-        "env": environment(_ray_environment()),
+        "env": environment({**_ray_environment(), **_way_out(model, ray)}),
         "ports": [
             {"containerPort": 6379, "name": "gcs-server"},
             {"containerPort": DASHBOARD_PORT, "name": "dashboard"},
@@ -231,6 +235,12 @@ def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObjec
         },
         "securityContext": container_security(),
     }
+    pod = pod_base(pull_secrets=ray.surroundings.pull_secrets)
+    # Building the application also reads the model's configuration from the hub, and may run on the head.
+    mounts, volumes = certificate_volumes(model, ray.surroundings)
+    if volumes:
+        container["volumeMounts"] = mounts
+        pod["volumes"] = volumes
     return {
         # No Serve replica on the head: when it runs out of memory, the whole cluster goes with it.
         "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},  # noqa: S104 - inside the pod
@@ -245,7 +255,7 @@ def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObjec
                 },
             },
             "spec": {
-                **pod_base(),
+                **pod,
                 **on_nodes(ray.head_node_selector, ray.head_tolerations),
                 # The autoscaler beside the head patches the RayCluster; nothing else needs the API.
                 "automountServiceAccountToken": scales,
@@ -262,12 +272,18 @@ def _worker_group(model: ModelSpec, ray: RayRuntime) -> JsonObject:
         "name": "ray-worker",
         "image": ray.image_of(model),
         "imagePullPolicy": "IfNotPresent",
-        "env": environment({**_ray_environment(), **_engine_environment(model)}) + secret_environment(model),
+        "env": environment({**_ray_environment(), **_way_out(model, ray), **_engine_environment(model)})
+        + secret_environment(model),
         "ports": [{"containerPort": METRICS_PORT, "name": "metrics"}],
         "resources": container_resources(model),
         "securityContext": container_security(),
     }
-    pod: JsonObject = {**pod_base(model.worker.supplemental_groups), **placement(model)}
+    certificates, ca_volumes = certificate_volumes(model, ray.surroundings)
+    mounts, volumes = mounts + certificates, volumes + ca_volumes
+    pod: JsonObject = {
+        **pod_base(model.worker.supplemental_groups, ray.surroundings.pull_secrets),
+        **placement(model),
+    }
     if volumes:
         container["volumeMounts"] = mounts
         pod["volumes"] = volumes
@@ -302,6 +318,10 @@ def _engine_environment(model: ModelSpec) -> dict[str, str]:
         # Ray would set it to the CPUs that it booked for the actor, which is one.
         values["OMP_NUM_THREADS"] = str(max(1, int(cpus(model.worker.cpu))))
     return values
+
+
+def _way_out(model: ModelSpec, ray: RayRuntime) -> dict[str, str]:
+    return ray.surroundings.environment(leaves_cluster=model.source.leaves_cluster)
 
 
 def _ray_environment() -> dict[str, str]:

@@ -7,6 +7,7 @@ import pytest
 from runtime.model import ModelSpec
 from runtime.serving.endpoint import ModelEndpoint, endpoint_of
 from runtime.serving.plain_vllm import command_line, deployment_spec
+from runtime.surroundings import Surroundings
 
 IMAGE = "registry/vllm-gaudi:0.29.0"
 
@@ -24,7 +25,7 @@ def model(**changes: Any) -> ModelSpec:
 
 
 def rendered(spec: ModelSpec) -> dict[str, Any]:
-    return dict(deployment_spec(spec, IMAGE, 1805))
+    return dict(deployment_spec(spec, IMAGE, 1805, Surroundings()))
 
 
 def pod(spec: ModelSpec) -> dict[str, Any]:

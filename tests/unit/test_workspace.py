@@ -283,6 +283,20 @@ def test_every_image_that_a_rehearsed_stack_names_has_a_stand_in() -> None:
     }
 
 
+def test_an_image_of_the_checks_own_and_what_a_mirror_makes_of_the_names_have_stand_ins_too() -> None:
+    platform = {
+        "images": {"mirror": "registry.example/llm"},
+        "checkImage": "quay.io/us/check:1",
+        "ray": {"image": "rayproject/ray-llm:2.60.0"},
+    }
+    assert stand_in_images(platform) == {
+        "registry.example/llm/envoyproxy/envoy:v1.40.0": "site.local/envoy:1.40.0",
+        "registry.example/llm/kuberay/operator:v1.6.2": "site.local/kuberay-operator:1.6.2",
+        "registry.example/llm/rayproject/ray-llm:2.60.0": "site.local/ray-llm-cpu:2.60.0",
+        "registry.example/llm/us/check:1": "site.local/ray-llm-cpu:2.60.0",
+    }
+
+
 def test_a_rehearsal_says_where_the_pods_of_each_model_are() -> None:
     def pod(role: str, node: str, **devices: str) -> dict[str, object]:
         labels = {"spillway.dev/model": "m", "ray.io/node-type": role}
