@@ -1,20 +1,32 @@
 """What the Makefile calls: `python -m rehearsal up|down|preview|env`."""
+# ruff: noqa: E402
+
+import signal
+
+# Until the imports below are done nothing is under way that Ctrl-C would have to stop in order.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
-import signal
+import contextlib
+import errno
+import os
+import stat
 import sys
 import urllib.parse
 
 from rehearsal.platform import Platform, Running
 from rehearsal.site import SiteError
 from rehearsal.site.layout import DEFAULT_SITE
+from rehearsal.state_files import StateFileError
 from rehearsal.tools import ToolError
 from rehearsal.workspace import WorkspaceError
 from runtime.ops.chat import ChatError
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
 
-_KNOWN = (WorkspaceError, SiteError, ToolError, PulumiError, ChatError)
+_KNOWN = (WorkspaceError, StateFileError, SiteError, ToolError, PulumiError, ChatError)
+
+_STOPPED = 130
 
 
 def main() -> int:
@@ -29,9 +41,12 @@ def main() -> int:
     except _KNOWN as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"\n{_in_words(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return _STOPPED
 
 
 def _run(command: str, platform: Platform) -> int:
@@ -89,11 +104,39 @@ Change it: edit stacks/Pulumi.{stack}.yaml, then
 With the shell line above, plain `pulumi preview`, `up`, `destroy` and `stack output` work too."""
 
 
+def _in_words(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{where}the disk is full; free some space and run the same command again, it goes on from here"
+        )
+    return f"{where}{error.strerror or error}"
+
+
 def _stop_in_order(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+def _stop_unseen(*_: object) -> None:
+    """Stops in order after the terminal was closed: writing to it would fail, and end this in the middle."""
+    for output in (sys.stdout.fileno(), sys.stderr.fileno()):
+        if not stat.S_ISREG(os.fstat(output).st_mode):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # What Ctrl-C does, a `kill` does too: Pulumi ends in order and its state is kept.
     signal.signal(signal.SIGTERM, _stop_in_order)
-    sys.exit(main())
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, _stop_unseen)
+    status = main()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if status == _STOPPED:
+        # Not sys.exit: it waits for threads that still end what they had begun, and one more Ctrl-C
+        # meanwhile would show a traceback.
+        os._exit(status)
+    sys.exit(status)

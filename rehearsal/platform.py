@@ -68,6 +68,7 @@ class Platform:
         self._site_name = site
         self._site = Site(site, self._home)
         self._progress = progress
+        self._state_is_old = False
         stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
         self._embedded, kubeconfig = _cluster_of(stack_file, self._site.kubeconfig)
         context = None if self._embedded else os.environ.get("CONTEXT")
@@ -78,7 +79,7 @@ class Platform:
         self.workspace.check()
         with self.workspace.locked(self._progress):
             cli = self._prepare()
-            self._clear_what_a_kill_left(cli)
+            self._settle(cli)
             options = self._options()
             # Before the first object: what a killed `up` leaves must be found on the same cluster again.
             self._remember_cluster()
@@ -127,6 +128,7 @@ class Platform:
             return
         self.workspace.install(ensure([Group.PULUMI], self._progress))
         cli = self._cli()
+        self._clear_what_a_kill_left(cli)
         if cli.resource_count() == 0:
             self._progress.line(f"  done    stack {self.workspace.stack} has no resources")
             return
@@ -139,7 +141,7 @@ class Platform:
             self._progress.line(f"  failed  {error}\n  ...     the site goes away with all that was on it")
             self._site.stop(self._progress)
             self._prepare()
-        self._clear_what_a_kill_left(cli)
+        self._settle(cli)
         cli.update("destroy", self._progress, *self._options())
 
     def _prepare(self) -> PulumiCli:
@@ -157,6 +159,7 @@ class Platform:
             self._site.start(toolbox, self._progress)
         self.workspace.write_environment_file()
         cli = self._cli()
+        self._clear_what_a_kill_left(cli)
         cli.ensure_stack()
         return cli
 
@@ -166,6 +169,8 @@ class Platform:
         if self._embedded and known.is_file() and known.read_text() != self._cluster_identity():
             # A site that was stopped and started is another cluster: what the state has is not in it.
             self._progress.line("  done    the site is a new one; Pulumi looks at what is still there")
+            options.append("--refresh")
+        elif self._state_is_old:
             options.append("--refresh")
         return options
 
@@ -212,11 +217,18 @@ class Platform:
             with contextlib.suppress(psutil.Error):
                 orphan.kill()
                 self._progress.line(f"  done    ended plugin {orphan.pid}, whose Pulumi was killed")
+        for mended in self.workspace.mend_state():
+            self._state_is_old = True
+            self._progress.line(f"  done    {mended}")
         if self.workspace.locks():
             cli.output("cancel", "--yes", "--stack", self.workspace.stack)
             self._progress.line("  done    removed the lock of a Pulumi that was killed; its state is kept")
+
+    def _settle(self, cli: PulumiCli) -> None:
+        """Finds out which of the objects that a killed Pulumi was making are in the cluster."""
         if self._embedded:
             self._forget_half_made_releases()
+        cli.settle_creations(self._progress, self.workspace.copy_stack_file())
 
     def _forget_half_made_releases(self) -> None:
         """Drops Helm's record of an install that was killed: Helm refuses the name for ever otherwise.

@@ -21,6 +21,7 @@ import yaml
 
 from rehearsal.plugins import EXEC_SCRIPT
 from rehearsal.plugins.launchers import write_launchers
+from rehearsal.state_files import mend_state
 from rehearsal.tools import Source, Toolbox
 from runtime.ops.progress import Progress
 
@@ -218,9 +219,16 @@ class Workspace:
         """
         if not self._backend_is_ours:
             return []
-        name = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"]
-        folder = self.home / "state" / ".pulumi" / "locks" / "organization" / name / self.stack
+        folder = self.home / "state" / ".pulumi" / "locks" / "organization" / _project_name() / self.stack
         return [_read_lock(file) for file in folder.glob("*.json")]
+
+    def mend_state(self) -> list[str]:
+        """Mends a state that is half-written and returns what was done; only in Spillway's own backend.
+
+        Raises:
+            StateFileError: There is no whole copy of it.
+        """
+        return mend_state(self.home / "state", _project_name()) if self._backend_is_ours else []
 
     def orphaned_plugins(self) -> list[psutil.Process]:
         """Providers whose Pulumi was killed; the official ones go on for as long as they like."""
@@ -273,6 +281,10 @@ def platform_object(stack_file: Path) -> dict[str, object]:
     except (KeyError, TypeError):
         return {}
     return cast("dict[str, object]", platform) if isinstance(platform, dict) else {}
+
+
+def _project_name() -> str:
+    return str(yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"])
 
 
 def _is_unset_or(variable: str, value: str) -> bool:

@@ -82,7 +82,7 @@ def _status(site: Site, *, as_json: bool) -> int:
         tools = None
     status = site.status(tools)
     print(status.as_json() if as_json else _table(status))
-    return 0 if status.healthy else 1
+    return 0 if status.healthy and not status.beyond else 1
 
 
 def _table(status: SiteStatus) -> str:
@@ -94,7 +94,7 @@ def _table(status: SiteStatus) -> str:
         since = datetime.datetime.fromtimestamp(component.since).astimezone().isoformat(timespec="seconds")
         health = f"{component.problem}; log: {component.log}" if component.problem else "healthy"
         rows.append(f"{component.component:<24} {component.pid:<8} {since}  {health}")
-    return "\n".join([*rows, f"kubeconfig: {status.kubeconfig}"])
+    return "\n".join([*rows, *status.beyond, f"kubeconfig: {status.kubeconfig}"])
 
 
 def _logs(site: Site, component: str | None) -> int:

@@ -33,6 +33,7 @@ from rehearsal.site.simulated_nodes import SELECTOR_LABEL, SELECTOR_VALUE
 from rehearsal.site.toolbox import SiteTools
 
 PROBE_TIMEOUT_S = 2.0
+_NO_ANSWER = f"does not answer within {PROBE_TIMEOUT_S:.0f} s"
 KWOK_PORT = 10247
 COREDNS_READY_PORT = 8181
 HEARTBEAT_LIMIT_S = 3.0 * load_balancer.WATCH_S
@@ -419,6 +420,8 @@ class _Probe:
     def api(self) -> str | None:
         try:
             ApiClient.inside(self._layout).request("GET", "/readyz", timeout_s=PROBE_TIMEOUT_S)
+        except TimeoutError:
+            return _NO_ANSWER
         except (ApiError, OSError) as error:
             return str(error)
         return None
@@ -453,6 +456,8 @@ class _Probe:
             connection.request("GET", path)
             answer = connection.getresponse()
             body = answer.read()
+        except TimeoutError:
+            return f"port {port}: {_NO_ANSWER}"
         except (OSError, http.client.HTTPException) as error:
             return f"port {port}: {error}"
         finally:
