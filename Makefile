@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview env test test-fast test-faults check golden docs tools tools-status site-status clean
+.PHONY: help setup up rehearse down preview env test test-fast test-faults check golden docs tools tools-status site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,9 @@ $(BIN)/.synced: pyproject.toml uv.lock
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	@$(BIN)/uv sync --frozen --all-extras --quiet
 	@touch $@
+
+rehearse: setup ## Up and down again on simulated nodes: any stack or example, without its hardware
+	@$(BIN)/python -m rehearsal rehearse --stack $(STACK) --site $(SITE)
 
 up: setup ## Everything, up to a platform that has answered (STACK=local, or KUBECONFIG=… for your cluster)
 	@$(BIN)/python -m rehearsal up --stack $(STACK) --site $(SITE)

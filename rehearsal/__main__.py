@@ -1,4 +1,4 @@
-"""What the Makefile calls: `python -m rehearsal up|down|preview|env`."""
+"""What the Makefile calls: `python -m rehearsal up|down|preview|env|rehearse`."""
 # ruff: noqa: E402
 
 import signal
@@ -32,12 +32,20 @@ _STOPPED = 130
 def main() -> int:
     """Runs one command; mistakes that the user can act on come out as one message, not as a traceback."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "preview", "env"])
+    parser.add_argument("command", choices=["up", "down", "preview", "env", "rehearse"])
     parser.add_argument("--stack", default="local", help="stack name (default: local)")
     parser.add_argument("--site", default=DEFAULT_SITE, help="embedded site's name")
+    parser.add_argument(
+        "--simulated",
+        action="store_true",
+        help="on simulated nodes, with a stand-in engine",
+    )
     arguments = parser.parse_args()
+    simulated = arguments.simulated or arguments.command == "rehearse"
     try:
-        return _run(arguments.command, Platform(arguments.stack, arguments.site, Progress()))
+        return _run(
+            arguments.command, Platform(arguments.stack, arguments.site, Progress(), simulated=simulated)
+        )
     except _KNOWN as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -53,7 +61,9 @@ def _run(command: str, platform: Platform) -> int:
     if command == "up":
         print(_summary(platform.up()))
         return 0
-    if command == "down":
+    if command == "rehearse":
+        print(_rehearsed(platform.up()))
+    if command in {"down", "rehearse"}:
         remains = platform.down()
         verdict = "Nothing is left:" if remains.clean else "Something is left:"
         print("\n".join(["", verdict, *(f"  {line}" for line in remains.lines)]))
@@ -62,6 +72,20 @@ def _run(command: str, platform: Platform) -> int:
         return platform.preview()
     print(f". {platform.prepare().environment_file}")
     return 0
+
+
+def _rehearsed(running: Running) -> str:
+    places = "\n".join(f"  {line}" for line in running.simulated)
+    said = (
+        f"{running.model} answered through the gateway: {running.answer.text}"
+        if running.answer
+        else f"the check inside the cluster got an answer from {running.model} through the gateway"
+    )
+    return f"""
+{running.workspace.rehearsal_of} came up on simulated nodes. Operator and gateway are real; no model ran.
+{places}
+  {said}
+"""
 
 
 def _summary(running: Running) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 import pulumi
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
 
+from runtime import versions
 from runtime.model import CpuQuantity, MemoryQuantity, ModelSpec, Spec
 from runtime.serving.ray_service import VLLM_OF_RAY
 
@@ -71,7 +72,9 @@ class KubeRaySettings(Spec):
         default="https://ray-project.github.io/kuberay-helm/",
         description="Helm repository; null where `chart` is a path.",
     )
-    version: str = Field(default="1.6.2", description="Chart version; 1.6.2 is the tested one.")
+    version: str = Field(
+        default=versions.KUBERAY, description=f"Chart version; {versions.KUBERAY} is the tested one."
+    )
     namespace: DnsLabel = Field(
         default="kuberay-system", description="Namespace of the operator, an existing one's too."
     )
@@ -123,7 +126,7 @@ class RaySettings(Spec):
 class GatewaySettings(Spec):
     """The Envoy gateway in front of all models."""
 
-    image: Image = Field(default="envoyproxy/envoy:v1.40.0", description="Envoy image.")
+    image: Image = Field(default=versions.ENVOY_IMAGE, description="Envoy image.")
     replicas: int = Field(default=2, ge=1, le=50, description="Gateway pods.")
     service: Literal["ClusterIP", "LoadBalancer", "NodePort"] = Field(
         default="ClusterIP",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from rehearsal.site import edge, load_balancer
+from rehearsal.site import edge, load_balancer, simulated_engines, simulated_ray
 from rehearsal.site.api import ApiClient, ApiError
 from rehearsal.site.certificates import CLUSTER_CA, ETCD_CA, SERVICE_ACCOUNT_KEY, certificate_file, key_file
 from rehearsal.site.containers import containerd_config_file, kubelet_config_file, wrapper_file
@@ -28,6 +28,7 @@ from rehearsal.site.layout import (
     SIMULATED_POD_CIDR,
     SiteLayout,
 )
+from rehearsal.site.manifests import ADMISSION_API
 from rehearsal.site.network import NetworkNamespace, program, replace_file, run_command
 from rehearsal.site.simulated_nodes import SELECTOR_LABEL, SELECTOR_VALUE
 from rehearsal.site.toolbox import SiteTools
@@ -49,6 +50,7 @@ COMPONENTS = (
     "kube-proxy",
     "coredns",
     "kwok",
+    "simulated-engines",
     "envoy",
     "load-balancer",
 )
@@ -239,6 +241,9 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
             f"--service-cluster-ip-range={SERVICE_CIDR}",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
+            # Off by default in 1.34; places the pods of models that this machine cannot run.
+            "--feature-gates=MutatingAdmissionPolicy=true",
+            f"--runtime-config={ADMISSION_API}=true",
             "--anonymous-auth=false",
             "--profiling=false",
         ],
@@ -338,6 +343,24 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
         after=["bootstrap"],
         inputs=[config_of("kwok"), tools.folder("kwok") / "kwok-stages.yaml"],
     )
+    engines = Component(
+        "simulated-engines",
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            simulated_engines.__name__,
+            f"--site={layout.name}",
+            f"--home={layout.home}",
+        ],
+        probe.http(simulated_engines.DASHBOARD_PORT, simulated_engines.WELL),
+        after=["bootstrap"],
+        inputs=[
+            certificate_file(layout, "simulated-engines"),
+            Path(simulated_engines.__file__),
+            Path(simulated_ray.__file__),
+        ],
+    )
     envoy = Component(
         "envoy",
         [
@@ -374,7 +397,20 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
         # A heartbeat of the process before says nothing about this one.
         prepare=lambda: load_balancer.heartbeat_file(layout).unlink(missing_ok=True),
     )
-    return [etcd, api, containerd, manager, scheduler, kubelet, proxy, coredns, kwok, envoy, balancer]
+    return [
+        etcd,
+        api,
+        containerd,
+        manager,
+        scheduler,
+        kubelet,
+        proxy,
+        coredns,
+        kwok,
+        engines,
+        envoy,
+        balancer,
+    ]
 
 
 def _forget_service_rules(layout: SiteLayout) -> None:

@@ -222,6 +222,26 @@ def import_images(layout: SiteLayout, images: Sequence[Image]) -> list[str]:
     return done
 
 
+def tag_images(layout: SiteLayout, stand_ins: Mapping[str, str]) -> None:
+    """Gives images of the site further names, under which pods find them without a registry.
+
+    Args:
+        layout: The running site.
+        stand_ins: Name as pods write it, to the site's image that stands in for it.
+    """
+    ctr = [program("ctr", "containerd"), "--address", str(layout.containerd_socket), "--namespace", NAMESPACE]
+    for name, image in stand_ins.items():
+        run_command(*ctr, "images", "tag", "--force", image, full_name(name))
+
+
+def full_name(reference: str) -> str:
+    """The name under which containerd keeps an image: Docker's registry is where no other is named."""
+    registry, slash, _ = reference.partition("/")
+    if slash and ("." in registry or ":" in registry or registry == "localhost"):
+        return reference
+    return f"docker.io/{reference}" if slash else f"docker.io/library/{reference}"
+
+
 def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:
     digest = f"sha256:{hashlib.sha256(blob).hexdigest()}"
     return {"mediaType": media_type, "digest": digest, "size": len(blob)}

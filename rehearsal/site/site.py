@@ -11,7 +11,7 @@ import shutil
 import struct
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -28,7 +28,7 @@ from rehearsal.site.components import (
     write_component_configuration,
 )
 from rehearsal.site.containers import write_container_configuration
-from rehearsal.site.images import import_images, site_images
+from rehearsal.site.images import import_images, site_images, tag_images
 from rehearsal.site.kubeconfigs import write_admin_kubeconfig, write_component_kubeconfigs
 from rehearsal.site.layout import CLUSTER_DOMAIN, DNS_SERVICE_IP, STATE_VARIABLE, SiteError, SiteLayout
 from rehearsal.site.manifests import bootstrap_documents
@@ -150,6 +150,17 @@ class Site:
         with locked(self.layout, progress):
             self._refuse_foreign_site()
             return teardown.tear_down(self.layout, progress, keep_data=keep_data)
+
+    def stand_in(self, images: Mapping[str, str]) -> None:
+        """Lets the running site's own images answer to other names.
+
+        Args:
+            images: Name as pods write it, to the site's image that stands in for it.
+
+        Raises:
+            SiteError: containerd refuses one.
+        """
+        tag_images(self.layout, images)
 
     def status(self, tools: SiteTools | None = None) -> SiteStatus:
         """Looks at every component; without `tools` only whether its process runs."""

@@ -50,9 +50,10 @@ class Driven:
     def __init__(self, home: Path, name: str, *, simulated: bool, cache: Path | None = None) -> None:
         self.home, self.name, self.simulated, self.cache = home, name, simulated, cache
         self.site = Site(name, home)
-        self.stack = f"test-{name}"
-        self.stack_file = ROOT / "stacks" / f"Pulumi.{self.stack}.yaml"
-        self.workspace = Workspace(home, self.stack, self.site.kubeconfig)
+        self.stack_file = ROOT / "stacks" / f"Pulumi.test-{name}.yaml"
+        make = Workspace.rehearsing if simulated else Workspace
+        self.workspace = make(home, f"test-{name}", self.site.kubeconfig)
+        self.stack = self.workspace.stack
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "KUBE"))},
             "SPILLWAY_HOME": str(home),
@@ -82,8 +83,9 @@ class Driven:
 
     def start(self, command: str) -> Terminal:
         """Starts `up` or `down` in a terminal."""
-        rehearsal = [sys.executable, "-m", "rehearsal", command, "--stack", self.stack, "--site", self.name]
-        return Terminal(rehearsal, ROOT, self.environment)
+        words = ["rehearsal", command, "--stack", f"test-{self.name}", "--site", self.name]
+        simulated = ["--simulated"] if self.simulated else []
+        return Terminal([sys.executable, "-m", *words, *simulated], ROOT, self.environment)
 
     def status(self) -> str:
         """What `make site-status` shows."""
@@ -126,9 +128,9 @@ class Driven:
         in_state, in_cluster = _objects_of(state), self._objects_of_cluster()
         lost = [f"not in the state: {one}" for one in sorted(in_cluster - in_state)]
         lost += [f"not in the cluster: {one}" for one in sorted(in_state - in_cluster)]
-        lost += [f"pending: {one['resource']['urn']}" for one in state.get("pending_operations") or []]
+        lost += _pending(state)
         lost += [
-            f"to be deleted still: {one['urn']}" for one in state.get("resources") or [] if one.get("delete")
+            f"to be deleted still: {one['urn']}" for one in _listed(state, "resources") if one.get("delete")
         ]
         if self.key is not None and key != self.key:
             lost.append("the API key is another one")
@@ -143,17 +145,8 @@ class Driven:
             state = json.loads(self.pulumi("stack", "export", "--stack", self.stack))["deployment"]
         except AssertionError as error:
             return Evidence([f"the state cannot be read: {error}"], leftovers)
-        left = [str(one["urn"]) for one in state.get("resources") or []]
-        left += [f"pending: {one['resource']['urn']}" for one in state.get("pending_operations") or []]
-        return Evidence([f"still in the state: {one}" for one in left], leftovers)
-
-    def resource_count(self) -> int:
-        """Resources in the state as it lies on the disk."""
-        folder = self.home / "state" / ".pulumi" / "stacks"
-        for file in folder.glob(f"*/{self.stack}.json"):
-            with contextlib.suppress(ValueError):
-                return len(json.loads(file.read_text())["checkpoint"]["latest"].get("resources") or [])
-        return 0
+        left = [f"still in the state: {one['urn']}" for one in _listed(state, "resources")]
+        return Evidence([*left, *_pending(state)], leftovers)
 
     def _machine(self) -> list[str]:
         found = [f"{kind}: {item}" for kind, items in look(self.site.layout).found.items() for item in items]
@@ -204,6 +197,14 @@ class Driven:
         return found
 
 
+def _listed(state: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    return state.get(key) or []
+
+
+def _pending(state: dict[str, Any]) -> list[str]:
+    return [f"pending: {one['resource']['urn']}" for one in _listed(state, "pending_operations")]
+
+
 def _is_applied(item: dict[str, Any]) -> bool:
     managers: list[dict[str, Any]] = item["metadata"].get("managedFields") or []
     return any(one.get("manager") == FIELD_MANAGER for one in managers)
@@ -216,7 +217,7 @@ def _identity(kind: str, item: dict[str, Any]) -> str:
 
 def _objects_of(state: dict[str, Any]) -> set[str]:
     found: set[str] = set()
-    for resource in state.get("resources") or []:
+    for resource in _listed(state, "resources"):
         kind = str(resource["type"])
         if resource.get("custom") and kind.startswith("kubernetes:") and ":helm.sh/" not in kind:
             found.add(f"{kind.rpartition(':')[2]} {resource['id']}")
