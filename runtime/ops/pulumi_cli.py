@@ -78,8 +78,7 @@ class PulumiCli:
             check=False,
         )
         if done.returncode != 0:
-            said = (done.stderr or done.stdout).strip()
-            raise PulumiError(_with_remedy(said or _how_it_ended(arguments[0], done.returncode)))
+            raise PulumiError(_reason(arguments[0], done.returncode, done.stderr or done.stdout))
         return done.stdout
 
     def ensure_stack(self) -> None:
@@ -170,10 +169,7 @@ class PulumiCli:
                 raise
             if (status := process.wait()) != 0:
                 stderr.seek(0)
-                # What it wrote to stderr before it was killed is no reason.
-                last_words = "" if status < 0 else stderr.read().strip()
-                said = "\n".join(follower.errors) or last_words or _how_it_ended(command, status)
-                raise PulumiError(_with_remedy(said))
+                raise PulumiError(_reason(command, status, "\n".join(follower.errors) or stderr.read()))
 
 
 class EventFollower:
@@ -260,16 +256,14 @@ def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
             continue
 
 
-def _how_it_ended(command: str, status: int) -> str:
-    if status > 0:
-        return f"pulumi {command} failed"
-    return f"pulumi {command} was ended by {signal.Signals(-status).name}"
-
-
-def _with_remedy(said: str) -> str:
-    """Adds what the user can do where the words do not say so; those of one cause are enough."""
-    remedy = next((remedy for words, remedy in _REMEDIES if re.search(words, said)), None)
-    return f"{said}\n{remedy}" if remedy else said
+def _reason(command: str, status: int, said: str) -> str:
+    """Why the CLI failed, and what the user can do where its own words do not say so."""
+    reason = said.strip() or f"pulumi {command} failed"
+    if status < 0:
+        # What it said before is no reason.
+        reason = f"pulumi {command} was ended by {signal.Signals(-status).name}"
+    remedy = next((remedy for words, remedy in _REMEDIES if re.search(words, reason)), None)
+    return f"{reason}\n{remedy}" if remedy else reason
 
 
 def _name_of(resource: Mapping[str, Any]) -> str:
