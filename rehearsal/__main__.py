@@ -1,10 +1,10 @@
 """What the Makefile calls: `python -m rehearsal up|down|preview|env|rehearse`."""
-# ruff: noqa: E402
 
 import signal
 
-# Until the imports below are done nothing is under way that Ctrl-C would have to stop in order.
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__":
+    # Until the imports below are done there is nothing that Ctrl-C would have to stop in order.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import contextlib
@@ -149,12 +149,16 @@ def _stop_unseen(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-if __name__ == "__main__":
+def stop_on_signals() -> None:
+    """Has Ctrl-C, a `kill` and a closed terminal end this in order: Pulumi stops, and its state is kept."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # What Ctrl-C does, a `kill` does too: Pulumi ends in order and its state is kept.
     signal.signal(signal.SIGTERM, _stop_in_order)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, _stop_unseen)
+
+
+if __name__ == "__main__":
+    stop_on_signals()
     status = main()
     with contextlib.suppress(OSError):
         sys.stdout.flush()

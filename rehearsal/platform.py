@@ -103,7 +103,7 @@ class Platform:
             options = self._options()
             # Before the first object: what a killed `up` leaves must be found on the same cluster again.
             self._remember_cluster()
-            cli.update("up", self._progress, *options)
+            cli.update("up", self._progress, *options, trouble=self._site_trouble)
             return self._running(cli)
 
     def prepare(self) -> Workspace:
@@ -162,7 +162,7 @@ class Platform:
             self._site.stop(self._progress)
             self._prepare()
         self._settle(cli)
-        cli.update("destroy", self._progress, *self._options())
+        cli.update("destroy", self._progress, *self._options(), trouble=self._site_trouble)
 
     def _prepare(self) -> PulumiCli:
         groups = [Group.PULUMI]
@@ -184,6 +184,14 @@ class Platform:
         self._clear_what_a_kill_left(cli)
         cli.ensure_stack()
         return cli
+
+    def _site_trouble(self) -> str | None:
+        ended = self._site.ended() if self._embedded else []
+        return (
+            f"{', '.join(ended)} of the site ended: Ctrl-C and the same command again mends it"
+            if ended
+            else None
+        )
 
     def _options(self) -> list[str]:
         options = ["--config-file", str(self.workspace.copy_stack_file())]

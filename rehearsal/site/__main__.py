@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rehearsal.site.components import COMPONENTS
 from rehearsal.site.layout import DEFAULT_SITE, SiteError, default_home
-from rehearsal.site.site import Site, SiteStatus
+from rehearsal.site.site import NOT_STARTED, Site, SiteStatus
 from rehearsal.tools import Toolbox, ToolError
 from runtime.ops.progress import Progress
 
@@ -86,6 +86,8 @@ def _status(site: Site, *, as_json: bool) -> int:
 
 
 def _table(status: SiteStatus) -> str:
+    if all(component.problem == NOT_STARTED for component in status.components):
+        return f"site {status.site!r} does not run; `make up` starts it"
     rows: list[str] = []
     for component in status.components:
         if component.pid is None or component.since is None:

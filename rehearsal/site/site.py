@@ -51,6 +51,7 @@ from rehearsal.site.unwell import disk_problem, pod_problems
 from runtime.ops.progress import Progress
 
 READY_TIMEOUT_S = 120.0
+NOT_STARTED = "not started"
 _POLL_S = 0.1
 _LOG_LINES = 12
 
@@ -174,6 +175,11 @@ class Site:
             self.layout.name, str(self.layout.admin_kubeconfig), found, self._beyond_components(found)
         )
 
+    def ended(self) -> list[str]:
+        """Lists the components that were started and do not run any more; quick enough to ask often."""
+        records = [record for name in COMPONENTS if (record := load_record(self.layout, name))]
+        return [record.component for record in records if not record.identity.running()]
+
     def logs(self, component: str) -> Path:
         """Returns the log file of a component.
 
@@ -201,7 +207,7 @@ class Site:
         record = load_record(self.layout, name)
         log = str(self.layout.log(name))
         if record is None or not record.identity.running():
-            problem = "not started" if record is None else "ended; `make up` starts it again"
+            problem = NOT_STARTED if record is None else "ended; `make up` starts it again"
             return ComponentStatus(name, None, None, problem, log)
         problem = component.check() if component else None
         return ComponentStatus(name, record.identity.pid, record.since, problem, log)

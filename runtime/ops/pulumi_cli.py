@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -137,11 +137,21 @@ class PulumiCli:
         return self._stack in names
 
     def update(
-        self, command: Literal["up", "destroy", "refresh"], progress: Progress, *arguments: str
+        self,
+        command: Literal["up", "destroy", "refresh"],
+        progress: Progress,
+        *arguments: str,
+        trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Runs an update to its end, showing what it works on.
 
         Ctrl-C is passed to the CLI once, which finishes what it has begun and keeps its state.
+
+        Args:
+            command: What to do.
+            progress: Where it is shown.
+            arguments: Options of the CLI.
+            trouble: Asked while it lasts for a reason why it may never end, in words, to be shown too.
 
         Raises:
             PulumiError: With every error that the engine reported.
@@ -149,7 +159,7 @@ class PulumiCli:
         follower = EventFollower(progress)
         # A file for stderr and not a pipe: nobody reads it meanwhile, and a full pipe would stop the CLI.
         with progress.step(f"pulumi {command}") as step, tempfile.TemporaryFile(mode="w+") as stderr:
-            step.follow(follower.detail)
+            step.follow(lambda: "; ".join(filter(None, (follower.detail(), trouble()))))
             process = subprocess.Popen(
                 ["pulumi", command, "--yes", "--json", "--stack", self._stack, *arguments],
                 cwd=self._project,

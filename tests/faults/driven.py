@@ -27,6 +27,7 @@ from tests.support.stack_files import ROOT, platform_object
 SIMULATED_IMAGE = "rayproject/ray-llm:2.60.0-py312-cu130"
 HOME_BYTES = 3 << 30
 FIELD_MANAGER = "spillway"
+_STACK = "pulumi:pulumi:Stack"
 # Of these a cluster has copies that carry the fields of what they were made from.
 _NO_OBJECTS = {"events", "controllerrevisions", "replicasets", "pods", "endpoints", "endpointslices"}
 
@@ -102,11 +103,11 @@ class Driven:
         )
         return done.stdout
 
-    def pulumi(self, *arguments: str) -> str:
-        """Runs the stack's CLI as a shell does that sourced the environment file."""
-        script = f'. {self.workspace.environment_file}; pulumi "$@"'
+    def _state(self) -> dict[str, Any]:
+        """The state, exported in a shell that sourced the environment file."""
+        export = f"pulumi stack export --show-secrets --stack {self.stack}"
         done = subprocess.run(
-            ["bash", "-c", script, "pulumi", *arguments],
+            ["bash", "-c", f". {self.workspace.environment_file}; {export}"],
             cwd=ROOT,
             env=self.environment,
             capture_output=True,
@@ -116,13 +117,12 @@ class Driven:
         )
         if done.returncode:
             raise AssertionError(done.stderr + done.stdout)
-        return done.stdout
+        return json.loads(done.stdout)["deployment"]
 
     def running_evidence(self) -> Evidence:
         """Compares state, cluster and key after an `up`, and looks for processes that outlived it."""
         try:
-            state = json.loads(self.pulumi("stack", "export", "--stack", self.stack))["deployment"]
-            key = self.pulumi("stack", "output", "apiKey", "--show-secrets", "--stack", self.stack).strip()
+            state = self._state()
         except AssertionError as error:
             return Evidence([f"the state cannot be read: {error}"], self._processes())
         in_state, in_cluster = _objects_of(state), self._objects_of_cluster()
@@ -132,6 +132,8 @@ class Driven:
         lost += [
             f"to be deleted still: {one['urn']}" for one in _listed(state, "resources") if one.get("delete")
         ]
+        outputs = next(one["outputs"] for one in _listed(state, "resources") if one["type"] == _STACK)
+        key = str(outputs["apiKey"])
         if self.key is not None and key != self.key:
             lost.append("the API key is another one")
         self.key = key
@@ -142,7 +144,7 @@ class Driven:
         self.key = None
         leftovers = [*self._processes(), *self._locks(), *self._machine()]
         try:
-            state = json.loads(self.pulumi("stack", "export", "--stack", self.stack))["deployment"]
+            state = self._state()
         except AssertionError as error:
             return Evidence([f"the state cannot be read: {error}"], leftovers)
         left = [f"still in the state: {one['urn']}" for one in _listed(state, "resources")]

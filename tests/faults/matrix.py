@@ -394,7 +394,7 @@ FAULTS: tuple[Fault, ...] = (
             f"kill -9 {component}",
             _kill_component(component),
             ("idle", "up", "change") if component not in {"kwok"} else ("idle",),
-            rf"(?m){component} +-? .*(ended|not well)|{component} is not well|{component} failed",
+            rf"{component} .*ended|{component} is not well|{component} failed|done +{component} \(",
         )
         for component in COMPONENTS
     ),

@@ -150,3 +150,9 @@ def test_without_pending_creations_nothing_is_refreshed(tmp_path: Path, progress
     (tmp_path / "state").write_text(json.dumps({"deployment": {}}))
     scripted(tmp_path, "cat state").settle_creations(progress, tmp_path / "Pulumi.local.yaml")
     assert "refresh" not in (tmp_path / "asked").read_text()
+
+
+def test_a_reason_why_the_update_may_never_end_is_shown_beside_what_is_waited_for(tmp_path: Path) -> None:
+    out = io.StringIO()
+    scripted(tmp_path, "sleep 0.1").update("up", Progress(out), trouble=lambda: "kubelet of the site ended")
+    assert "pulumi up: preview, 0 resources; kubelet of the site ended" in out.getvalue()
