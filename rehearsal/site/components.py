@@ -30,7 +30,7 @@ from rehearsal.site.layout import (
 )
 from rehearsal.site.manifests import ADMISSION_API
 from rehearsal.site.network import NetworkNamespace, program, replace_file, run_command
-from rehearsal.site.simulated_nodes import SELECTOR_LABEL, SELECTOR_VALUE
+from rehearsal.site.simulated_nodes import READY_AGAIN, SELECTOR_LABEL, SELECTOR_VALUE
 from rehearsal.site.toolbox import SiteTools
 
 PROBE_TIMEOUT_S = 2.0
@@ -104,6 +104,11 @@ def kube_proxy_file(layout: SiteLayout) -> Path:
     return layout.config / "kube-proxy.yaml"
 
 
+def kwok_file(layout: SiteLayout) -> Path:
+    """What kwok does beside the stages that come with it."""
+    return layout.config / "kwok-stages.yaml"
+
+
 def render_coredns(layout: SiteLayout) -> str:
     """Renders CoreDNS' configuration: the cluster's names, and a clear no for any other."""
     return f"""\
@@ -155,7 +160,8 @@ def render_kube_proxy(layout: SiteLayout) -> str:
 
 
 def write_component_configuration(layout: SiteLayout) -> None:
-    """Writes the files that CoreDNS, kube-proxy and Envoy read."""
+    """Writes the files that CoreDNS, kube-proxy, kwok and Envoy read."""
+    replace_file(kwok_file(layout), READY_AGAIN)
     replace_file(coredns_file(layout), render_coredns(layout))
     replace_file(kube_proxy_file(layout), render_kube_proxy(layout))
     replace_file(edge.bootstrap_file(layout), edge.render_bootstrap(layout))
@@ -334,6 +340,7 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
             f"--kubeconfig={config_of('kwok')}",
             f"--manage-nodes-with-label-selector={SELECTOR_LABEL}={SELECTOR_VALUE}",
             f"--config={tools.folder('kwok') / 'kwok-stages.yaml'}",
+            f"--config={kwok_file(layout)}",
             f"--cidr={SIMULATED_POD_CIDR}",
             f"--node-ip={NODE_IP}",
             "--node-lease-duration-seconds=40",
@@ -341,7 +348,7 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
         ],
         probe.http(KWOK_PORT, "/healthz"),
         after=["bootstrap"],
-        inputs=[config_of("kwok"), tools.folder("kwok") / "kwok-stages.yaml"],
+        inputs=[config_of("kwok"), tools.folder("kwok") / "kwok-stages.yaml", kwok_file(layout)],
     )
     engines = Component(
         "simulated-engines",

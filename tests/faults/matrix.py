@@ -60,7 +60,8 @@ STAGES = {
     "idle": ("",),
 }
 PHASES = tuple(STAGES)
-_GOOD_BYE = r"stopped; the same command goes on from here"
+# Before it has read its own code a command ends without a word; the terminal has shown ^C.
+_GOOD_BYE = r"stopped; the same command goes on from here|\A(\s|\^C)*\Z"
 _ENDED = r"A process of Pulumi ended in the middle|was ended by SIG"
 
 
@@ -463,8 +464,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault("packets to the API server are dropped", _drop_packets, ("idle", "change"), r"does not answer", 2),
     Fault("the disk is full", _fill_disk, ("up", "change", "down", "idle"), r"disk|space", 4),
     Fault("suspend", _suspend, ("idle", "change", "up"), None, 2),
-    Fault("power loss", _lose_power, ("idle", "change", "up", "down"), r"ended|not started", 3),
-    Fault("the site was stopped behind the stack", _lose_site, ("idle",), r"not started"),
+    Fault("power loss", _lose_power, ("idle", "change", "up", "down"), r"ended|does not run", 3),
+    Fault("the site was stopped behind the stack", _lose_site, ("idle",), r"does not run"),
     Fault("state file cut off", _cut_state, ("idle",), None, 2),
     Fault("state file of zeros", _zero_state, ("idle",), None),
     Fault("attributes of the state file cut off", _cut_state_attributes, ("idle",), None),
