@@ -18,6 +18,7 @@ from rehearsal.site.images import ENVOY_IMAGE, OPERATOR_IMAGE, RAY_IMAGE
 from rehearsal.site.layout import SITE_IMAGES
 from rehearsal.site.manifests import MODEL_LABEL
 from rehearsal.site.preflight import check_machine, check_privileges
+from rehearsal.site.unwell import disk_problem
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, Workspace, WorkspaceError, platform_object
 from runtime import versions
@@ -103,7 +104,8 @@ class Platform:
             options = self._options()
             # Before the first object: what a killed `up` leaves must be found on the same cluster again.
             self._remember_cluster()
-            cli.update("up", self._progress, *options, trouble=self._site_trouble)
+            with self.workspace.state_kept():
+                cli.update("up", self._progress, *options, trouble=self._site_trouble)
             return self._running(cli)
 
     def prepare(self) -> Workspace:
@@ -162,9 +164,13 @@ class Platform:
             self._site.stop(self._progress)
             self._prepare()
         self._settle(cli)
-        cli.update("destroy", self._progress, *self._options(), trouble=self._site_trouble)
+        options = self._options()
+        with self.workspace.state_kept():
+            cli.update("destroy", self._progress, *options, trouble=self._site_trouble)
 
     def _prepare(self) -> PulumiCli:
+        if problem := disk_problem(self._home):
+            raise WorkspaceError(problem)
         groups = [Group.PULUMI]
         if self._embedded:
             check_privileges()  # before minutes of building, not after

@@ -11,7 +11,7 @@ import shutil
 import socket
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,7 +21,7 @@ import yaml
 
 from rehearsal.plugins import EXEC_SCRIPT
 from rehearsal.plugins.launchers import write_launchers
-from rehearsal.state_files import mend_state
+from rehearsal.state_files import kept_whole, mend_state
 from rehearsal.tools import Source, Toolbox
 from runtime.ops.progress import Progress
 
@@ -258,6 +258,12 @@ class Workspace:
             StateFileError: There is no whole copy of it.
         """
         return mend_state(self.home / "state", _project_name()) if self._backend_is_ours else []
+
+    def state_kept(self) -> AbstractContextManager[None]:
+        """Keeps the last whole state while Pulumi works on it; only in Spillway's own backend."""
+        if not self._backend_is_ours:
+            return contextlib.nullcontext()
+        return kept_whole(self.home / "state", _project_name(), self.stack)
 
     def orphaned_plugins(self) -> list[psutil.Process]:
         """Providers whose Pulumi was killed; the official ones go on for as long as they like."""

@@ -16,7 +16,10 @@ def disk_problem(folder: Path, least_free_bytes: int = LEAST_FREE_BYTES) -> str 
     free = shutil.disk_usage(there).free
     if free >= least_free_bytes:
         return None
-    return f"disk: {free / 1e6:.0f} MB free at {there}: free some space, then run `make up` again"
+    return (
+        f"disk: only {free / 1e6:.0f} MB are free at {there}, and Pulumi loses its state on a full disk; "
+        f"free {least_free_bytes / 1e6:.0f} MB or more and run the same command again"
+    )
 
 
 def pod_problems(pods: Sequence[Json]) -> list[str]:

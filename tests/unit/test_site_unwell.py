@@ -54,4 +54,5 @@ def test_a_full_disk_says_so_also_for_a_folder_that_is_not_there_yet(tmp_path: P
     assert disk_problem(folder, 0) is None
     line = disk_problem(folder, 1 << 62)
     assert line is not None
-    assert f"MB free at {tmp_path}: free some space" in line
+    assert f"MB are free at {tmp_path}, " in line
+    assert "MB or more and run the same command again" in line
