@@ -8,8 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse down validate preview env test test-fast check golden docs tools tools-status \
-  images site-status clean
+.PHONY: help setup up rehearse down validate preview env test test-fast test-faults check golden docs tools \
+  tools-status images site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,10 +51,13 @@ check: setup ## Lint, types, layers
 	@$(BIN)/pyright
 
 test-fast: setup check ## Checks and the fast tier, without network
-	@$(BIN)/pytest -m "not engine and not rehearsal"
+	@$(BIN)/pytest -m "not engine and not rehearsal and not faults"
 
 test: setup check tools ## All checks and every test tier; the first run builds the tools
 	@$(BIN)/pytest
+
+test-faults: setup tools ## Faults at random moments, counted (FAULT_RUNS=104, FAULT_SEED=1); hours
+	@$(BIN)/pytest -m faults tests/faults
 
 golden: setup ## Write the golden previews of the committed stacks anew
 	@$(BIN)/pytest tests/golden --update-golden -q

@@ -1,20 +1,32 @@
 """What the Makefile calls: `python -m rehearsal up|down|preview|env|rehearse`."""
 
-import argparse
 import signal
+
+if __name__ == "__main__":
+    # Until the imports below are done there is nothing that Ctrl-C would have to stop in order.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import argparse
+import contextlib
+import errno
+import os
+import stat
 import sys
 import urllib.parse
 
 from rehearsal.platform import Platform, Running
 from rehearsal.site import SiteError
 from rehearsal.site.layout import DEFAULT_SITE
+from rehearsal.state_files import StateFileError
 from rehearsal.tools import ToolError
 from rehearsal.workspace import WorkspaceError
 from runtime.ops.chat import ChatError
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
 
-_KNOWN = (WorkspaceError, SiteError, ToolError, PulumiError, ChatError)
+_KNOWN = (WorkspaceError, StateFileError, SiteError, ToolError, PulumiError, ChatError)
+
+_STOPPED = 130
 
 
 def main() -> int:
@@ -37,9 +49,12 @@ def main() -> int:
     except _KNOWN as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"\n{_in_words(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return _STOPPED
 
 
 def _run(command: str, platform: Platform) -> int:
@@ -113,11 +128,43 @@ Change it: edit stacks/Pulumi.{stack}.yaml, then
 With the shell line above, plain `pulumi preview`, `up`, `destroy` and `stack output` work too."""
 
 
+def _in_words(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{where}the disk is full; free some space and run the same command again, it goes on from here"
+        )
+    return f"{where}{error.strerror or error}"
+
+
 def _stop_in_order(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-if __name__ == "__main__":
-    # What Ctrl-C does, a `kill` does too: Pulumi ends in order and its state is kept.
+def _stop_unseen(*_: object) -> None:
+    """Stops in order after the terminal was closed: writing to it would fail, and end this in the middle."""
+    for output in (sys.stdout.fileno(), sys.stderr.fileno()):
+        if not stat.S_ISREG(os.fstat(output).st_mode):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    raise KeyboardInterrupt
+
+
+def stop_on_signals() -> None:
+    """Has Ctrl-C, a `kill` and a closed terminal end this in order: Pulumi stops, and its state is kept."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _stop_in_order)
-    sys.exit(main())
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, _stop_unseen)
+
+
+if __name__ == "__main__":
+    stop_on_signals()
+    status = main()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if status == _STOPPED:
+        # Not sys.exit: it waits for threads that still end what they had begun, and one more Ctrl-C
+        # meanwhile would show a traceback.
+        os._exit(status)
+    sys.exit(status)

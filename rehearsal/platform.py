@@ -18,6 +18,7 @@ from rehearsal.site.images import ENVOY_IMAGE, OPERATOR_IMAGE, RAY_IMAGE
 from rehearsal.site.layout import SITE_IMAGES
 from rehearsal.site.manifests import MODEL_LABEL
 from rehearsal.site.preflight import check_machine, check_privileges
+from rehearsal.site.unwell import disk_problem
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, Workspace, WorkspaceError, platform_object
 from runtime import versions
@@ -85,6 +86,7 @@ class Platform:
         self._site_name = site
         self._site = Site(site, self._home)
         self._progress = progress
+        self._state_is_old = False
         if simulated:
             self._embedded = True
             self.workspace = Workspace.rehearsing(self._home, stack, self._site.kubeconfig)
@@ -99,11 +101,12 @@ class Platform:
         self.workspace.check_settings()
         with self.workspace.locked(self._progress):
             cli = self._prepare()
-            self._clear_what_a_kill_left(cli)
+            self._settle(cli)
             options = self._options()
             # Before the first object: what a killed `up` leaves must be found on the same cluster again.
             self._remember_cluster()
-            cli.update("up", self._progress, *options)
+            with self.workspace.state_kept():
+                cli.update("up", self._progress, *options, trouble=self._site_trouble)
             return self._running(cli)
 
     def prepare(self) -> Workspace:
@@ -149,6 +152,7 @@ class Platform:
             return
         self.workspace.install(ensure([Group.PULUMI], self._progress))
         cli = self._cli()
+        self._clear_what_a_kill_left(cli)
         if cli.resource_count() == 0:
             self._progress.line(f"  done    stack {self.workspace.stack} has no resources")
             return
@@ -161,10 +165,14 @@ class Platform:
             self._progress.line(f"  failed  {error}\n  ...     the site goes away with all that was on it")
             self._site.stop(self._progress)
             self._prepare()
-        self._clear_what_a_kill_left(cli)
-        cli.update("destroy", self._progress, *self._options())
+        self._settle(cli)
+        options = self._options()
+        with self.workspace.state_kept():
+            cli.update("destroy", self._progress, *options, trouble=self._site_trouble)
 
     def _prepare(self) -> PulumiCli:
+        if problem := disk_problem(self._home):
+            raise WorkspaceError(problem)
         groups = [Group.PULUMI]
         if self._embedded:
             check_privileges()  # before minutes of building, not after
@@ -181,8 +189,17 @@ class Platform:
                 self._site.stand_in(stand_in_images(platform_object(self.workspace.stack_file)))
         self.workspace.write_environment_file()
         cli = self._cli()
+        self._clear_what_a_kill_left(cli)
         cli.ensure_stack()
         return cli
+
+    def _site_trouble(self) -> str | None:
+        ended = self._site.ended() if self._embedded else []
+        return (
+            f"{', '.join(ended)} of the site ended: Ctrl-C and the same command again mends it"
+            if ended
+            else None
+        )
 
     def _options(self) -> list[str]:
         options = ["--config-file", str(self.workspace.copy_stack_file())]
@@ -190,6 +207,8 @@ class Platform:
         if self._embedded and known.is_file() and known.read_text() != self._cluster_identity():
             # A site that was stopped and started is another cluster: what the state has is not in it.
             self._progress.line("  done    the site is a new one; Pulumi looks at what is still there")
+            options.append("--refresh")
+        elif self._state_is_old:
             options.append("--refresh")
         return options
 
@@ -236,11 +255,18 @@ class Platform:
             with contextlib.suppress(psutil.Error):
                 orphan.kill()
                 self._progress.line(f"  done    ended plugin {orphan.pid}, whose Pulumi was killed")
+        for mended in self.workspace.mend_state():
+            self._state_is_old = True
+            self._progress.line(f"  done    {mended}")
         if self.workspace.locks():
             cli.output("cancel", "--yes", "--stack", self.workspace.stack)
             self._progress.line("  done    removed the lock of a Pulumi that was killed; its state is kept")
+
+    def _settle(self, cli: PulumiCli) -> None:
+        """Finds out which of the objects that a killed Pulumi was making are in the cluster."""
         if self._embedded:
             self._forget_half_made_releases()
+        cli.settle_creations(self._progress, self.workspace.copy_stack_file())
 
     def _forget_half_made_releases(self) -> None:
         """Drops Helm's record of an install that was killed: Helm refuses the name for ever otherwise.

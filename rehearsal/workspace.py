@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +22,7 @@ import yaml
 
 from rehearsal.plugins import EXEC_SCRIPT
 from rehearsal.plugins.launchers import write_launchers
+from rehearsal.state_files import kept_whole, mend_state
 from rehearsal.tools import Source, Toolbox
 from runtime.ops.progress import Progress
 
@@ -260,9 +261,22 @@ class Workspace:
         """
         if not self._backend_is_ours:
             return []
-        name = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"]
-        folder = self.home / "state" / ".pulumi" / "locks" / "organization" / name / self.stack
+        folder = self.home / "state" / ".pulumi" / "locks" / "organization" / _project_name() / self.stack
         return [_read_lock(file) for file in folder.glob("*.json")]
+
+    def mend_state(self) -> list[str]:
+        """Mends a state that is half-written and returns what was done; only in Spillway's own backend.
+
+        Raises:
+            StateFileError: There is no whole copy of it.
+        """
+        return mend_state(self.home / "state", _project_name()) if self._backend_is_ours else []
+
+    def state_kept(self) -> AbstractContextManager[None]:
+        """Keeps the last whole state while Pulumi works on it; only in Spillway's own backend."""
+        if not self._backend_is_ours:
+            return contextlib.nullcontext()
+        return kept_whole(self.home / "state", _project_name(), self.stack)
 
     def orphaned_plugins(self) -> list[psutil.Process]:
         """Providers whose Pulumi was killed; the official ones go on for as long as they like."""
@@ -315,6 +329,10 @@ def platform_object(stack_file: Path) -> dict[str, object]:
     except (KeyError, TypeError):
         return {}
     return cast("dict[str, object]", platform) if isinstance(platform, dict) else {}
+
+
+def _project_name() -> str:
+    return str(yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"])
 
 
 def as_rehearsed(stack_file: dict[str, Any]) -> dict[str, Any]:

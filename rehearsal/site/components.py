@@ -30,10 +30,11 @@ from rehearsal.site.layout import (
 )
 from rehearsal.site.manifests import ADMISSION_API
 from rehearsal.site.network import NetworkNamespace, program, replace_file, run_command
-from rehearsal.site.simulated_nodes import SELECTOR_LABEL, SELECTOR_VALUE
+from rehearsal.site.simulated_nodes import READY_AGAIN, SELECTOR_LABEL, SELECTOR_VALUE
 from rehearsal.site.toolbox import SiteTools
 
 PROBE_TIMEOUT_S = 2.0
+_NO_ANSWER = f"does not answer within {PROBE_TIMEOUT_S:.0f} s"
 KWOK_PORT = 10247
 COREDNS_READY_PORT = 8181
 HEARTBEAT_LIMIT_S = 3.0 * load_balancer.WATCH_S
@@ -103,6 +104,11 @@ def kube_proxy_file(layout: SiteLayout) -> Path:
     return layout.config / "kube-proxy.yaml"
 
 
+def kwok_file(layout: SiteLayout) -> Path:
+    """What kwok does beside the stages that come with it."""
+    return layout.config / "kwok-stages.yaml"
+
+
 def render_coredns(layout: SiteLayout) -> str:
     """Renders CoreDNS' configuration: the cluster's names, and a clear no for any other."""
     return f"""\
@@ -154,7 +160,8 @@ def render_kube_proxy(layout: SiteLayout) -> str:
 
 
 def write_component_configuration(layout: SiteLayout) -> None:
-    """Writes the files that CoreDNS, kube-proxy and Envoy read."""
+    """Writes the files that CoreDNS, kube-proxy, kwok and Envoy read."""
+    replace_file(kwok_file(layout), READY_AGAIN)
     replace_file(coredns_file(layout), render_coredns(layout))
     replace_file(kube_proxy_file(layout), render_kube_proxy(layout))
     replace_file(edge.bootstrap_file(layout), edge.render_bootstrap(layout))
@@ -333,6 +340,7 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
             f"--kubeconfig={config_of('kwok')}",
             f"--manage-nodes-with-label-selector={SELECTOR_LABEL}={SELECTOR_VALUE}",
             f"--config={tools.folder('kwok') / 'kwok-stages.yaml'}",
+            f"--config={kwok_file(layout)}",
             f"--cidr={SIMULATED_POD_CIDR}",
             f"--node-ip={NODE_IP}",
             "--node-lease-duration-seconds=40",
@@ -340,7 +348,7 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
         ],
         probe.http(KWOK_PORT, "/healthz"),
         after=["bootstrap"],
-        inputs=[config_of("kwok"), tools.folder("kwok") / "kwok-stages.yaml"],
+        inputs=[config_of("kwok"), tools.folder("kwok") / "kwok-stages.yaml", kwok_file(layout)],
     )
     engines = Component(
         "simulated-engines",
@@ -455,6 +463,8 @@ class _Probe:
     def api(self) -> str | None:
         try:
             ApiClient.inside(self._layout).request("GET", "/readyz", timeout_s=PROBE_TIMEOUT_S)
+        except TimeoutError:
+            return _NO_ANSWER
         except (ApiError, OSError) as error:
             return str(error)
         return None
@@ -489,6 +499,8 @@ class _Probe:
             connection.request("GET", path)
             answer = connection.getresponse()
             body = answer.read()
+        except TimeoutError:
+            return f"port {port}: {_NO_ANSWER}"
         except (OSError, http.client.HTTPException) as error:
             return f"port {port}: {error}"
         finally:

@@ -17,6 +17,32 @@ SIMULATED_ANNOTATION = "spillway.dev/simulated"
 # What kwok's own documentation puts on its nodes, so that nothing lands there by chance.
 SIMULATED_TAINT = ("kwok.x-k8s.io/node", "fake")
 
+# kwok makes a pod ready once. The node controller says of the pods of a node that was silent, because the
+# machine slept or the API server did, that they are not ready, and leaves it to a kubelet to say otherwise.
+READY_AGAIN = """\
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata:
+  name: pod-ready-again
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+    - {key: .metadata.deletionTimestamp, operator: DoesNotExist}
+    - {key: .status.phase, operator: In, values: [Running]}
+    - key: '.status.conditions.[] | select( .type == "Ready" ) | .status'
+      operator: In
+      values: ["False"]
+  delay:
+    durationMilliseconds: 1000
+  next:
+    statusTemplate: |
+      conditions:
+      - lastTransitionTime: {{ Now | Quote }}
+        status: "True"
+        type: Ready
+"""
+
 
 @dataclass(frozen=True)
 class SimulatedHardware:
