@@ -20,11 +20,23 @@ from rehearsal.site.layout import DEFAULT_SITE
 from rehearsal.state_files import StateFileError
 from rehearsal.tools import ToolError
 from rehearsal.workspace import WorkspaceError
+from runtime.cluster import ClusterError, KubeconfigError
 from runtime.ops.chat import ChatError
+from runtime.ops.deletions import DeletionError
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
 
-_KNOWN = (WorkspaceError, StateFileError, SiteError, ToolError, PulumiError, ChatError)
+_KNOWN = (
+    WorkspaceError,
+    StateFileError,
+    SiteError,
+    ToolError,
+    PulumiError,
+    ChatError,
+    ClusterError,
+    DeletionError,
+    KubeconfigError,
+)
 
 _STOPPED = 130
 

@@ -8,7 +8,7 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
@@ -22,8 +22,10 @@ from rehearsal.site.unwell import disk_problem
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, Workspace, WorkspaceError, platform_object
 from runtime import versions
+from runtime.cluster import ClusterApi, read_kubeconfig
 from runtime.images import mirrored
 from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
+from runtime.ops.deletions import await_deletions
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import PulumiCli
 
@@ -105,8 +107,7 @@ class Platform:
             options = self._options()
             # Before the first object: what a killed `up` leaves must be found on the same cluster again.
             self._remember_cluster()
-            with self.workspace.state_kept():
-                cli.update("up", self._progress, *options, trouble=self._site_trouble)
+            self._update(cli, "up", options)
             return self._running(cli)
 
     def prepare(self) -> Workspace:
@@ -131,6 +132,7 @@ class Platform:
             self._destroy()
             lines: list[str] = []
             clean = True
+            self.workspace.unfinished_file.unlink(missing_ok=True)
             if self._embedded:
                 self.workspace.cluster_file.unlink(missing_ok=True)
                 others = self._other_stacks()
@@ -167,8 +169,13 @@ class Platform:
             self._prepare()
         self._settle(cli)
         options = self._options()
+        self._update(cli, "destroy", options)
+
+    def _update(self, cli: PulumiCli, command: Literal["up", "destroy"], options: Sequence[str]) -> None:
+        self.workspace.unfinished_file.touch()
         with self.workspace.state_kept():
-            cli.update("destroy", self._progress, *options, trouble=self._site_trouble)
+            cli.update(command, self._progress, *options, trouble=self._site_trouble)
+        self.workspace.unfinished_file.unlink()
 
     def _prepare(self) -> PulumiCli:
         if problem := disk_problem(self._home):
@@ -208,7 +215,9 @@ class Platform:
             # A site that was stopped and started is another cluster: what the state has is not in it.
             self._progress.line("  done    the site is a new one; Pulumi looks at what is still there")
             options.append("--refresh")
-        elif self._state_is_old:
+        elif self._state_is_old or self.workspace.unfinished_file.exists():
+            # What was begun may have come to its end in the cluster, and the state does not know.
+            self._progress.line("  done    the last update did not finish; Pulumi looks at what is there")
             options.append("--refresh")
         return options
 
@@ -267,6 +276,9 @@ class Platform:
         if self._embedded:
             self._forget_half_made_releases()
         cli.settle_creations(self._progress, self.workspace.copy_stack_file())
+        if self.workspace.unfinished_file.exists():
+            access = read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)
+            await_deletions(cli.objects(), ClusterApi(access), self._progress)
 
     def _forget_half_made_releases(self) -> None:
         """Drops Helm's record of an install that was killed: Helm refuses the name for ever otherwise.

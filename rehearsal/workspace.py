@@ -120,6 +120,11 @@ class Workspace:
         return self.home / "stacks" / f"{self.stack}.cluster"
 
     @property
+    def unfinished_file(self) -> Path:
+        """There from the moment at which Pulumi begins an update until it has finished it."""
+        return self.home / "stacks" / f"{self.stack}.unfinished"
+
+    @property
     def _backend(self) -> str:
         return f"file://{self.home / 'state'}"
 

@@ -35,7 +35,7 @@ def require_kuberay(api: ClusterApi, settings: PlatformSettings) -> None:
     Raises:
         SettingsError: It is not, it is too old, it does not run, or the cluster cannot be read.
     """
-    if settings.kuberay.install != "existing":
+    if not settings.uses_ray or settings.installs_kuberay:
         return
     try:
         problem = kuberay_problem(api, settings.kuberay.namespace, settings.namespace)

@@ -73,13 +73,15 @@ def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None 
         head_node_selector=settings.ray.node_selector,
         head_tolerations=settings.ray.tolerations,
     )
-    token = RayToken(
-        ray.auth_secret,
-        RayTokenArgs(platform=settings.name, namespace=settings.namespace),
-        _after(on_cluster, namespace.shared),
-    )
-    needs: list[pulumi.Resource] = [*namespace.shared, token]
-    if settings.kuberay.install == "chart":
+    needs = list(namespace.shared)
+    if settings.uses_ray:
+        token = RayToken(
+            ray.auth_secret,
+            RayTokenArgs(platform=settings.name, namespace=settings.namespace),
+            _after(on_cluster, namespace.shared),
+        )
+        needs.append(token)
+    if settings.installs_kuberay:
         # RayServices depend on the operator, so a destroy keeps it alive until their finalizers are done.
         needs.append(_operator(settings, claim, on_cluster))
     route = settings.gateway.route

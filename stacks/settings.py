@@ -147,7 +147,8 @@ class KubeRaySettings(Spec):
 
     install: Literal["chart", "existing"] = Field(
         default="chart",
-        description="`chart` installs the operator by Helm; `existing` uses one that watches the namespace.",
+        description="`chart` installs the operator by Helm; `existing` uses one that watches the namespace. "
+        "Without a model that Ray serves, neither is done.",
     )
     chart: str = Field(
         default="kuberay-operator",
@@ -363,6 +364,16 @@ class PlatformSettings(Spec):
         description="Seconds that `pulumi up` waits for a RayService, and then again for the serving check.",
     )
 
+    @property
+    def uses_ray(self) -> bool:
+        """Whether a model is served by Ray, so that the stack needs KubeRay and a token."""
+        return any(not model.is_plain for model in self.models)
+
+    @property
+    def installs_kuberay(self) -> bool:
+        """Whether the stack brings the operator."""
+        return self.uses_ray and self.kuberay.install == "chart"
+
     @model_validator(mode="after")
     def _distinct_models(self) -> Self:
         for attribute, key in (("name", "name"), ("model_id", "servedName")):
@@ -378,7 +389,7 @@ class PlatformSettings(Spec):
 
     @model_validator(mode="after")
     def _operator_outlives_the_platform(self) -> Self:
-        if self.kuberay.install == "chart" and self.kuberay.namespace == self.namespace:
+        if self.installs_kuberay and self.kuberay.namespace == self.namespace:
             raise ContradictionError(
                 "namespace",
                 "is also kuberay.namespace; teardown removes the platform's namespace while the operator "
@@ -409,7 +420,7 @@ class PlatformSettings(Spec):
 def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[Mistake]:
     """What an identity that may act in one namespace only cannot declare."""
     why = "cluster.access is namespace"
-    if settings.kuberay.install == "chart":
+    if settings.installs_kuberay:
         yield Mistake(
             ("kuberay", "install"),
             f"chart installs an operator for the whole cluster, but {why}; set it to existing and let an "
@@ -442,7 +453,7 @@ def _needs_the_internet(settings: PlatformSettings) -> Iterator[Mistake]:
     if settings.network.proxy is not None:
         yield Mistake(("network", "proxy"), f"leads to the internet, but {why}; remove one of the two")
     repository, mirror = settings.kuberay.repository, settings.images.mirror
-    if settings.kuberay.install == "chart" and repository is not None:
+    if settings.installs_kuberay and repository is not None:
         internal = mirror is not None and urlsplit(repository).netloc == registry_host(f"{mirror}/image")
         if not internal and not repository.startswith("oci://"):
             yield Mistake(

@@ -72,7 +72,8 @@ def _placement_on_simulated_nodes() -> list[Json]:
     """Sends the pods of models that this site cannot run to the simulated nodes.
 
     A model whose image is the site's own runs for real. Any other image is not here, nor is its hardware:
-    its pods, the Ray head too, belong on simulated nodes. The stack's objects stay as they are rendered.
+    its pods, the Ray head too, belong on simulated nodes. The stack's objects stay as they are rendered. A
+    claim with the weights is the user's own and not here either; nothing reads them, so it becomes a folder.
     """
     key, value = SIMULATED_TAINT
     toleration = (
@@ -85,7 +86,13 @@ def _placement_on_simulated_nodes() -> list[Json]:
        has(object.spec.nodeSelector)
         ? JSONPatch{{op: "add", path: "/spec/nodeSelector/{SELECTOR_LABEL}", value: "{SELECTOR_VALUE}"}}
         : JSONPatch{{op: "add", path: "/spec/nodeSelector",
-                    value: {{"{SELECTOR_LABEL}": "{SELECTOR_VALUE}"}}}}]"""
+                    value: {{"{SELECTOR_LABEL}": "{SELECTOR_VALUE}"}}}}]
+       + (has(object.spec.volumes)
+        ? [JSONPatch{{op: "replace", path: "/spec/volumes", value: object.spec.volumes.map(volume,
+             has(volume.persistentVolumeClaim)
+               ? dyn({{"name": dyn(volume.name), "emptyDir": dyn({{}})}})
+               : dyn(volume))}}]
+        : [])"""
     name = "spillway-simulated-nodes"
     pods: Json = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
     policy: Json = {

@@ -62,16 +62,15 @@ class SimulatedPod:
             (pod for pod in self.cluster if pod["metadata"]["labels"].get("ray.io/node-type") == "head"), None
         )
 
-    @property
-    def served_by_arguments(self) -> str | None:
-        """The model id that a plain `vllm serve` was started with."""
+    def argument(self, name: str) -> str | None:
+        """What a plain `vllm serve` was given for an argument such as `--served-model-name`."""
         container = self.pod["spec"]["containers"][0]
-        words = [*container.get("command", []), *container.get("args", [])]
+        words: list[str] = [*container.get("command", []), *container.get("args", [])]
         for place, word in enumerate(words):
-            if word.startswith("--served-model-name="):
-                return str(word).partition("=")[2]
-            if word == "--served-model-name":
-                return str(words[place + 1])
+            if word.startswith(f"{name}="):
+                return word.partition("=")[2]
+            if word == name:
+                return words[place + 1]
         return None
 
 
@@ -230,12 +229,16 @@ class Handler(BaseHTTPRequestHandler):
         return digest
 
     def _engine(self, pod: SimulatedPod, method: str, path: str, body: bytes) -> None:
-        plain = pod.served_by_arguments
+        plain = pod.argument("--served-model-name")
         models = [plain] if plain else self._models_of_ray(pod)
         if (method, path) in {("GET", "/-/healthz"), ("GET", "/health")}:
             self._send("success")
         elif (method, path) == ("GET", "/v1/models"):
-            self._send({"object": "list", "data": [{"id": name, "object": "model"} for name in models]})
+            context = pod.argument("--max-model-len")
+            told = {"max_model_len": int(context)} if context else {}
+            self._send(
+                {"object": "list", "data": [{"id": name, "object": "model", **told} for name in models]}
+            )
         elif (method, path) == ("POST", "/v1/chat/completions"):
             self._chat(models, body)
         else:

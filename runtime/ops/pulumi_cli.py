@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import yaml
 
+from runtime.ops.deletions import ObjectName
 from runtime.ops.progress import Progress
 
 INTERRUPT_GRACE_S = 60.0
@@ -103,6 +104,12 @@ class PulumiCli:
             return 0
         state = json.loads(self.output("stack", "export", "--stack", self._stack))
         return len(state["deployment"].get("resources") or [])
+
+    def objects(self) -> list[ObjectName]:
+        """The Kubernetes objects that the state holds."""
+        state = json.loads(self.output("stack", "export", "--stack", self._stack))
+        resources: list[Mapping[str, Any]] = state["deployment"].get("resources") or []
+        return [found for one in resources if (found := _object_of(one)) is not None]
 
     def settle_creations(self, progress: Progress, config_file: Path) -> None:
         """Finds out what became of objects that a killed CLI was making, where its state tells of any.
@@ -289,6 +296,15 @@ def _cluster_name(resource: Mapping[str, Any]) -> str | None:
     where: Mapping[str, Any] = inputs.get("metadata") or inputs
     parts = [where.get("namespace"), where.get("name")]
     return "/".join(str(part) for part in parts if part) or None
+
+
+def _object_of(resource: Mapping[str, Any]) -> ObjectName | None:
+    """The object behind a resource; None for what is none, such as a password or a Helm release."""
+    inputs: Mapping[str, Any] = resource.get("inputs") or {}
+    if not str(resource["type"]).startswith("kubernetes:") or not {"apiVersion", "kind"} <= inputs.keys():
+        return None
+    metadata = inputs["metadata"]
+    return ObjectName(inputs["apiVersion"], inputs["kind"], metadata.get("namespace"), metadata["name"])
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:

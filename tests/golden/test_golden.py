@@ -1,4 +1,4 @@
-"""Golden previews: everything that the program declares for each committed stack, in full.
+"""Golden previews: everything that the program declares for each committed stack and example, in full.
 
 They detect change, and show a reviewer what a change of the code does to every stack. What is meant is
 asserted one by one in tests/components.
@@ -14,10 +14,11 @@ import pytest
 import yaml
 
 from stacks import onprem
-from tests.support.stack_files import CLUSTER_STACKS, STACKS, platform_settings
+from tests.support.stack_files import CLUSTER_STACKS, EXAMPLES, STACKS, platform_settings
 from tests.support.synth import Registered, Synthesized, synth
 
 FOLDER = Path(__file__).parent
+ALL = [*STACKS, *CLUSTER_STACKS, *EXAMPLES]
 UPDATE = "pytest tests/golden --update-golden -q"
 # The SDK wraps a secret into an object with this key.
 SECRET = "4dabf18193072939515e22adb298388d"
@@ -100,7 +101,7 @@ def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stack", [*STACKS, *CLUSTER_STACKS])
+@pytest.mark.parametrize("stack", ALL)
 def test_a_committed_stack_declares_what_its_golden_preview_shows(
     stack: str, kubeconfig: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -122,7 +123,7 @@ def test_a_committed_stack_declares_what_its_golden_preview_shows(
 
 
 def test_there_is_no_golden_preview_without_its_stack() -> None:
-    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted([*STACKS, *CLUSTER_STACKS])
+    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted(ALL)
 
 
 def test_a_golden_preview_shows_every_resource_once_and_no_path_of_this_machine(kubeconfig: Path) -> None:

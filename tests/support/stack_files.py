@@ -1,4 +1,4 @@
-"""The committed stack files, read as the program reads them."""
+"""The committed stack files and examples, read as the program reads them."""
 
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ STACKS = sorted(
 # Further ones that show how a stack fits an existing cluster; nobody runs them as they are.
 CLUSTERS = ROOT / "tests" / "golden" / "stacks"
 CLUSTER_STACKS = sorted(path.name.split(".")[1] for path in CLUSTERS.glob("Pulumi.*.yaml"))
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.yaml"))
 
 
 def platform_object(stack: str) -> dict[str, Any]:
-    """The object under `spillway:platform`, as written."""
-    folder = CLUSTERS if stack in CLUSTER_STACKS else ROOT / "stacks"
-    text = (folder / f"Pulumi.{stack}.yaml").read_text()
-    return yaml.safe_load(text)["config"]["spillway:platform"]
+    """The object under `spillway:platform` of a stack or an example, as written."""
+    if stack in EXAMPLES:
+        file = ROOT / "examples" / f"{stack}.yaml"
+    else:
+        file = (CLUSTERS if stack in CLUSTER_STACKS else ROOT / "stacks") / f"Pulumi.{stack}.yaml"
+    return yaml.safe_load(file.read_text())["config"]["spillway:platform"]
 
 
 def platform_settings(stack: str) -> PlatformSettings:

@@ -20,8 +20,8 @@ import signal, sys, time
 from pathlib import Path
 from rehearsal.__main__ import stop_on_signals
 stop_on_signals()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     print("Pulumi finishes what it has begun", file=sys.stderr, flush=True)

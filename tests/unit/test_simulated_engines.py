@@ -41,9 +41,10 @@ def ray_pod(kind: str, start: str, *, token: bool = True) -> dict[str, Any]:
 
 HEAD = ray_pod("head", "--num-cpus=0")
 WORKER = ray_pod("worker", """--num-cpus=8 --num-gpus=1 --resources='{"accelerator_type:H100":1}'""")
+_ARGUMENTS = ["--served-model-name=plain/model", "--max-model-len=32768"]
 PLAIN: dict[str, Any] = {
     "metadata": {"name": "plain", "namespace": "llm", "uid": "uid-plain", "labels": {}},
-    "spec": {"containers": [{"command": ["vllm", "serve"], "args": ["--served-model-name", "plain/model"]}]},
+    "spec": {"containers": [{"command": ["vllm", "serve"], "args": _ARGUMENTS}]},
     "status": {"phase": "Running"},
 }
 
@@ -160,10 +161,11 @@ def test_a_model_that_is_not_served_gets_404(running: Asked) -> None:
     assert running.ask(running.engine + "/v1/chat/completions", "POST", request)[0] == 404
 
 
-def test_a_plain_server_serves_the_name_in_its_arguments(stand_in: Asked) -> None:
+def test_a_plain_server_serves_the_name_in_its_arguments_with_their_context(stand_in: Asked) -> None:
     stand_in.pods.here = PLAIN
     assert stand_in.ask(stand_in.engine + "/health")[0] == 200
-    assert stand_in.ask(stand_in.engine + "/v1/models")[1]["data"][0]["id"] == "plain/model"
+    (model,) = stand_in.ask(stand_in.engine + "/v1/models")[1]["data"]
+    assert (model["id"], model["max_model_len"]) == ("plain/model", 32768)
 
 
 def test_the_same_config_again_does_not_start_the_deployment_anew(stand_in: Asked) -> None:
