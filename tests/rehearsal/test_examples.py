@@ -13,6 +13,7 @@ from rehearsal.site.api import Json, object_path
 from rehearsal.site.manifests import MODEL_LABEL
 from rehearsal.site.toolbox import SiteTools
 from rehearsal.workspace import Workspace
+from runtime.ops.progress import Progress
 from tests.support.stack_files import EXAMPLES, ROOT, platform_settings
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(600)]
@@ -38,9 +39,9 @@ class Examples:
             "SPILLWAY_HOME": str(home),
         }
 
-    def rehearsal(self, command: str, example: str) -> str:
-        words = ["rehearsal", command, "--simulated", "--stack", example, "--site", SITE]
-        return self._done([sys.executable, "-m", *words])
+    def up(self, example: str) -> None:
+        words = ["rehearsal", "up", "--simulated", "--stack", example, "--site", SITE]
+        self._done([sys.executable, "-m", *words])
 
     def destroy(self, example: str) -> None:
         """Plain Pulumi, as the printed line for the shell has it: the site stays for the next one."""
@@ -48,12 +49,11 @@ class Examples:
         script = f". {workspace.environment_file}; pulumi destroy --yes --stack {workspace.stack}"
         self._done(["bash", "-euc", script])
 
-    def _done(self, command: list[str]) -> str:
+    def _done(self, command: list[str]) -> None:
         done = subprocess.run(
             command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=500, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
     def pods(self, namespace: str) -> list[Json]:
         path = f"/api/v1/namespaces/{namespace}/pods"
@@ -67,7 +67,8 @@ def examples(tools: SiteTools, home: Path) -> Generator[Examples]:
     try:
         yield here
     finally:
-        here.rehearsal("down", EXAMPLES[-1])
+        leftovers = here.site.stop(Progress())
+    assert not leftovers, leftovers.lines()
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -75,7 +76,7 @@ def test_an_example_serves_on_simulated_nodes_and_a_destroy_leaves_none_of_its_d
     example: str, examples: Examples
 ) -> None:
     settings = platform_settings(example)
-    examples.rehearsal("up", example)
+    examples.up(example)
     api = examples.site.api()
     pods = examples.pods(settings.namespace)
     for model in settings.models:
