@@ -94,8 +94,9 @@ class Platform:
             self.workspace = Workspace.rehearsing(self._home, stack, self._site.kubeconfig)
             return
         stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
-        self._embedded, kubeconfig = _cluster_of(stack_file, self._site.kubeconfig)
-        context = None if self._embedded else os.environ.get("CONTEXT")
+        own = _own_cluster(stack_file, self._site.kubeconfig)
+        self._embedded = own is None
+        kubeconfig, context = own or (self._site.kubeconfig, None)
         self.workspace = Workspace(self._home, stack, kubeconfig, context)
 
     def up(self) -> Running:
@@ -374,16 +375,19 @@ def _ask_until_answered(endpoint: str, key: str, model: str, step: Step) -> Stre
             time.sleep(_ASK_AGAIN_S)
 
 
-def _cluster_of(stack_file: Path, site_kubeconfig: Path) -> tuple[bool, Path]:
-    """Whether a stack goes to the embedded site, and its cluster's kubeconfig.
+def _own_cluster(stack_file: Path, site_kubeconfig: Path) -> tuple[Path, str | None] | None:
+    """Kubeconfig and context of the user's own cluster, or None where a stack goes to the embedded site.
 
-    KUBECONFIG decides, then the stack file. Without either, a stack whose serving image is one of the
-    site's own goes there; any other one has to name its cluster.
+    The stack file decides before KUBECONFIG and CONTEXT, as it does in the program. Without either, a stack
+    whose serving image is one of the site's own goes there; any other one has to name its cluster.
 
     Raises:
         WorkspaceError: The kubeconfig is not there, or none is named.
     """
     platform = platform_object(stack_file) if stack_file.is_file() else {}
+    context = _text_at(platform, "cluster", "context") or os.environ.get("CONTEXT") or None
+    if named := _text_at(platform, "cluster", "kubeconfig"):
+        return Path(named).expanduser(), context
     given = os.environ.get("KUBECONFIG")
     # A shell that sourced the environment file names the site's own kubeconfig.
     if given and Path(given) != site_kubeconfig:
@@ -398,16 +402,14 @@ def _cluster_of(stack_file: Path, site_kubeconfig: Path) -> tuple[bool, Path]:
                 f"KUBECONFIG = {given}: there is no such file; name one existing kubeconfig, or unset "
                 "KUBECONFIG to use the embedded site"
             )
-        return False, Path(given).absolute()
-    if named := _text_at(platform, "cluster", "kubeconfig"):
-        return False, Path(named).expanduser()
+        return Path(given).absolute(), context
     image = _text_at(platform, "ray", "image")
     if image and not image.startswith(SITE_IMAGES):
         raise WorkspaceError(
             f"{stack_file.name} names no cluster and serves with {image}, which the embedded site does not "
             "have; set KUBECONFIG to your cluster's, or spillway:platform.cluster.kubeconfig there"
         )
-    return True, site_kubeconfig
+    return None
 
 
 def _text_at(platform: Mapping[str, object], *path: str) -> str | None:

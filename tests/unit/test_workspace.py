@@ -212,18 +212,21 @@ def test_a_stack_without_the_sites_images_must_name_its_cluster(
         Platform("onprem", "local", Progress())
 
 
-def test_a_cluster_in_the_stack_file_is_used_without_kubeconfig(
+def test_a_cluster_in_the_stack_file_is_used_whatever_the_shell_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "PROJECT", tmp_path)
     monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setenv("KUBECONFIG", "/etc/elsewhere")
+    monkeypatch.setenv("CONTEXT", "elsewhere")
     (tmp_path / "stacks").mkdir()
-    platform = {"cluster": {"kubeconfig": "/etc/lab"}, "ray": {"image": "rayproject/ray-llm:2.60.0"}}
+    cluster = {"kubeconfig": "/etc/lab", "context": "lab"}
+    platform = {"cluster": cluster, "ray": {"image": "rayproject/ray-llm:2.60.0"}}
     (tmp_path / "stacks" / "Pulumi.lab.yaml").write_text(
         yaml.safe_dump({"config": {"spillway:platform": platform}})
     )
-    assert Platform("lab", "local", Progress()).workspace.kubeconfig == Path("/etc/lab")
+    workspace = Platform("lab", "local", Progress()).workspace
+    assert (workspace.kubeconfig, workspace.context) == (Path("/etc/lab"), "lab")
 
 
 def test_a_rehearsal_never_touches_the_cluster_or_the_state_of_the_stack(workspace: Workspace) -> None:
