@@ -25,6 +25,7 @@ from rehearsal.plugins.launchers import write_launchers
 from rehearsal.state_files import kept_whole, mend_state
 from rehearsal.tools import Source, Toolbox
 from runtime.ops.progress import Progress
+from runtime.stack_file import StackFileError, list_mistakes, read_stack_file
 
 PROJECT = Path(__file__).parents[1]
 
@@ -255,7 +256,7 @@ class Workspace:
         """
         text = self.stack_file.read_text()
         if self.rehearsal_of is not None:
-            text = yaml.safe_dump(as_rehearsed(yaml.safe_load(text)), sort_keys=False)
+            text = yaml.safe_dump(as_rehearsed(_content(self.stack_file)), sort_keys=False)
         _write_private(self._private_stack_file, text)
         return self._private_stack_file
 
@@ -328,12 +329,19 @@ def platform_object(stack_file: Path) -> dict[str, object]:
         WorkspaceError: The file is no YAML.
     """
     try:
-        platform: object = yaml.safe_load(stack_file.read_text())["config"]["spillway:platform"]
-    except yaml.YAMLError as error:
-        raise WorkspaceError(f"{stack_file.name} is no YAML: {error}; mend the line that it names") from None
+        platform: object = _content(stack_file)["config"]["spillway:platform"]
     except (KeyError, TypeError):
         return {}
     return cast("dict[str, object]", platform) if isinstance(platform, dict) else {}
+
+
+def _content(stack_file: Path) -> Any:
+    try:
+        return read_stack_file(stack_file)[0]
+    except StackFileError as error:
+        inside = stack_file.is_relative_to(PROJECT)
+        place = stack_file.relative_to(PROJECT) if inside else stack_file
+        raise WorkspaceError(list_mistakes(place, [str(error)])) from None
 
 
 def _project_name() -> str:

@@ -29,6 +29,7 @@ from runtime.model import (
     written_as,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
+from runtime.stack_file import list_mistakes
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -517,8 +518,7 @@ def _validated(value: object) -> tuple[PlatformSettings | None, list[str]]:
 
 
 def _refusal(lines: Sequence[str]) -> SettingsError:
-    count = f"{len(lines)} mistake{'s' if len(lines) > 1 else ''}"
-    return SettingsError("\n".join([f"{count} in the stack's settings:", *(f"  - {line}" for line in lines)]))
+    return SettingsError(list_mistakes("the stack's settings", lines))
 
 
 def _repeated(values: Sequence[str]) -> list[str]:

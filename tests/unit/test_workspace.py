@@ -14,6 +14,7 @@ from rehearsal import workspace as module
 from rehearsal.platform import Platform, pods_by_model, stand_in_images
 from rehearsal.workspace import Workspace, WorkspaceError, as_rehearsed
 from runtime.ops.progress import Progress
+from stacks import check
 
 
 @pytest.fixture
@@ -101,11 +102,37 @@ def test_a_context_of_the_shell_does_not_reach_the_embedded_site(
     assert "unset CONTEXT" in workspace.write_environment_file().read_text()
 
 
-def test_a_stack_file_that_is_no_yaml_is_one_message(tmp_path: Path) -> None:
-    file = tmp_path / "Pulumi.x.yaml"
-    file.write_text("config: [")
-    with pytest.raises(WorkspaceError, match=r"Pulumi\.x\.yaml is no YAML: (?s:.*)line 1"):
-        module.platform_object(file)
+@pytest.mark.parametrize("simulated", [False, True])
+def test_a_stack_file_that_is_no_yaml_is_told_as_make_validate_tells_it(
+    simulated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
+    monkeypatch.chdir(module.PROJECT)
+    file = Path("stacks/Pulumi.test-broken.yaml")
+    file.write_text("config:\n  spillway:platform: [\n")
+    try:
+        with pytest.raises(WorkspaceError) as error:
+            Platform("test-broken", "local", Progress(), simulated=simulated).up()
+        assert check.main([str(file)]) == 1
+    finally:
+        file.unlink()
+    assert str(error.value) == capsys.readouterr().err.strip()
+    assert str(error.value).startswith(
+        "1 mistake in stacks/Pulumi.test-broken.yaml:\n  - line 3: is no YAML: "
+    )
+
+
+def test_a_rehearsed_stack_file_means_what_it_means_to_pulumi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PROJECT", tmp_path)
+    (tmp_path / "stacks").mkdir()
+    (tmp_path / "stacks/Pulumi.x.yaml").write_text(
+        "config:\n  spillway:platform: {revision: 2026-01-01, name: yes}\n"
+    )
+    copy = Workspace.rehearsing(tmp_path / "home", "x", tmp_path / "k").copy_stack_file()
+    platform = yaml.safe_load(copy.read_text())["config"]["spillway:platform"]
+    assert (platform["revision"], platform["name"]) == ("2026-01-01", "yes")
 
 
 def test_two_makes_of_one_stack_wait_for_each_other(workspace: Workspace) -> None:
