@@ -2,9 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, NoReturn, Self
+from fractions import Fraction
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +20,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from runtime.accelerators import ACCELERATORS, AcceleratorProfile
+from runtime.quantities import cpus, memory_bytes
 
 # KubeRay adds suffixes to a RayService's name and refuses more than 47 characters
 # (ray-operator v1.6.2, controllers/ray/utils/constant.go, MaxRayServiceNameLength).
@@ -67,15 +69,41 @@ def written_as(pattern: str, words: str, *examples: str) -> WithJsonSchema:
 
 
 # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity: a small k, no K.
-_MEMORY = r"^[0-9]+(\.[0-9]+)?(k|Ki|[MGTPE]i?)?$"
-_CPU = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
+_MEMORY = r"[0-9]+(\.[0-9]+)?(k|Ki|[MGTPE]i?)?"
+_CPU = r"([0-9]+(\.[0-9]+)?|[0-9]+m)"
+# Pydantic's regular expressions cannot look ahead; those of editors and of Python can.
+_ABOVE_ZERO = "(?=.*[1-9])"
+_PATH = r"^(?!.*/\.\.(/|$))/"
+_HUB_ID = r"^[\w.-]+/[\w.-]+$"
+_SERVED = r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$"
+_MODEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+_MAX_SERVED_NAME = 120
 # Names of most Kubernetes objects are DNS subdomains (RFC 1123).
 _OBJECT = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+
+
+def _above_zero(value: str) -> str:
+    if not re.search("[1-9]", value):
+        raise ValueError("must be more than 0; raise it")
+    return value
+
+
 CpuQuantity = Annotated[
-    str, StringConstraints(pattern=_CPU), written_as(_CPU, 'CPUs such as "4", "1.5" or 500m', "4", "500m")
+    str,
+    StringConstraints(pattern=f"^{_CPU}$"),
+    AfterValidator(_above_zero),
+    written_as(f"^{_ABOVE_ZERO}{_CPU}$", 'CPUs such as "4", "1.5" or 500m', "4", "500m"),
 ]
 MemoryQuantity = Annotated[
-    str, StringConstraints(pattern=_MEMORY), written_as(_MEMORY, "bytes such as 16Gi or 512Mi", "16Gi")
+    str,
+    StringConstraints(pattern=f"^{_MEMORY}$"),
+    AfterValidator(_above_zero),
+    written_as(f"^{_ABOVE_ZERO}{_MEMORY}$", "bytes such as 16Gi or 512Mi", "16Gi"),
+]
+MemoryOrNone = Annotated[
+    str,
+    StringConstraints(pattern=f"^{_MEMORY}$"),
+    written_as(f"^{_MEMORY}$", 'bytes such as 16Gi or 512Mi, or "0" for none', "95000Mi"),
 ]
 ObjectName = Annotated[
     str,
@@ -83,12 +111,12 @@ ObjectName = Annotated[
     written_as(_OBJECT, "the name of a Kubernetes object: lower-case letters, digits, '-' and '.'"),
 ]
 # What these may be is checked, with better words than a pattern's, by validators of their classes.
-AbsolutePath = Annotated[str, written_as(r"^/", "an absolute path without '..'", "/models/qwen3")]
-HubId = Annotated[str, written_as(r"^[\w.-]+/[\w.-]+$", "ORGANISATION/NAME", "Qwen/Qwen3-8B")]
+AbsolutePath = Annotated[str, written_as(_PATH, "an absolute path without '..'", "/models/qwen3")]
+HubId = Annotated[str, written_as(_HUB_ID, "ORGANISATION/NAME", "Qwen/Qwen3-8B")]
 ModelName = Annotated[
     str,
     written_as(
-        rf"^[a-z]([-a-z0-9]{{0,{MAX_RAY_SERVICE_NAME - 2}}}[a-z0-9])?$",
+        f"^(?=.{{1,{MAX_RAY_SERVICE_NAME}}}$){_MODEL.removeprefix('^')}",
         f"at most {MAX_RAY_SERVICE_NAME} lower-case letters, digits and '-', starting with a letter",
         "qwen3-8b",
     ),
@@ -96,24 +124,25 @@ ModelName = Annotated[
 ServedName = Annotated[
     str,
     written_as(
-        r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
-        "letters, digits, '.', '_', '-' in parts joined by '/'",
+        f"^(?=.{{1,{_MAX_SERVED_NAME}}}$){_SERVED.removeprefix('^')}",
+        f"at most {_MAX_SERVED_NAME} letters, digits, '.', '_', '-' in parts joined by '/'",
         "Qwen/Qwen3-8B",
     ),
 ]
 EngineArgument = str | int | float | bool
 ServingKind = Literal["RayServeLLM", "PlainVLLM"]
 
-IMAGE_PATTERN = re.compile(
-    r"(?P<name>[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
-)
+_NAME, _TAG, _DIGEST = r"[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?", r"[\w][\w.-]{0,127}", "sha256:[0-9a-f]{64}"
+# Tags that stand for another image every day.
+_MOVING_TAGS = ("latest", "main", "master", "nightly")
+IMAGE_PATTERN = re.compile(rf"(?P<name>{_NAME})(:(?P<tag>{_TAG}))?(@(?P<digest>{_DIGEST}))?")
 
 
 def _pinned_image(value: str) -> str:
     match = IMAGE_PATTERN.fullmatch(value)
     if match is None:
         raise ValueError("is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
-    if match["digest"] is None and match["tag"] in {None, "latest", "main", "master", "nightly"}:
+    if match["digest"] is None and match["tag"] in {None, *_MOVING_TAGS}:
         raise ValueError("has no fixed version; write a version tag or, better, a digest (NAME@sha256:…)")
     return value
 
@@ -159,8 +188,8 @@ Image = Annotated[
     str,
     AfterValidator(_pinned_image),
     written_as(
-        rf"^{re.sub('[?]P<[a-z]+>', '', IMAGE_PATTERN.pattern)}$",
-        "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST",
+        rf"^{_NAME}(:(?!({'|'.join(_MOVING_TAGS)})$){_TAG}|(:{_TAG})?@{_DIGEST})$",
+        "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST, with a fixed version",
         "rayproject/ray-llm:2.60.0-py312-cu130",
     ),
 ]
@@ -189,11 +218,6 @@ class ContradictionsError(ValueError):
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         super().__init__("; ".join(mistake.message for mistake in mistakes))
         self.mistakes = tuple(mistakes)
-
-
-def raise_together(mistakes: Sequence[Mistake]) -> NoReturn:
-    """Raises ContradictionsError, so that a user sees every mistake at once."""
-    raise ContradictionsError(mistakes)
 
 
 def _engine_argument_name(value: str) -> str:
@@ -225,6 +249,27 @@ class Spec(BaseModel):
     )
 
 
+def refuse_above(
+    key: str, request: str | None, limit_key: str, limit: str, amount: Callable[[str], Fraction | int]
+) -> None:
+    """Refuses a request above its limit, which Kubernetes would refuse when everything else is made.
+
+    Args:
+        key: The request's key.
+        request: The quantity asked for, or None for just the limit.
+        limit_key: The limit's key.
+        limit: The quantity that is the most.
+        amount: Reads such a quantity.
+
+    Raises:
+        ContradictionError: The request is above the limit.
+    """
+    if request is not None and amount(request) > amount(limit):
+        raise ContradictionError(
+            key, f"{request} is above {limit_key} {limit}; lower it to {limit} or raise {limit_key}"
+        )
+
+
 class ModelSource(Spec):
     """Where the weights come from: exactly one of an image path, a Hugging Face id, a volume or a folder."""
 
@@ -252,14 +297,14 @@ class ModelSource(Spec):
     @field_validator("path", "host_folder")
     @classmethod
     def _absolute(cls, value: str | None) -> str | None:
-        if value is not None and (not value.startswith("/") or ".." in value.split("/")):
+        if value is not None and not re.search(_PATH, value):
             raise ValueError("must be an absolute path without '..', for example /models/qwen3")
         return value
 
     @field_validator("hugging_face")
     @classmethod
     def _repository_id(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", value):
+        if value is not None and not re.fullmatch(_HUB_ID, value):
             raise ValueError("must be ORGANISATION/NAME, for example Qwen/Qwen3-8B")
         return value
 
@@ -378,10 +423,10 @@ class WorkerResources(Spec):
     memory_request: MemoryQuantity | None = Field(
         default=None, description="Memory request where it differs from the limit."
     )
-    huge_pages: MemoryQuantity | None = Field(
+    huge_pages: MemoryOrNone | None = Field(
         default=None,
-        description="2 MiB pages of one pod; defaults to what the accelerator's maker asks for, which is "
-        "none but for Gaudi. Nodes must have set them aside.",
+        description='2 MiB pages of one pod, `"0"` for none; defaults to what the accelerator\'s maker asks '
+        "for, which is none but for Gaudi. Nodes must have set them aside.",
     )
     supplemental_groups: tuple[int, ...] = Field(
         default=(),
@@ -389,6 +434,16 @@ class WorkerResources(Spec):
         "nodes whose container runtime does not give devices to the pod's user "
         "(containerd: `device_ownership_from_security_context`).",
     )
+
+    @model_validator(mode="after")
+    def _cpu_request_within_limit(self) -> Self:
+        refuse_above("cpuRequest", self.cpu_request, "cpu", self.cpu, cpus)
+        return self
+
+    @model_validator(mode="after")
+    def _memory_request_within_limit(self) -> Self:
+        refuse_above("memoryRequest", self.memory_request, "memory", self.memory, memory_bytes)
+        return self
 
 
 class ModelSpec(Spec):
@@ -486,7 +541,7 @@ class ModelSpec(Spec):
                 f"has {len(value)} characters; KubeRay allows {MAX_RAY_SERVICE_NAME} for a RayService. "
                 "Shorten it and put the long id into servedName"
             )
-        if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", value):
+        if not re.fullmatch(_MODEL, value):
             raise ValueError(
                 "must be lower-case letters, digits and '-', starting with a letter, such as qwen3-8b"
             )
@@ -495,11 +550,10 @@ class ModelSpec(Spec):
     @field_validator("served_name")
     @classmethod
     def _gateway_can_route_it(cls, value: str | None) -> str | None:
-        part = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-        if value is not None and (len(value) > 120 or not re.fullmatch(rf"{part}(/{part})*", value)):
+        if value is not None and (len(value) > _MAX_SERVED_NAME or not re.fullmatch(_SERVED, value)):
             raise ValueError(
-                "must be at most 120 letters, digits, '.', '_', '-' in parts joined by '/', for example "
-                "Qwen/Qwen3-8B (':' is kept for LoRA adapters, base:adapter)"
+                f"must be at most {_MAX_SERVED_NAME} letters, digits, '.', '_', '-' in parts joined by '/', "
+                "for example Qwen/Qwen3-8B (':' is kept for LoRA adapters, base:adapter)"
             )
         return value
 

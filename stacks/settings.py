@@ -16,6 +16,7 @@ from runtime.images import registry_host
 from runtime.model import (
     IMAGE_PATTERN,
     ContradictionError,
+    ContradictionsError,
     CpuQuantity,
     Image,
     MemoryQuantity,
@@ -25,9 +26,10 @@ from runtime.model import (
     NodeToleration,
     ObjectName,
     Spec,
-    raise_together,
+    refuse_above,
     written_as,
 )
+from runtime.quantities import cpus, memory_bytes
 from runtime.serving.ray_service import VLLM_OF_RAY
 from runtime.stack_file import list_mistakes
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
@@ -41,6 +43,8 @@ _REGISTRY_PATH = (
     r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$"
 )
 _PROXY_URL = r"^https?://[-a-zA-Z0-9.]+(:[0-9]{1,5})?/?$"
+# The program runs in another folder than `make`, so a relative path would be two.
+_KUBECONFIG = r"^[/~]"
 _HOST_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
 DnsLabel = Annotated[
@@ -68,6 +72,11 @@ ProxyUrl = Annotated[
         "http://proxy.example.com:3128",
     ),
 ]
+KubeconfigPath = Annotated[
+    str,
+    StringConstraints(pattern=_KUBECONFIG),
+    written_as(_KUBECONFIG, "an absolute path, or one that begins with ~", "~/.kube/config"),
+]
 HostName = Annotated[
     str,
     StringConstraints(pattern=_HOST_NAME, max_length=253),
@@ -78,7 +87,7 @@ HostName = Annotated[
 class ClusterSettings(Spec):
     """Which Kubernetes cluster the platform goes to."""
 
-    kubeconfig: str | None = Field(
+    kubeconfig: KubeconfigPath | None = Field(
         default=None, description="Path of the kubeconfig; without it `KUBECONFIG` or ~/.kube/config."
     )
     context: str | None = Field(
@@ -208,6 +217,18 @@ class RaySettings(Spec):
             raise ContradictionError(
                 "vllmVersion", f"does not import with Ray {self.version}; allowed: {pairs}; remove the key"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _cpu_request_within_limit(self) -> Self:
+        refuse_above("headCpuRequest", self.head_cpu_request, "headCpu", self.head_cpu, cpus)
+        return self
+
+    @model_validator(mode="after")
+    def _memory_request_within_limit(self) -> Self:
+        refuse_above(
+            "headMemoryRequest", self.head_memory_request, "headMemory", self.head_memory, memory_bytes
+        )
         return self
 
     @model_validator(mode="after")
@@ -402,19 +423,19 @@ class PlatformSettings(Spec):
     def _fits_the_hardware(self) -> Self:
         found = capacity_mistakes(self.models, self.capacity, self.quota.accelerators)
         if found:
-            raise_together(found)
+            raise ContradictionsError(found)
         return self
 
     @model_validator(mode="after")
     def _stays_in_its_namespace(self) -> Self:
         if self.cluster.access == "namespace" and (found := list(_beyond_the_namespace(self))):
-            raise_together(found)
+            raise ContradictionsError(found)
         return self
 
     @model_validator(mode="after")
     def _stays_off_the_internet(self) -> Self:
         if self.network.offline and (found := list(_needs_the_internet(self))):
-            raise_together(found)
+            raise ContradictionsError(found)
         return self
 
 

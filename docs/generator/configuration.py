@@ -20,6 +20,7 @@ from runtime.model import (
     CpuQuantity,
     EngineArgument,
     Image,
+    MemoryOrNone,
     MemoryQuantity,
     ModelSource,
     ModelSpec,
@@ -30,6 +31,7 @@ from stacks.mistakes import FULL_KEY
 from stacks.settings import (
     DnsLabel,
     HostName,
+    KubeconfigPath,
     PlatformName,
     PlatformSettings,
     ProxyUrl,
@@ -52,6 +54,8 @@ _NAMED: Mapping[object, str] = {
     PlatformName: "1 to 40 lower-case letters, digits and `-`, first a letter",
     CpuQuantity: "CPUs: `4`, `1.5`, `500m`",
     MemoryQuantity: "bytes: `16Gi`, `512Mi`",
+    MemoryOrNone: "bytes: `16Gi`, `512Mi`",
+    KubeconfigPath: "an absolute path, or one that begins with `~`",
 }
 # The same for the keys whose validators stand in their model.
 _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
@@ -166,7 +170,7 @@ def page_text() -> str:
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
         markdown.fence("yaml", f"# yaml-language-server: $schema=../docs/{SCHEMA}"),
         "The schema knows types, ranges, choices and the form of names. What spans several keys (exactly\n"
-        "one model source, distinct model names) and whether an image's version is fixed is checked by\n"
+        "one model source, distinct model names, requests within limits) is checked by\n"
         "`make validate STACK=…` (or `FILE=…`) within a second, and by every `make preview` and `make up`.",
     ]
     for section in sections():

@@ -71,6 +71,14 @@ def test_a_committed_stack_file_is_valid_by_the_schema(stack: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "image", ["redis:8", "registry.example.com:5000/a/b:latest-cu130", f"a/b:latest@sha256:{'0' * 64}"]
+)
+def test_the_schema_takes_an_image_with_a_fixed_version(image: str) -> None:
+    assert parse({**platform_object("local"), "checkImage": image})
+    assert problems(stack_file(checkImage=image)) == []
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"modles": []},
@@ -78,6 +86,9 @@ def test_a_committed_stack_file_is_valid_by_the_schema(stack: str) -> None:
         {"readyTimeoutSeconds": 1},
         {"quota": {"cpu": 4}},
         {"quota": {"cpu": "4 cores"}},
+        {"quota": {"memory": "0Gi"}},
+        {"checkImage": "registry.example.com/check"},
+        {"checkImage": "registry.example.com:5000/check:latest"},
         {"models": [{**platform_object("local")["models"][0], "accelerator": "nvidia-h1000"}]},
         {"models": []},
     ],

@@ -494,6 +494,8 @@ def valid_platforms(draw: st.DrawFn) -> dict[str, Any]:
     platform["gateway"]["clients"] = draw(
         st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), min_size=1, unique=True)
     )
+    # Without requests: those of the whole file need not be within the limits that are drawn.
+    platform["models"][0]["worker"] = {}
     platform["models"][0]["worker"]["memory"] = draw(
         st.from_regex(r"[1-9][0-9]{0,3}(k|[KMG]i|[MGT])", fullmatch=True)
     )
