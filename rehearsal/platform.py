@@ -16,7 +16,6 @@ from rehearsal.site import Site, SiteError, default_home
 from rehearsal.site.api import ApiError, object_path
 from rehearsal.site.images import ENVOY_IMAGE, OPERATOR_IMAGE, RAY_IMAGE
 from rehearsal.site.layout import SITE_IMAGES
-from rehearsal.site.manifests import MODEL_LABEL
 from rehearsal.site.preflight import check_machine, check_privileges
 from rehearsal.site.unwell import disk_problem
 from rehearsal.tools import Group, ensure
@@ -28,6 +27,7 @@ from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
 from runtime.ops.deletions import await_deletions
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import PulumiCli
+from runtime.serving.pods import MODEL_LABEL
 
 _PROMPT = "Say hello."
 _ANSWER_TOKENS = 24
@@ -332,7 +332,7 @@ def stand_in_images(platform: Mapping[str, Any]) -> dict[str, str]:
     """
     named = {
         _text_at(platform, "gateway", "image") or versions.ENVOY_IMAGE: ENVOY_IMAGE,
-        _text_at(platform, "kuberay", "image") or versions.KUBERAY_IMAGE: OPERATOR_IMAGE,
+        _text_at(platform, "kuberay", "image") or versions.kuberay_image(): OPERATOR_IMAGE,
         _text_at(platform, "ray", "image"): RAY_IMAGE,
         _text_at(platform, "checkImage"): RAY_IMAGE,
     }

@@ -1,4 +1,4 @@
-"""Image references: where a registry mirror has the image that a reference names."""
+"""Image references: what Docker leaves unsaid in one, and where a registry mirror has the image."""
 
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
 
@@ -19,10 +19,13 @@ def mirrored(image: str, mirror: str | None) -> str:
     """
     if mirror is None or image.startswith(f"{mirror}/"):
         return image
+    return f"{mirror}/{_split(image)[1]}"
+
+
+def full_name(image: str) -> str:
+    """Returns a reference with what Docker leaves unsaid: `redis:8` is `docker.io/library/redis:8`."""
     registry, path = _split(image)
-    if registry in _DOCKER_HUB and "/" not in path:
-        path = f"library/{path}"
-    return f"{mirror}/{path}"
+    return f"{registry}/{path}"
 
 
 def registry_host(reference: str) -> str:
@@ -34,4 +37,6 @@ def _split(image: str) -> tuple[str, str]:
     first, slash, rest = image.partition("/")
     # Docker's own rule: the first part is a registry if it looks like a host.
     is_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
-    return (first, rest) if is_registry else (_DOCKER_HUB[0], image)
+    registry, path = (first, rest) if is_registry else (_DOCKER_HUB[0], image)
+    alone = registry in _DOCKER_HUB and "/" not in path
+    return registry, f"library/{path}" if alone else path

@@ -18,7 +18,6 @@ from components.kubernetes.ownership import StackClaim
 from components.kubernetes.plain_vllm import PlainVLLM, PlainVLLMArgs
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
-from runtime import versions
 from runtime.accelerators import ACCELERATORS
 from runtime.capacity import summary
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
@@ -27,6 +26,7 @@ from runtime.model import ModelSpec, Spec
 from runtime.serving.endpoint import endpoint_of
 from runtime.serving.ray_service import RayRuntime
 from runtime.surroundings import CaBundle, Proxy, Surroundings
+from runtime.versions import kuberay_image
 from stacks.outputs import PlatformOutputs
 from stacks.providers import kubernetes_provider, random_provider
 from stacks.settings import IngressSettings, KubeRaySettings, PlatformSettings, RouteSettings
@@ -211,7 +211,7 @@ def _on_mirror(settings: PlatformSettings) -> PlatformSettings:
     if mirror is None:
         return settings
     # What the chart would pull by itself is named too.
-    operator = kuberay.image or f"{versions.KUBERAY_IMAGE.removesuffix(versions.KUBERAY)}{kuberay.version}"
+    operator = kuberay.image or kuberay_image(kuberay.version)
 
     def on_mirror(part: Owner, image: str) -> Owner:
         return part.model_copy(update={"image": mirrored(image, mirror)})

@@ -30,8 +30,8 @@ from runtime.model import (
     written_as,
 )
 from runtime.quantities import cpus, memory_bytes
-from runtime.serving.ray_service import VLLM_OF_RAY
 from runtime.stack_file import list_mistakes
+from runtime.versions import VLLM_OF_RAY
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -194,7 +194,7 @@ class KubeRaySettings(Spec):
 class RaySettings(Spec):
     """The serving image, shared by all models, and the size of each Ray head."""
 
-    version: str = Field(default="2.60.0", description="Ray version in `image`.")
+    version: str = Field(default=versions.RAY, description="Ray version in `image`.")
     vllm_version: str | None = Field(
         default=None, description="vLLM version in `image`; defaults to the one that belongs to `version`."
     )

@@ -26,7 +26,7 @@ from runtime.model import (
     ModelSpec,
     ObjectName,
 )
-from runtime.serving.ray_service import VLLM_OF_RAY
+from runtime.versions import VLLM_OF_RAY
 from stacks.mistakes import FULL_KEY
 from stacks.settings import (
     DnsLabel,

@@ -8,7 +8,7 @@ from rehearsal.images.building import build_images, current_images
 from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
 from rehearsal.images.publishing import check_place, publish
 from rehearsal.images.recipes import GATEWAY, SERVING_CHECK, image_name
-from rehearsal.site.images import REGISTRY
+from rehearsal.site.layout import REGISTRY
 from rehearsal.tools.cache import Cache
 from rehearsal.tools.errors import ToolError
 from runtime.ops.progress import Progress

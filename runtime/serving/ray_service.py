@@ -31,9 +31,7 @@ from runtime.serving.pods import (
     weights_volumes,
 )
 from runtime.surroundings import Surroundings
-
-# ray[llm] pins vLLM exactly, because Ray Serve LLM imports vLLM's internals: another pair fails on import.
-VLLM_OF_RAY: Mapping[str, str] = {"2.60.0": "0.29.0"}
+from runtime.versions import VLLM_OF_RAY
 
 SERVE_PORT = 8000
 DASHBOARD_PORT = 8265

@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from rehearsal.tools import catalogue
-from runtime.serving.ray_service import VLLM_OF_RAY
+from runtime.versions import VLLM_OF_RAY
 from tests.support.stack_files import ROOT, STACKS, platform_settings
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
