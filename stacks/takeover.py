@@ -7,23 +7,13 @@ the name. A hook asks the cluster before each creation; nothing is asked where n
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import pulumi
 
 from components.kubernetes.ownership import ADOPT, CLAIM
 from components.naming import PLATFORM_LABEL
-from runtime.cluster import ClusterError, UnreachableError
-
-
-class Objects(Protocol):
-    """What is asked of a cluster."""
-
-    def metadata(
-        self, api_version: str, kind: str, namespace: str | None, name: str
-    ) -> dict[str, Any] | None:
-        """Returns an object's metadata, or None if there is no such object."""
-        ...
+from runtime.cluster import ClusterError, Objects, UnreachableError
 
 
 class TakeoverError(Exception):

@@ -1,41 +1,23 @@
-"""A small client of the Kubernetes API: JSON over TLS with a client certificate, nothing more."""
+"""A client of the site's API server that reads and writes, over sockets of the site's network namespace.
+
+`runtime.cluster.ClusterApi` is the other one: it only reads, and reaches any cluster by its kubeconfig.
+"""
 
 import http.client
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from rehearsal.site.certificates import CLUSTER_CA, certificate_file, key_file
 from rehearsal.site.layout import API_PORT, NODE_IP, SiteLayout
 from rehearsal.site.network import NetworkNamespace
+from runtime.cluster import object_path, told
 
 FIELD_MANAGER = "spillway-site"
 TIMEOUT_S = 10.0
-
-# Plural and whether it lives in a namespace, by kind: those that the site and its tests use.
-_KINDS: Mapping[str, tuple[str, bool]] = {
-    "ClusterRole": ("clusterroles", False),
-    "ClusterRoleBinding": ("clusterrolebindings", False),
-    "ConfigMap": ("configmaps", True),
-    "CustomResourceDefinition": ("customresourcedefinitions", False),
-    "Deployment": ("deployments", True),
-    "EndpointSlice": ("endpointslices", True),
-    "Job": ("jobs", True),
-    "MutatingAdmissionPolicy": ("mutatingadmissionpolicies", False),
-    "MutatingAdmissionPolicyBinding": ("mutatingadmissionpolicybindings", False),
-    "Namespace": ("namespaces", False),
-    "Node": ("nodes", False),
-    "Pod": ("pods", True),
-    "RayService": ("rayservices", True),
-    "Role": ("roles", True),
-    "RoleBinding": ("rolebindings", True),
-    "Secret": ("secrets", True),
-    "Service": ("services", True),
-    "ServiceAccount": ("serviceaccounts", True),
-}
 
 Json = dict[str, Any]
 Connect = Callable[[float], socket.socket]
@@ -47,14 +29,6 @@ class ApiError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
-
-
-def object_path(api_version: str, kind: str, namespace: str | None, name: str | None = None) -> str:
-    """Returns the path of an object, or of its collection if `name` is None."""
-    plural, namespaced = _KINDS[kind]
-    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-    inside = f"/namespaces/{quote(namespace or 'default')}" if namespaced else ""
-    return f"{root}{inside}/{plural}" + (f"/{quote(name)}" if name else "")
 
 
 class ApiClient:
@@ -96,7 +70,7 @@ class ApiClient:
         finally:
             connection.close()
         if response.status >= 400:
-            raise ApiError(response.status, _message(data))
+            raise ApiError(response.status, told(data))
         return data
 
     def get(self, path: str, **query: str) -> Json:
@@ -133,7 +107,7 @@ class ApiClient:
         connection, response = self._send("GET", f"{path}?{query}", None, "application/json", seconds + 5.0)
         try:
             if response.status >= 400:
-                raise ApiError(response.status, _message(response.read()))
+                raise ApiError(response.status, told(response.read()))
             while line := response.readline():
                 yield json.loads(line)
         finally:
@@ -159,10 +133,3 @@ class ApiClient:
         except BaseException:
             plain.close()
             raise
-
-
-def _message(data: bytes) -> str:
-    try:
-        return str(json.loads(data)["message"])
-    except (ValueError, KeyError, TypeError):
-        return data.decode(errors="replace").strip()[:500]

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -37,6 +37,16 @@ class ForbiddenError(ClusterError):
     """The identity may not read this."""
 
 
+class Objects(Protocol):
+    """What looks an object up: a ClusterApi, or a test's stand-in."""
+
+    def metadata(
+        self, api_version: str, kind: str, namespace: str | None, name: str
+    ) -> dict[str, Any] | None:
+        """Returns an object's metadata, or None if there is no such object."""
+        ...
+
+
 class ClusterApi:
     """Reads one cluster over one connection that is kept; may be used from several threads."""
 
@@ -59,21 +69,19 @@ class ClusterApi:
         if status == http.client.NOT_FOUND:
             return None
         if status == http.client.FORBIDDEN:
-            raise ForbiddenError(f"{self._access.server} does not allow it: {_message(body)}")
+            raise ForbiddenError(f"{self._access.server} does not allow it: {told(body)}")
         if status == http.client.UNAUTHORIZED:
             raise ClusterError(
                 f"{self._access.server} does not accept the credentials of context "
                 f"{self._access.context!r}; renew them"
             )
         if status >= http.client.BAD_REQUEST:
-            raise ClusterError(f"{self._access.server} answered {status}: {_message(body)}")
+            raise ClusterError(f"{self._access.server} answered {status}: {told(body)}")
         return cast("Json", json.loads(body))
 
     def metadata(self, api_version: str, kind: str, namespace: str | None, name: str) -> Json | None:
         """Returns the metadata of an object, or None if there is none. Raises what `get` raises."""
-        root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-        inside = f"/namespaces/{quote(namespace)}" if namespace else ""
-        found = self.get(f"{root}{inside}/{plural(kind)}/{quote(name)}", _METADATA)
+        found = self.get(object_path(api_version, kind, namespace, name), _METADATA)
         return None if found is None else cast("Json", found["metadata"])
 
     def _ask(self, path: str, accept: str) -> tuple[int, bytes]:
@@ -141,6 +149,13 @@ class _Tls(http.client.HTTPSConnection):
         self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._server_name)
 
 
+def object_path(api_version: str, kind: str, namespace: str | None, name: str | None = None) -> str:
+    """Returns the path of an object, or of its collection if `name` is None; no namespace is all of them."""
+    root = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+    inside = f"/namespaces/{quote(namespace)}" if namespace else ""
+    return f"{root}{inside}/{plural(kind)}" + (f"/{quote(name)}" if name else "")
+
+
 def plural(kind: str) -> str:
     """The name of a kind in paths and roles: `NetworkPolicy` is `networkpolicies`."""
     word = kind.lower()
@@ -194,7 +209,8 @@ def _credentials(plugin: ExecPlugin) -> Mapping[str, str]:
         raise ClusterError(f"the credential plugin {plugin.command} gave no credentials: {error}") from None
 
 
-def _message(body: bytes) -> str:
+def told(body: bytes) -> str:
+    """What the API server says in the body of a refusal."""
     with contextlib.suppress(ValueError, KeyError, TypeError):
         return str(json.loads(body)["message"])
     return body.decode(errors="replace").strip()[:300]

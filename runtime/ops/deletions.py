@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
+from runtime.cluster import Objects
 from runtime.ops.progress import Progress
 
 PATIENCE_S = 300.0
@@ -16,7 +16,7 @@ class DeletionError(Exception):
 
 
 @dataclass(frozen=True)
-class ObjectName:
+class ObjectReference:
     """What an object is called in a cluster; `namespace` is None for what is in none."""
 
     api_version: str
@@ -28,18 +28,8 @@ class ObjectName:
         return f"{self.kind} {f'{self.namespace}/' if self.namespace else ''}{self.name}"
 
 
-class Objects(Protocol):
-    """What is asked of a cluster."""
-
-    def metadata(
-        self, api_version: str, kind: str, namespace: str | None, name: str
-    ) -> dict[str, Any] | None:
-        """Returns an object's metadata, or None if there is no such object."""
-        ...
-
-
 def await_deletions(
-    objects: Iterable[ObjectName], cluster: Objects, progress: Progress, patience_s: float = PATIENCE_S
+    objects: Iterable[ObjectReference], cluster: Objects, progress: Progress, patience_s: float = PATIENCE_S
 ) -> None:
     """Returns when none of the objects is being deleted any more.
 
@@ -75,7 +65,7 @@ def await_deletions(
                 time.sleep(_LOOK_S)
 
 
-def _finalizers(one: ObjectName, cluster: Objects) -> list[str] | None:
+def _finalizers(one: ObjectReference, cluster: Objects) -> list[str] | None:
     """What still has to agree to its deletion; None if it is not being deleted."""
     found = cluster.metadata(one.api_version, one.kind, one.namespace, one.name)
     if found is None or not found.get("deletionTimestamp"):

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import yaml
 
-from runtime.ops.deletions import ObjectName
+from runtime.ops.deletions import ObjectReference
 from runtime.ops.progress import Progress
 
 INTERRUPT_GRACE_S = 60.0
@@ -105,7 +105,7 @@ class PulumiCli:
         state = json.loads(self.output("stack", "export", "--stack", self._stack))
         return len(state["deployment"].get("resources") or [])
 
-    def objects(self) -> list[ObjectName]:
+    def objects(self) -> list[ObjectReference]:
         """The Kubernetes objects that the state holds."""
         state = json.loads(self.output("stack", "export", "--stack", self._stack))
         resources: list[Mapping[str, Any]] = state["deployment"].get("resources") or []
@@ -298,13 +298,13 @@ def _cluster_name(resource: Mapping[str, Any]) -> str | None:
     return "/".join(str(part) for part in parts if part) or None
 
 
-def _object_of(resource: Mapping[str, Any]) -> ObjectName | None:
+def _object_of(resource: Mapping[str, Any]) -> ObjectReference | None:
     """The object behind a resource; None for what is none, such as a password or a Helm release."""
     inputs: Mapping[str, Any] = resource.get("inputs") or {}
     if not str(resource["type"]).startswith("kubernetes:") or not {"apiVersion", "kind"} <= inputs.keys():
         return None
     metadata = inputs["metadata"]
-    return ObjectName(inputs["apiVersion"], inputs["kind"], metadata.get("namespace"), metadata["name"])
+    return ObjectReference(inputs["apiVersion"], inputs["kind"], metadata.get("namespace"), metadata["name"])
 
 
 def _interrupt(process: subprocess.Popen[str]) -> None:

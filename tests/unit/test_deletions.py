@@ -5,25 +5,25 @@ from typing import Any
 import pytest
 
 from runtime.ops import deletions
-from runtime.ops.deletions import DeletionError, ObjectName, await_deletions
+from runtime.ops.deletions import DeletionError, ObjectReference, await_deletions
 from runtime.ops.progress import Progress
 
-NAMESPACE = ObjectName("v1", "Namespace", None, "llm")
-RAY_SERVICE = ObjectName("ray.io/v1", "RayService", "llm", "tiny")
+NAMESPACE = ObjectReference("v1", "Namespace", None, "llm")
+RAY_SERVICE = ObjectReference("ray.io/v1", "RayService", "llm", "tiny")
 LEAVING = {"deletionTimestamp": "2026-11-21T16:11:48Z", "finalizers": ["ray.io/rayservice-finalizer"]}
 
 
 class Vanishing:
     """A cluster in which objects that are being deleted are gone after some looks."""
 
-    def __init__(self, found: dict[ObjectName, dict[str, Any]], looks: int) -> None:
+    def __init__(self, found: dict[ObjectReference, dict[str, Any]], looks: int) -> None:
         self.found, self.looks = found, looks
-        self.asked: list[ObjectName] = []
+        self.asked: list[ObjectReference] = []
 
     def metadata(
         self, api_version: str, kind: str, namespace: str | None, name: str
     ) -> dict[str, Any] | None:
-        one = ObjectName(api_version, kind, namespace, name)
+        one = ObjectReference(api_version, kind, namespace, name)
         self.asked.append(one)
         found = self.found.get(one)
         if found and "deletionTimestamp" in found and self.asked.count(one) > self.looks:
