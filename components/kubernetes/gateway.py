@@ -1,7 +1,5 @@
 """The Envoy gateway: one API key per client, rendered configuration, Deployment and Service."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +11,9 @@ import pulumi_random as random
 from components.base import Component
 from components.kubernetes.metadata import object_meta
 from components.kubernetes.namespace import GATEWAY
+from components.kubernetes.pods import restricted_container, restricted_pod
 from components.naming import selector
+from runtime.digest import short_digest
 from runtime.gateway import BOOTSTRAP_FILE, GatewayConfig, arguments, render, render_api_keys
 
 API_KEY_LENGTH = 40
@@ -22,6 +22,8 @@ SERVICE_PORT = 80
 BOOTSTRAP_ANNOTATION = "spillway.dev/envoy-bootstrap"
 
 _LEAVE_S = 10
+# `envoy` of the published image.
+_ENVOY_USER = 101
 _CONFIG_VOLUME = "config"
 _KEYS_VOLUME = "keys"
 
@@ -83,7 +85,7 @@ class Gateway(Component):
         self.secret_name = f"{name}-api-keys"
         self.internal_url = f"http://{name}.{args.namespace}.svc:{SERVICE_PORT}"
         files = render(args.config)
-        self.revision = _digest([files, args.image, sorted(args.clients)])
+        self.revision = short_digest([files, args.image, sorted(args.clients)])
         self.api_keys = {client: self._api_key(client) for client in args.clients}
         config = kubernetes.core.v1.ConfigMap(
             f"{name}-config",
@@ -102,10 +104,10 @@ class Gateway(Component):
         envoy_keys = kubernetes.core.v1.Secret(
             f"{name}-envoy-keys",
             metadata=object_meta(args.platform, GATEWAY, f"{name}-envoy-keys", namespace=args.namespace),
-            string_data=pulumi.Output.all(**self.api_keys).apply(_rendered_keys),
+            string_data=pulumi.Output.all(**self.api_keys).apply(render_api_keys),
             opts=self.child(),
         )
-        self.deployment = self._deployment([config, keys, envoy_keys], _digest(files[BOOTSTRAP_FILE]))
+        self.deployment = self._deployment([config, keys, envoy_keys], short_digest(files[BOOTSTRAP_FILE]))
         self.service = self._service()
         self.endpoint = (
             self.service.status.apply(_load_balancer_url)
@@ -142,33 +144,18 @@ class Gateway(Component):
                 "limits": {"cpu": "2", "memory": "1Gi"},
                 "requests": {"cpu": "100m", "memory": "128Mi"},
             },
-            "security_context": {
-                "allow_privilege_escalation": False,
-                "read_only_root_filesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
+            "security_context": restricted_container(),
             "volume_mounts": [
                 {"name": _CONFIG_VOLUME, "mount_path": config.config_folder, "read_only": True},
                 {"name": _KEYS_VOLUME, "mount_path": config.keys_folder, "read_only": True},
             ],
         }
-        pod: kubernetes.core.v1.PodSpecArgsDict = {
-            "automount_service_account_token": False,
-            "termination_grace_period_seconds": _LEAVE_S + 10,
-            "security_context": {
-                "run_as_non_root": True,
-                "run_as_user": 101,
-                "run_as_group": 101,
-                "seccomp_profile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container],
-            "volumes": [
-                {"name": _CONFIG_VOLUME, "config_map": {"name": f"{self._name}-config"}},
-                {"name": _KEYS_VOLUME, "secret": {"secret_name": f"{self._name}-envoy-keys"}},
-            ],
-        }
-        if args.pull_secrets:
-            pod["image_pull_secrets"] = [{"name": secret} for secret in args.pull_secrets]
+        volumes: list[kubernetes.core.v1.VolumeArgsDict] = [
+            {"name": _CONFIG_VOLUME, "config_map": {"name": f"{self._name}-config"}},
+            {"name": _KEYS_VOLUME, "secret": {"secret_name": f"{self._name}-envoy-keys"}},
+        ]
+        pod = restricted_pod(_ENVOY_USER, container, volumes, args.pull_secrets)
+        pod["termination_grace_period_seconds"] = _LEAVE_S + 10
         return kubernetes.apps.v1.Deployment(
             self._name,
             metadata=object_meta(args.platform, GATEWAY, self._name, namespace=args.namespace),
@@ -202,14 +189,6 @@ class Gateway(Component):
             },
             opts=self.child(depends_on=[self.deployment]),
         )
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def _rendered_keys(keys: Mapping[str, str]) -> dict[str, str]:
-    return render_api_keys(keys)
 
 
 def _load_balancer_url(status: kubernetes.core.v1.outputs.ServiceStatus | None) -> str:

@@ -10,11 +10,13 @@ import pulumi_kubernetes as kubernetes
 from components.base import Component
 from components.kubernetes.metadata import object_meta
 from components.kubernetes.namespace import SERVING_CHECK
+from components.kubernetes.pods import restricted_container, restricted_pod
 from components.kubernetes.ray_token import TOKEN_KEY
 from runtime.model import ModelSpec
 from runtime.serving import serving_check
 from runtime.serving.endpoint import endpoint_of
 from runtime.serving.plain_vllm import deployment_spec
+from runtime.serving.pods import USER
 from runtime.serving.ray_service import (
     APPLICATION,
     DASHBOARD_PORT,
@@ -120,27 +122,14 @@ class ServingCheck(Component):
                 "limits": {"cpu": "500m", "memory": "256Mi"},
                 "requests": {"cpu": "20m", "memory": "64Mi"},
             },
-            "security_context": {
-                "allow_privilege_escalation": False,
-                "read_only_root_filesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            },
+            "security_context": restricted_container(),
             "volume_mounts": [{"name": "check", "mount_path": "/check", "read_only": True}],
         }
-        pod: kubernetes.core.v1.PodSpecArgsDict = {
-            "restart_policy": "Never",
-            "automount_service_account_token": False,
-            "security_context": {
-                "run_as_non_root": True,
-                "run_as_user": 1000,
-                "run_as_group": 1000,
-                "seccomp_profile": {"type": "RuntimeDefault"},
-            },
-            "containers": [container],
-            "volumes": [{"name": "check", "config_map": {"name": files_name}}],
-        }
-        if args.ray.surroundings.pull_secrets:
-            pod["image_pull_secrets"] = [{"name": secret} for secret in args.ray.surroundings.pull_secrets]
+        volumes: list[kubernetes.core.v1.VolumeArgsDict] = [
+            {"name": "check", "config_map": {"name": files_name}}
+        ]
+        pod = restricted_pod(USER, container, volumes, args.ray.surroundings.pull_secrets)
+        pod["restart_policy"] = "Never"
         return pod
 
 

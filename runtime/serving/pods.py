@@ -12,6 +12,9 @@ JsonObject: TypeAlias = "dict[str, JsonValue]"
 MODEL_LABEL = "spillway.dev/model"
 REVISION_ANNOTATION = "spillway.dev/revision"
 
+# `ray` of the published Ray images.
+USER = 1000
+
 _MODEL_MOUNT = "/models/volume"
 
 
@@ -130,9 +133,9 @@ def pod_base(supplemental_groups: Sequence[int] = (), pull_secrets: Sequence[str
     """What a pod needs under restricted Pod Security; `supplemental_groups` own its device files."""
     security: JsonObject = {
         "runAsNonRoot": True,
-        "runAsUser": 1000,
-        "runAsGroup": 1000,
-        "fsGroup": 1000,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
         "seccompProfile": {"type": "RuntimeDefault"},
     }
     if supplemental_groups:

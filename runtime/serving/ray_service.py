@@ -4,13 +4,12 @@ Pure functions: dictionaries in the shape of https://ray-project.github.io/kuber
 `ray.serve.llm`'s LLMConfig. Every guard against a known trap stands where the trap would bite.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import yaml
 
+from runtime.digest import short_digest
 from runtime.model import ModelSpec, NodeToleration
 from runtime.quantities import cpus
 from runtime.serving.pods import (
@@ -176,7 +175,7 @@ def serve_arguments(model: ModelSpec, ray: RayRuntime) -> JsonObject:
 
 def _revision(model: ModelSpec, cluster: JsonObject) -> str:
     # With upgrade None the cluster never changes, so its revision must not restart the replicas either.
-    return "fixed" if model.upgrade == "None" else _digest(cluster)
+    return "fixed" if model.upgrade == "None" else short_digest(cluster)
 
 
 def _cluster(model: ModelSpec, ray: RayRuntime) -> JsonObject:
@@ -329,10 +328,6 @@ def _ray_environment() -> dict[str, str]:
         # The default of 30 s is too short where the first start reads gigabytes of Python from a cold disk.
         "RAY_raylet_start_wait_time_s": "150",
     }
-
-
-def _digest(value: JsonObject) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def _logical_cpus(model: ModelSpec) -> int:
