@@ -26,7 +26,7 @@ from runtime.images import mirrored
 from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
 from runtime.ops.deletions import await_deletions
 from runtime.ops.progress import Progress, Step
-from runtime.ops.pulumi_cli import PulumiCli
+from runtime.ops.pulumi_cli import HALF_MADE_RELEASES, PulumiCli
 from runtime.serving.pods import MODEL_LABEL
 
 _PROMPT = "Say hello."
@@ -34,7 +34,6 @@ _ANSWER_TOKENS = 24
 # A killed Ray head takes its workers along; the operator has the whole cluster back within minutes.
 _RECOVERY_S = 900.0
 _ASK_AGAIN_S = 2.0
-_HALF_MADE_RELEASES = "owner=helm,name=kuberay-operator,status in (pending-install,pending-upgrade)"
 
 
 @dataclass(frozen=True)
@@ -288,7 +287,7 @@ class Platform:
         """
         api = self._site.api()
         try:
-            pending = api.get("/api/v1/secrets", labelSelector=_HALF_MADE_RELEASES)
+            pending = api.get("/api/v1/secrets", labelSelector=HALF_MADE_RELEASES)
             for secret in pending["items"]:
                 metadata = secret["metadata"]
                 api.delete(object_path("v1", "Secret", metadata["namespace"], metadata["name"]))

@@ -18,9 +18,6 @@ class AcceleratorProfile:
         memory_gib: Memory of one device in GiB as its maker names it; drivers keep a little of it. 0 for
             CPU.
         serve_llm: Whether `ray.serve.llm` can place it. Where it cannot, only PlainVLLM serves it.
-        kuberay_counts_it: Whether KubeRay turns the Kubernetes resource into Ray's `num-gpus` by itself
-            (ray-operator v1.6.2, IsGPUResourceKey: names that end in `gpu`, and MIG slices). Of others
-            Ray knows only what the worker group's `resources` say.
         vllm_image: vLLM's own image for it, or where one comes from. It holds no Ray.
         needs_own_image: Whether a model on it needs an image beside `ray.image`, because the published
             Ray images are for CUDA.
@@ -36,7 +33,6 @@ class AcceleratorProfile:
     ray_accelerator_type: str | None
     memory_gib: int
     serve_llm: bool = True
-    kuberay_counts_it: bool = True
     vllm_image: str = "vllm/vllm-openai"
     needs_own_image: bool = True
     huge_pages: str | None = None
@@ -98,7 +94,6 @@ INTEL_MAX_1550 = AcceleratorProfile(
     taints=("gpu.intel.com/i915",),
     ray_accelerator_type="Intel-GPU-Max-1550",
     memory_gib=128,
-    kuberay_counts_it=False,
     vllm_image="vllm/vllm-openai-xpu",
     # The device plugin hands out cards. Level Zero would by itself show each of a card's two tiles as a
     # device (Level Zero specification, ZE_FLAT_DEVICE_HIERARCHY), so Ray and Kubernetes would disagree.
@@ -116,7 +111,6 @@ INTEL_GAUDI3 = AcceleratorProfile(
     ray_accelerator_type="Intel-GAUDI",
     memory_gib=128,
     serve_llm=False,
-    kuberay_counts_it=False,
     vllm_image="one built from the vllm-gaudi plugin's Dockerfile",
     huge_pages="95000Mi",
     engine_defaults=MappingProxyType({"dtype": "bfloat16", "block_size": 128}),

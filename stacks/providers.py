@@ -4,24 +4,14 @@ import pulumi_kubernetes as kubernetes
 import pulumi_random as random
 
 from stacks.cluster import context_name, kubeconfig_path
-from stacks.settings import ClusterSettings, SettingsError
+from stacks.settings import ClusterSettings
 
 
 def kubernetes_provider(name: str, cluster: ClusterSettings) -> kubernetes.Provider:
-    """The provider of one cluster.
-
-    Raises:
-        SettingsError: If there is no kubeconfig at the place that the settings or KUBECONFIG name.
-    """
-    path = kubeconfig_path(cluster)
-    if not path.is_file():
-        raise SettingsError(
-            f"spillway:platform.cluster.kubeconfig = {cluster.kubeconfig!r}: no kubeconfig at {path}; "
-            "set the key, or KUBECONFIG, to an existing file (`make up` makes one for the embedded site)"
-        )
+    """The provider of one cluster, whose kubeconfig `stacks.cluster` has read before."""
     return kubernetes.Provider(
         name,
-        kubeconfig=str(path),
+        kubeconfig=str(kubeconfig_path(cluster)),
         context=context_name(cluster),
         # Edits of ConfigMaps and Secrets stay edits: Envoy watches the mounted files.
         enable_config_map_mutable=True,

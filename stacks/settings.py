@@ -194,9 +194,8 @@ class KubeRaySettings(Spec):
 class RaySettings(Spec):
     """The serving image, shared by all models, and the size of each Ray head."""
 
-    version: str = Field(default=versions.RAY, description="Ray version in `image`.")
-    vllm_version: str | None = Field(
-        default=None, description="vLLM version in `image`; defaults to the one that belongs to `version`."
+    version: str = Field(
+        default=versions.RAY, description="Ray version in `image`, with the vLLM that belongs to it."
     )
     image: Image = Field(description="Serving image with Ray and vLLM.")
     head_cpu: CpuQuantity = Field(default="4", description="CPU limit of a Ray head.")
@@ -210,13 +209,9 @@ class RaySettings(Spec):
 
     @model_validator(mode="after")
     def _tested_pair(self) -> Self:
-        pairs = ", ".join(f"Ray {ray} with vLLM {vllm}" for ray, vllm in VLLM_OF_RAY.items())
         if self.version not in VLLM_OF_RAY:
+            pairs = ", ".join(f"Ray {ray} with vLLM {vllm}" for ray, vllm in VLLM_OF_RAY.items())
             raise ContradictionError("version", f"has no tested vLLM; allowed: {pairs}; take one of them")
-        if self.vllm_version not in {None, VLLM_OF_RAY[self.version]}:
-            raise ContradictionError(
-                "vllmVersion", f"does not import with Ray {self.version}; allowed: {pairs}; remove the key"
-            )
         return self
 
     @model_validator(mode="after")

@@ -148,7 +148,7 @@ def _document(path: Path) -> Mapping[str, Any]:
         fix = (
             "it names several files; make one of them: kubectl config view --flatten > FILE"
             if several
-            else "name an existing file"
+            else "set cluster.kubeconfig or KUBECONFIG to an existing file"
         )
         raise KubeconfigError(f"no kubeconfig at {path}; {fix}")
     try:

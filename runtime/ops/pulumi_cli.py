@@ -25,12 +25,15 @@ from runtime.ops.progress import Progress
 INTERRUPT_GRACE_S = 60.0
 SLOW_S = 2.0
 
+# Helm's records of an install or upgrade of KubeRay that was killed.
+HALF_MADE_RELEASES = "owner=helm,name=kuberay-operator,status in (pending-install,pending-upgrade)"
+
 # Words of others that do not tell a user what to do, and what does.
 _REMEDIES = (
     (
         "cannot re-use a name that is still in use",
         "If an earlier install was killed, Helm keeps its name taken. Remove its record and run this again:\n"
-        "  kubectl -n kuberay-system delete secret -l owner=helm,status=pending-install",
+        f"  kubectl -n kuberay-system delete secret -l '{HALF_MADE_RELEASES}'",
     ),
     (
         "error reading from server: EOF|transport is closing|exited prematurely|was ended by SIG",

@@ -301,8 +301,9 @@ def _worker_group(model: ModelSpec, ray: RayRuntime) -> JsonObject:
     resources: dict[str, JsonValue] = {"CPU": str(_logical_cpus(model))}
     if model.profile.ray_accelerator_type is not None:
         # From zero pods the Ray autoscaler knows a group only by what is written here; without the
-        # accelerator_type it never adds the first pod (kuberay#863). For a resource that KubeRay does not
-        # count, such as gpu.intel.com/i915, Ray would also not know of GPUs on running pods.
+        # accelerator_type it never adds the first pod (kuberay#863). KubeRay counts only resources whose
+        # names end in `gpu`, and MIG slices (v1.6.2, IsGPUResourceKey): of others, such as
+        # gpu.intel.com/i915, Ray would not know on running pods either.
         resources["GPU"] = str(model.tensor_parallel)
         resources[f"accelerator_type:{model.profile.ray_accelerator_type}"] = "1"
     group["resources"] = resources

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from stacks import onprem
+from stacks.cluster import connect
 from stacks.settings import PlatformSettings, SettingsError, parse
 from tests.support.stack_files import platform_object, platform_settings
 from tests.support.synth import Synthesized, generated, synth
@@ -342,12 +343,12 @@ def test_every_resource_names_its_provider(local: Synthesized) -> None:
             assert resource.provider, resource
 
 
-def test_a_missing_kubeconfig_is_one_message_before_any_provider_is_called(
-    kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_missing_kubeconfig_is_one_message_before_anything_is_declared(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", "/nowhere/kubeconfig")
-    with pytest.raises(SettingsError, match=r"cluster\.kubeconfig.*no kubeconfig at /nowhere/kubeconfig"):
-        declared(platform_settings("local"))
+    with pytest.raises(SettingsError, match=r"cluster: no kubeconfig at /nowhere/kubeconfig; set cluster\."):
+        connect(platform_settings("local").cluster)
 
 
 def _model(name: str) -> dict[str, str]:

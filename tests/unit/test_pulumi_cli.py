@@ -103,7 +103,7 @@ def test_a_killed_cli_is_reported_with_the_signal_and_what_to_do(tmp_path: Path,
         ("Detected that random exited prematurely.", "ended in the middle"),
         ("an unhandled error occurred: Program was ended by SIGKILL", "ended in the middle"),
         ("write /x/state.json: no space left on device", "The disk is full. Free some space"),
-        ("cannot re-use a name that is still in use", "delete secret -l owner=helm"),
+        ("cannot re-use a name that is still in use", "delete secret -l 'owner=helm,name=kuberay-operator"),
     ],
 )
 def test_words_that_tell_a_user_nothing_are_followed_by_what_to_do(

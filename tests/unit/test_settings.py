@@ -238,11 +238,6 @@ WRONG: list[tuple[str, Change, list[str]]] = [
         ["spillway:platform.ray", "2.55.0", "allowed: Ray 2.60.0 with vLLM 0.29.0"],
     ),
     (
-        "a vLLM that Ray cannot import",
-        lambda p: p["ray"].update(vllmVersion="0.33.0"),
-        ["spillway:platform.ray", 'vllmVersion = "0.33.0"', "allowed: Ray 2.60.0 with vLLM 0.29.0"],
-    ),
-    (
         "image and version disagree",
         lambda p: p["ray"].update(image="rayproject/ray-llm:2.59.0"),
         ["spillway:platform.ray", "is Ray 2.59.0 but version says 2.60.0", "make the two agree"],

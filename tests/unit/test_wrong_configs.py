@@ -353,7 +353,6 @@ def everything() -> dict[str, Any]:
     full = platform_object("local")
     full["cluster"] = {"kubeconfig": "/etc/lab", "context": "lab"}
     full["kuberay"] |= {"install": "chart", "namespace": "operator"}
-    full["ray"] |= {"vllmVersion": "0.29.0"}
     full["gateway"] |= {"clients": ["a"], "maxRequestBytes": 4096, "streamIdleTimeoutSeconds": 60}
     full["quota"] = {"cpu": "100", "memory": "1Ti", "accelerators": 100000, "pods": 50}
     full["models"] = [model, {**copy.deepcopy(model), "name": "n", "servedName": "org/n"}]
