@@ -16,7 +16,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
 SETTINGS = {row.path for section in sections() for row in section.rows}
 # Dotted names that begin like a setting and are none.
-OTHER_NAMES = {"ray.serve.llm"}
+OTHER_NAMES = {"ray.serve.llm", "cluster.py"}
 
 _MAKE = re.compile(r"\bmake ((?:-\S+ )*)((?:[a-z][a-z-]*)(?: [a-z][a-z-]*)*)")
 _SECTIONS = "|".join(sorted({re.escape(path.partition(".")[0]) for path in SETTINGS if "." in path}))
