@@ -51,7 +51,7 @@ check: setup ## Lint, types, layers
 	@$(BIN)/pyright
 
 test-fast: setup check ## Checks and the fast tier, without network
-	@$(BIN)/pytest -m "not engine and not rehearsal and not faults"
+	@$(BIN)/pytest -n auto --dist loadfile -m "not engine and not rehearsal and not faults"
 
 test: setup check tools ## All checks and every test tier; the first run builds the tools
 	@$(BIN)/pytest
