@@ -5,14 +5,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import preview
+from benchmarks import bring_up, gateway, preview, serving, site_start
+from benchmarks.processes import ServerError
 from benchmarks.results import RESULTS
 from rehearsal.site import SiteError
 from rehearsal.tools import ToolError
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
 
-BENCHMARKS = {"preview": preview}
+BENCHMARKS = {
+    "preview": preview,
+    "gateway": gateway,
+    "site": site_start,
+    "up": bring_up,
+    "serving": serving,
+}
 SITE = "bnc"
 
 
@@ -29,8 +36,9 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="spillway-bench-") as folder:
+            Path(folder).chmod(0o711)  # pods of other users have their files below it
             found = BENCHMARKS[arguments.name].main(arguments, Path(folder), Progress())
-    except (SiteError, ToolError, PulumiError) as error:
+    except (SiteError, ToolError, PulumiError, ServerError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
     print(found.page())
