@@ -1,5 +1,6 @@
 # The one command list. `make` alone shows it.
 STACK ?= local
+FILE ?= stacks/Pulumi.$(STACK).yaml
 SITE ?= local
 PYTHON ?= python3
 UV_VERSION := 0.13.8
@@ -7,7 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down preview env test test-fast check golden docs tools tools-status site-status clean
+.PHONY: help setup up rehearse down validate preview env test test-fast test-faults check golden docs tools \
+  tools-status images site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,8 +26,14 @@ $(BIN)/.synced: pyproject.toml uv.lock
 	@$(BIN)/uv sync --frozen --all-extras --quiet
 	@touch $@
 
+rehearse: setup ## Up and down again on simulated nodes: any stack or example, without its hardware
+	@$(BIN)/python -m rehearsal rehearse --stack $(STACK) --site $(SITE)
+
 up: setup ## Everything, up to a platform that has answered (STACK=local, or KUBECONFIG=… for your cluster)
 	@$(BIN)/python -m rehearsal up --stack $(STACK) --site $(SITE)
+
+validate: setup ## Every mistake in a stack file, in a second (STACK=… or FILE=…)
+	@$(BIN)/python -m stacks.check $(FILE)
 
 preview: setup ## What `up` would change, judged by the policy packs
 	@$(BIN)/python -m rehearsal preview --stack $(STACK) --site $(SITE)
@@ -43,22 +51,28 @@ check: setup ## Lint, types, layers
 	@$(BIN)/pyright
 
 test-fast: setup check ## Checks and the fast tier, without network
-	@$(BIN)/pytest -m "not engine and not rehearsal"
+	@$(BIN)/pytest -m "not engine and not rehearsal and not faults"
 
 test: setup check tools ## All checks and every test tier; the first run builds the tools
 	@$(BIN)/pytest
 
+test-faults: setup tools ## Faults at random moments, counted (FAULT_RUNS=104, FAULT_SEED=1); hours
+	@$(BIN)/pytest -m faults tests/faults
+
 golden: setup ## Write the golden previews of the committed stacks anew
 	@$(BIN)/pytest tests/golden --update-golden -q
 
-docs: setup ## Write the configuration reference and its schema anew
-	@$(BIN)/python -m stacks.reference
+docs: setup ## Write the generated pages of docs/ anew
+	@$(BIN)/python -m docs.generator
 
 tools: setup ## All pinned tools, downloaded or built once into the cache
 	@$(BIN)/python -m rehearsal.tools ensure
 
 tools-status: setup ## Which tools are used, from where and why
 	@$(BIN)/python -m rehearsal.tools status
+
+images: setup ## Build our own images without a daemon, as root (PUSH=REGISTRY/PATH publishes them)
+	@$(BIN)/python -m rehearsal.images $(if $(PUSH),push '$(PUSH)',build)
 
 site-status: setup ## What runs on the embedded site
 	@$(BIN)/python -m rehearsal.site status --site $(SITE)

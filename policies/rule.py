@@ -1,6 +1,6 @@
 """What a policy rule is: plain data and a pure function, without the policy SDK.
 
-`policies.serving` turns rules into SDK policies; documentation is generated from the same objects.
+`policies.serving` turns rules into SDK policies; `docs.generator` writes a page for each from them.
 """
 
 import traceback
@@ -92,6 +92,8 @@ class Rule:
         description: One sentence that says what is required.
         severity: The severity of its violations.
         remediation: What a user does about a violation, one step per line.
+        example: A resource that violates the rule where nothing is configured; documentation shows what the
+            rule says of it.
         config: The rule's configuration keys.
         check: The pure function that judges one resource. It may raise `Unreadable` for a property that it
             cannot do without; use `evaluate`, which turns that into a finding.
@@ -102,6 +104,7 @@ class Rule:
     severity: Severity
     remediation: str
     check: Callable[[Resource, Node], Verdict]
+    example: Resource
     config: Mapping[str, ConfigKey] = field(default_factory=dict[str, ConfigKey])
 
     def evaluate(self, resource: Resource, config: Mapping[str, object]) -> Verdict:

@@ -1,44 +1,69 @@
-"""What the Makefile calls: `python -m rehearsal up|down|preview|env`."""
+"""What the Makefile calls: `python -m rehearsal up|down|preview|env|rehearse`."""
+
+import signal
+
+if __name__ == "__main__":
+    # Until the imports below are done there is nothing that Ctrl-C would have to stop in order.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
-import signal
+import contextlib
+import errno
+import os
+import stat
 import sys
 import urllib.parse
 
 from rehearsal.platform import Platform, Running
 from rehearsal.site import SiteError
 from rehearsal.site.layout import DEFAULT_SITE
+from rehearsal.state_files import StateFileError
 from rehearsal.tools import ToolError
 from rehearsal.workspace import WorkspaceError
 from runtime.ops.chat import ChatError
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
 
-_KNOWN = (WorkspaceError, SiteError, ToolError, PulumiError, ChatError)
+_KNOWN = (WorkspaceError, StateFileError, SiteError, ToolError, PulumiError, ChatError)
+
+_STOPPED = 130
 
 
 def main() -> int:
     """Runs one command; mistakes that the user can act on come out as one message, not as a traceback."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "preview", "env"])
+    parser.add_argument("command", choices=["up", "down", "preview", "env", "rehearse"])
     parser.add_argument("--stack", default="local", help="stack name (default: local)")
     parser.add_argument("--site", default=DEFAULT_SITE, help="embedded site's name")
+    parser.add_argument(
+        "--simulated",
+        action="store_true",
+        help="on simulated nodes, with a stand-in engine",
+    )
     arguments = parser.parse_args()
+    simulated = arguments.simulated or arguments.command == "rehearse"
     try:
-        return _run(arguments.command, Platform(arguments.stack, arguments.site, Progress()))
+        return _run(
+            arguments.command, Platform(arguments.stack, arguments.site, Progress(), simulated=simulated)
+        )
     except _KNOWN as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"\n{_in_words(error)}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return _STOPPED
 
 
 def _run(command: str, platform: Platform) -> int:
     if command == "up":
         print(_summary(platform.up()))
         return 0
-    if command == "down":
+    if command == "rehearse":
+        print(_rehearsed(platform.up()))
+    if command in {"down", "rehearse"}:
         remains = platform.down()
         verdict = "Nothing is left:" if remains.clean else "Something is left:"
         print("\n".join(["", verdict, *(f"  {line}" for line in remains.lines)]))
@@ -47,6 +72,20 @@ def _run(command: str, platform: Platform) -> int:
         return platform.preview()
     print(f". {platform.prepare().environment_file}")
     return 0
+
+
+def _rehearsed(running: Running) -> str:
+    places = "\n".join(f"  {line}" for line in running.simulated)
+    said = (
+        f"{running.model} answered through the gateway: {running.answer.text}"
+        if running.answer
+        else f"the check inside the cluster got an answer from {running.model} through the gateway"
+    )
+    return f"""
+{running.workspace.rehearsal_of} came up on simulated nodes. Operator and gateway are real; no model ran.
+{places}
+  {said}
+"""
 
 
 def _summary(running: Running) -> str:
@@ -89,11 +128,43 @@ Change it: edit stacks/Pulumi.{stack}.yaml, then
 With the shell line above, plain `pulumi preview`, `up`, `destroy` and `stack output` work too."""
 
 
+def _in_words(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"{where}the disk is full; free some space and run the same command again, it goes on from here"
+        )
+    return f"{where}{error.strerror or error}"
+
+
 def _stop_in_order(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-if __name__ == "__main__":
-    # What Ctrl-C does, a `kill` does too: Pulumi ends in order and its state is kept.
+def _stop_unseen(*_: object) -> None:
+    """Stops in order after the terminal was closed: writing to it would fail, and end this in the middle."""
+    for output in (sys.stdout.fileno(), sys.stderr.fileno()):
+        if not stat.S_ISREG(os.fstat(output).st_mode):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    raise KeyboardInterrupt
+
+
+def stop_on_signals() -> None:
+    """Has Ctrl-C, a `kill` and a closed terminal end this in order: Pulumi stops, and its state is kept."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _stop_in_order)
-    sys.exit(main())
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, _stop_unseen)
+
+
+if __name__ == "__main__":
+    stop_on_signals()
+    status = main()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if status == _STOPPED:
+        # Not sys.exit: it waits for threads that still end what they had begun, and one more Ctrl-C
+        # meanwhile would show a traceback.
+        os._exit(status)
+    sys.exit(status)

@@ -5,16 +5,24 @@ import os
 import subprocess
 import time
 import urllib.parse
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from rehearsal.site import Site, SiteError, default_home
 from rehearsal.site.api import ApiError, object_path
+from rehearsal.site.images import ENVOY_IMAGE, OPERATOR_IMAGE, RAY_IMAGE
+from rehearsal.site.layout import SITE_IMAGES
+from rehearsal.site.manifests import MODEL_LABEL
 from rehearsal.site.preflight import check_machine, check_privileges
+from rehearsal.site.unwell import disk_problem
 from rehearsal.tools import Group, ensure
-from rehearsal.workspace import PROJECT, SITE_IMAGES, Workspace, WorkspaceError, platform_object
+from rehearsal.workspace import PROJECT, Workspace, WorkspaceError, platform_object
+from runtime import versions
+from runtime.images import mirrored
 from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import PulumiCli
@@ -40,6 +48,8 @@ class Running:
         api_key_secret: Name of the Secret with the keys.
         answer: What the model said; None where the endpoint is one inside the cluster.
         site: The embedded site's name, or None on a cluster of the user's own.
+        simulated: Where the models' pods are if their hardware is simulated, one line a model; then the
+            answer is a stand-in's.
     """
 
     workspace: Workspace
@@ -50,6 +60,7 @@ class Running:
     api_key_secret: str
     answer: StreamedAnswer | None
     site: str | None
+    simulated: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,13 +72,25 @@ class Remains:
 
 
 class Platform:
-    """One stack, on the embedded site or on a cluster of the user's own."""
+    """One stack, on the embedded site or on a cluster of the user's own.
 
-    def __init__(self, stack: str, site: str, progress: Progress) -> None:
+    Args:
+        stack: Name of the stack, or of an example where it is rehearsed.
+        site: Name of the embedded site.
+        progress: Where the steps are shown.
+        simulated: Rehearse it on the simulated nodes of the embedded site, whatever its hardware.
+    """
+
+    def __init__(self, stack: str, site: str, progress: Progress, *, simulated: bool = False) -> None:
         self._home = default_home().expanduser().absolute()
         self._site_name = site
         self._site = Site(site, self._home)
         self._progress = progress
+        self._state_is_old = False
+        if simulated:
+            self._embedded = True
+            self.workspace = Workspace.rehearsing(self._home, stack, self._site.kubeconfig)
+            return
         stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
         self._embedded, kubeconfig = _cluster_of(stack_file, self._site.kubeconfig)
         context = None if self._embedded else os.environ.get("CONTEXT")
@@ -75,14 +98,15 @@ class Platform:
 
     def up(self) -> Running:
         """Makes everything that is missing and returns once a model has answered through the gateway."""
-        self.workspace.check()
+        self.workspace.check_settings()
         with self.workspace.locked(self._progress):
             cli = self._prepare()
-            self._clear_what_a_kill_left(cli)
+            self._settle(cli)
             options = self._options()
             # Before the first object: what a killed `up` leaves must be found on the same cluster again.
             self._remember_cluster()
-            cli.update("up", self._progress, *options)
+            with self.workspace.state_kept():
+                cli.update("up", self._progress, *options, trouble=self._site_trouble)
             return self._running(cli)
 
     def prepare(self) -> Workspace:
@@ -94,6 +118,7 @@ class Platform:
 
     def preview(self) -> int:
         """Shows what `up` would change; returns the CLI's exit status."""
+        self.workspace.check_settings()
         workspace = self.prepare()
         command = ["pulumi", "preview", "--stack", workspace.stack, "--diff", *self._options()]
         done = subprocess.run(command, cwd=PROJECT, env=workspace.environment(), check=False)
@@ -127,6 +152,7 @@ class Platform:
             return
         self.workspace.install(ensure([Group.PULUMI], self._progress))
         cli = self._cli()
+        self._clear_what_a_kill_left(cli)
         if cli.resource_count() == 0:
             self._progress.line(f"  done    stack {self.workspace.stack} has no resources")
             return
@@ -139,10 +165,14 @@ class Platform:
             self._progress.line(f"  failed  {error}\n  ...     the site goes away with all that was on it")
             self._site.stop(self._progress)
             self._prepare()
-        self._clear_what_a_kill_left(cli)
-        cli.update("destroy", self._progress, *self._options())
+        self._settle(cli)
+        options = self._options()
+        with self.workspace.state_kept():
+            cli.update("destroy", self._progress, *options, trouble=self._site_trouble)
 
     def _prepare(self) -> PulumiCli:
+        if problem := disk_problem(self._home):
+            raise WorkspaceError(problem)
         groups = [Group.PULUMI]
         if self._embedded:
             check_privileges()  # before minutes of building, not after
@@ -155,10 +185,21 @@ class Platform:
         self.workspace.install(toolbox)
         if self._embedded:
             self._site.start(toolbox, self._progress)
+            if self.workspace.rehearsal_of is not None:
+                self._site.stand_in(stand_in_images(platform_object(self.workspace.stack_file)))
         self.workspace.write_environment_file()
         cli = self._cli()
+        self._clear_what_a_kill_left(cli)
         cli.ensure_stack()
         return cli
+
+    def _site_trouble(self) -> str | None:
+        ended = self._site.ended() if self._embedded else []
+        return (
+            f"{', '.join(ended)} of the site ended: Ctrl-C and the same command again mends it"
+            if ended
+            else None
+        )
 
     def _options(self) -> list[str]:
         options = ["--config-file", str(self.workspace.copy_stack_file())]
@@ -166,6 +207,8 @@ class Platform:
         if self._embedded and known.is_file() and known.read_text() != self._cluster_identity():
             # A site that was stopped and started is another cluster: what the state has is not in it.
             self._progress.line("  done    the site is a new one; Pulumi looks at what is still there")
+            options.append("--refresh")
+        elif self._state_is_old:
             options.append("--refresh")
         return options
 
@@ -212,11 +255,18 @@ class Platform:
             with contextlib.suppress(psutil.Error):
                 orphan.kill()
                 self._progress.line(f"  done    ended plugin {orphan.pid}, whose Pulumi was killed")
+        for mended in self.workspace.mend_state():
+            self._state_is_old = True
+            self._progress.line(f"  done    {mended}")
         if self.workspace.locks():
             cli.output("cancel", "--yes", "--stack", self.workspace.stack)
             self._progress.line("  done    removed the lock of a Pulumi that was killed; its state is kept")
+
+    def _settle(self, cli: PulumiCli) -> None:
+        """Finds out which of the objects that a killed Pulumi was making are in the cluster."""
         if self._embedded:
             self._forget_half_made_releases()
+        cli.settle_creations(self._progress, self.workspace.copy_stack_file())
 
     def _forget_half_made_releases(self) -> None:
         """Drops Helm's record of an install that was killed: Helm refuses the name for ever otherwise.
@@ -246,13 +296,57 @@ class Platform:
             api_key_secret=str(outputs["apiKeySecret"]).partition("/")[2],
             answer=None if inside else self._first_answer(endpoint, key, model),
             site=self._site_name if self._embedded else None,
+            simulated=self._simulated_models(str(outputs["namespace"])),
         )
+
+    def _simulated_models(self, namespace: str) -> tuple[str, ...]:
+        if self.workspace.rehearsal_of is None:
+            return ()
+        path = object_path("v1", "Pod", namespace)
+        return pods_by_model(self._site.api().get(path, labelSelector=MODEL_LABEL)["items"])
 
     def _first_answer(self, endpoint: str, key: str, model: str) -> StreamedAnswer:
         with self._progress.step("a streamed chat completion through the gateway") as step:
             answer = _ask_until_answered(endpoint, key, model, step)
             step.update(f"{answer.chunks} chunks, the first after {answer.first_chunk_s * 1000:.0f} ms")
             return answer
+
+
+def stand_in_images(platform: Mapping[str, Any]) -> dict[str, str]:
+    """The images that a stack's pods name, and which of the site's own stands in for each.
+
+    Pods of models do not run on a rehearsal's site; the serving check does, in the image of its model.
+    """
+    named = {
+        _text_at(platform, "gateway", "image") or versions.ENVOY_IMAGE: ENVOY_IMAGE,
+        _text_at(platform, "kuberay", "image") or versions.KUBERAY_IMAGE: OPERATOR_IMAGE,
+        _text_at(platform, "ray", "image"): RAY_IMAGE,
+        _text_at(platform, "checkImage"): RAY_IMAGE,
+    }
+    models: Sequence[Mapping[str, str]] = platform.get("models") or ()
+    named.update({model.get("image"): RAY_IMAGE for model in models})
+    mirror = _text_at(platform, "images", "mirror")
+    return {
+        mirrored(name, mirror): image
+        for name, image in named.items()
+        if name and not name.startswith(SITE_IMAGES)
+    }
+
+
+def pods_by_model(pods: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """One line for each model: which of its pods are on which nodes, and with what devices."""
+    lines: dict[str, dict[str, int]] = {}
+    for pod in pods:
+        limits: Mapping[str, str] = pod["spec"]["containers"][0].get("resources", {}).get("limits", {})
+        devices = [f" with {count} {name}" for name, count in limits.items() if "/" in name]
+        role = pod["metadata"]["labels"].get("ray.io/node-type", "server")
+        where = f"{role} on {pod['spec'].get('nodeName', 'no node')}{''.join(devices)}"
+        counts = lines.setdefault(pod["metadata"]["labels"][MODEL_LABEL], {})
+        counts[where] = counts.get(where, 0) + 1
+    return tuple(
+        f"{model}: {', '.join(f'{count} {where}' for where, count in sorted(counts.items()))}"
+        for model, counts in sorted(lines.items())
+    )
 
 
 def _ask_until_answered(endpoint: str, key: str, model: str, step: Step) -> StreamedAnswer:
@@ -304,9 +398,10 @@ def _cluster_of(stack_file: Path, site_kubeconfig: Path) -> tuple[bool, Path]:
     return True, site_kubeconfig
 
 
-def _text_at(platform: dict[str, object], section: str, key: str) -> str | None:
-    values = platform.get(section)
-    value: object = values.get(key) if isinstance(values, dict) else None  # pyright: ignore
+def _text_at(platform: Mapping[str, object], *path: str) -> str | None:
+    value: object = platform
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None  # pyright: ignore
     return value if isinstance(value, str) else None
 
 

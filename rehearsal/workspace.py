@@ -9,18 +9,20 @@ import secrets
 import shlex
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import psutil
 import yaml
 
 from rehearsal.plugins import EXEC_SCRIPT
 from rehearsal.plugins.launchers import write_launchers
+from rehearsal.state_files import kept_whole, mend_state
 from rehearsal.tools import Source, Toolbox
 from runtime.ops.progress import Progress
 
@@ -28,13 +30,15 @@ PROJECT = Path(__file__).parents[1]
 
 POLICY_PACK = PROJECT / "policies" / "gpu_cost"
 POLICY_CONFIGS = PROJECT / "policies" / "config"
-# Images under this name are made by the embedded site and exist nowhere else.
-SITE_IMAGES = "site.local/"
+EXAMPLES = PROJECT / "examples"
+# The chart in this repository; the published one's repository is not reachable from an embedded site.
+OPERATOR_CHART = "rehearsal/charts/kuberay-operator"
 
 # Set by the user, these decide where state lives and what encrypts it; Spillway's own are defaults.
 _BACKEND = "PULUMI_BACKEND_URL"
 _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the variable's name
 _PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"  # noqa: S105 - the variable's name
+_REHEARSAL = "-rehearsal"
 _LANGUAGE_HOST = "pulumi-language-python"
 _RANDOM = "pulumi-resource-random"
 _KUBERNETES = "pulumi-resource-kubernetes"
@@ -72,17 +76,38 @@ class Workspace:
         stack: The stack's name.
         kubeconfig: The cluster's kubeconfig.
         context: Context in it, or None for the current one.
+        rehearsal_of: The stack or example that this one rehearses on simulated nodes, or None. A rehearsal
+            is a stack of its own, so that nothing of it gets near the state of the real one.
     """
 
     home: Path
     stack: str
     kubeconfig: Path
     context: str | None = None
+    rehearsal_of: str | None = None
+
+    @classmethod
+    def rehearsing(cls, home: Path, name: str, kubeconfig: Path) -> "Workspace":
+        """The Pulumi that rehearses the stack or example of that name."""
+        return cls(home, f"{name}{_REHEARSAL}", kubeconfig, rehearsal_of=name)
 
     @property
     def stack_file(self) -> Path:
-        """The committed stack file."""
-        return PROJECT / "stacks" / f"Pulumi.{self.stack}.yaml"
+        """The committed stack file; of a rehearsal, the one that it rehearses."""
+        name = self.rehearsal_of or self.stack
+        example = EXAMPLES / f"{name}.yaml"
+        if self.rehearsal_of is not None and example.is_file():
+            return example
+        return PROJECT / "stacks" / f"Pulumi.{name}.yaml"
+
+    @property
+    def policy_config(self) -> Path | None:
+        """The policy pack's configuration for the stack; None where it has none."""
+        name = self.rehearsal_of or self.stack
+        places = [POLICY_CONFIGS / f"{name}.json"]
+        if self.rehearsal_of is not None:
+            places.append(EXAMPLES / f"{name}.policy.json")
+        return next((place for place in places if place.is_file()), None)
 
     @property
     def environment_file(self) -> Path:
@@ -131,14 +156,29 @@ class Workspace:
             WorkspaceError: With the stacks that there are.
         """
         if not self.stack_file.is_file():
-            known = sorted(
+            known = [
                 path.name.removeprefix("Pulumi.").removesuffix(".yaml")
                 for path in self.stack_file.parent.glob("Pulumi.*.yaml")
-            )
+            ]
+            if self.rehearsal_of is not None:
+                known += [path.stem for path in EXAMPLES.glob("*.yaml")]
             raise WorkspaceError(
-                f"STACK = {self.stack}: there is no {self.stack_file.relative_to(PROJECT)}; allowed: "
-                f"{', '.join(known)}; take one of them or copy one to that name"
+                f"STACK = {self.rehearsal_of or self.stack}: there is no "
+                f"{self.stack_file.relative_to(PROJECT)}; allowed: {', '.join(sorted(known))}; take one of "
+                "them or copy one to that name"
             )
+
+    def check_settings(self) -> None:
+        """Refuses a stack file with mistakes, before minutes of building and starting.
+
+        Raises:
+            WorkspaceError: With every mistake.
+        """
+        self.check()
+        command = [sys.executable, "-m", "stacks.check", str(self.stack_file.relative_to(PROJECT))]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise WorkspaceError(done.stderr.strip())
 
     def install(self, toolbox: Toolbox) -> None:
         """Puts the CLI and the plugins where Pulumi takes them for its own, and makes the backend's folder.
@@ -179,9 +219,8 @@ class Workspace:
             values[_PASSPHRASE_FILE] = str(self._passphrase_file)
         # The CLI takes any of its options from such a variable, so plain Pulumi is judged too.
         values["PULUMI_OPTION_POLICY_PACK"] = str(POLICY_PACK)
-        policy_config = POLICY_CONFIGS / f"{self.stack}.json"
-        if policy_config.is_file():
-            values["PULUMI_OPTION_POLICY_PACK_CONFIG"] = str(policy_config)
+        if self.policy_config is not None:
+            values["PULUMI_OPTION_POLICY_PACK_CONFIG"] = str(self.policy_config)
         return values
 
     def environment(self) -> dict[str, str]:
@@ -206,9 +245,13 @@ class Workspace:
     def copy_stack_file(self) -> Path:
         """Copies the stack file; Pulumi writes a salt into the copy, never into the original.
 
-        Each copy gets a new salt, which costs nothing: the state carries the one that it is read with.
+        Each copy gets a new salt, which costs nothing: the state carries the one that it is read with. The
+        copy of a rehearsal names no cluster and takes the operator's chart from this repository.
         """
-        _write_private(self._private_stack_file, self.stack_file.read_text())
+        text = self.stack_file.read_text()
+        if self.rehearsal_of is not None:
+            text = yaml.safe_dump(as_rehearsed(yaml.safe_load(text)), sort_keys=False)
+        _write_private(self._private_stack_file, text)
         return self._private_stack_file
 
     def locks(self) -> list[StateLock]:
@@ -218,9 +261,22 @@ class Workspace:
         """
         if not self._backend_is_ours:
             return []
-        name = yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"]
-        folder = self.home / "state" / ".pulumi" / "locks" / "organization" / name / self.stack
+        folder = self.home / "state" / ".pulumi" / "locks" / "organization" / _project_name() / self.stack
         return [_read_lock(file) for file in folder.glob("*.json")]
+
+    def mend_state(self) -> list[str]:
+        """Mends a state that is half-written and returns what was done; only in Spillway's own backend.
+
+        Raises:
+            StateFileError: There is no whole copy of it.
+        """
+        return mend_state(self.home / "state", _project_name()) if self._backend_is_ours else []
+
+    def state_kept(self) -> AbstractContextManager[None]:
+        """Keeps the last whole state while Pulumi works on it; only in Spillway's own backend."""
+        if not self._backend_is_ours:
+            return contextlib.nullcontext()
+        return kept_whole(self.home / "state", _project_name(), self.stack)
 
     def orphaned_plugins(self) -> list[psutil.Process]:
         """Providers whose Pulumi was killed; the official ones go on for as long as they like."""
@@ -273,6 +329,26 @@ def platform_object(stack_file: Path) -> dict[str, object]:
     except (KeyError, TypeError):
         return {}
     return cast("dict[str, object]", platform) if isinstance(platform, dict) else {}
+
+
+def _project_name() -> str:
+    return str(yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"])
+
+
+def as_rehearsed(stack_file: dict[str, Any]) -> dict[str, Any]:
+    """The content of a stack file for the embedded site.
+
+    It never names a cluster, and its chart is one that is here; everything else stays as it is written.
+    """
+    platform: dict[str, Any] = dict(stack_file["config"]["spillway:platform"])
+    cluster: dict[str, Any] = platform.get("cluster") or {}
+    platform["cluster"] = {
+        key: value for key, value in cluster.items() if key not in {"kubeconfig", "context"}
+    }
+    kuberay: dict[str, Any] = platform.get("kuberay") or {}
+    if kuberay.get("install", "chart") == "chart":
+        platform["kuberay"] = {**kuberay, "chart": OPERATOR_CHART, "repository": None}
+    return {**stack_file, "config": {**stack_file["config"], "spillway:platform": platform}}
 
 
 def _is_unset_or(variable: str, value: str) -> bool:

@@ -2,9 +2,20 @@
 
 import difflib
 import re
-from typing import Annotated, Literal, Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from runtime.accelerators import ACCELERATORS, AcceleratorProfile
@@ -23,14 +34,181 @@ RESERVED_ENGINE_ARGUMENTS = {
     "pipeline_parallel_size": "pipelineParallel",
     "max_model_len": "contextLength",
     "max_num_seqs": "maxSequences",
+    "max_num_queued_reqs": "maxQueuedRequests",
     "distributed_executor_backend": "accelerator",
 }
 
-_MEMORY = r"^[0-9]+(\.[0-9]+)?([KMGTPE]i?)?$"
+
+class ContradictionError(ValueError):
+    """A check over several keys failed.
+
+    Attributes:
+        place: The key to change, from the checked object on, such as `("models", 1, "name")`.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.place = tuple(int(part) if part.isdigit() else part for part in key.split("."))
+
+
+def written_as(pattern: str, words: str, *examples: str) -> WithJsonSchema:
+    """What a string must look like, for the schema, for editors and for the messages.
+
+    `patternErrorMessage` is what yaml-language-server shows for a pattern that does not match.
+    """
+    return WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": pattern,
+            "patternErrorMessage": f"must be {words}",
+            "examples": list(examples),
+        }
+    )
+
+
+# https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity: a small k, no K.
+_MEMORY = r"^[0-9]+(\.[0-9]+)?(k|Ki|[MGTPE]i?)?$"
 _CPU = r"^([0-9]+(\.[0-9]+)?|[0-9]+m)$"
-CpuQuantity = Annotated[str, StringConstraints(pattern=_CPU)]
-MemoryQuantity = Annotated[str, StringConstraints(pattern=_MEMORY)]
+# Names of most Kubernetes objects are DNS subdomains (RFC 1123).
+_OBJECT = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+CpuQuantity = Annotated[
+    str, StringConstraints(pattern=_CPU), written_as(_CPU, 'CPUs such as "4", "1.5" or 500m', "4", "500m")
+]
+MemoryQuantity = Annotated[
+    str, StringConstraints(pattern=_MEMORY), written_as(_MEMORY, "bytes such as 16Gi or 512Mi", "16Gi")
+]
+ObjectName = Annotated[
+    str,
+    StringConstraints(pattern=_OBJECT, max_length=253),
+    written_as(_OBJECT, "the name of a Kubernetes object: lower-case letters, digits, '-' and '.'"),
+]
+# What these may be is checked, with better words than a pattern's, by validators of their classes.
+AbsolutePath = Annotated[str, written_as(r"^/", "an absolute path without '..'", "/models/qwen3")]
+HubId = Annotated[str, written_as(r"^[\w.-]+/[\w.-]+$", "ORGANISATION/NAME", "Qwen/Qwen3-8B")]
+ModelName = Annotated[
+    str,
+    written_as(
+        rf"^[a-z]([-a-z0-9]{{0,{MAX_RAY_SERVICE_NAME - 2}}}[a-z0-9])?$",
+        f"at most {MAX_RAY_SERVICE_NAME} lower-case letters, digits and '-', starting with a letter",
+        "qwen3-8b",
+    ),
+]
+ServedName = Annotated[
+    str,
+    written_as(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$",
+        "letters, digits, '.', '_', '-' in parts joined by '/'",
+        "Qwen/Qwen3-8B",
+    ),
+]
 EngineArgument = str | int | float | bool
+ServingKind = Literal["RayServeLLM", "PlainVLLM"]
+
+IMAGE_PATTERN = re.compile(
+    r"(?P<name>[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+
+
+def _pinned_image(value: str) -> str:
+    match = IMAGE_PATTERN.fullmatch(value)
+    if match is None:
+        raise ValueError("is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
+    if match["digest"] is None and match["tag"] in {None, "latest", "main", "master", "nightly"}:
+        raise ValueError("has no fixed version; write a version tag or, better, a digest (NAME@sha256:…)")
+    return value
+
+
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+_LABEL_KEY = (
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+    r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
+)
+_LABEL_VALUE = r"^([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?$"
+
+
+def _label_key(value: str) -> str:
+    if not re.fullmatch(_LABEL_KEY, value):
+        raise ValueError("must be a label key: [PREFIX/]NAME of at most 63 letters, digits, '.', '_', '-'")
+    return value
+
+
+NodeLabels = dict[
+    Annotated[
+        str,
+        AfterValidator(_label_key),
+        written_as(_LABEL_KEY, "a label key: [PREFIX/]NAME of at most 63 letters, digits, '.', '_', '-'"),
+    ],
+    Annotated[
+        str,
+        StringConstraints(pattern=_LABEL_VALUE),
+        written_as(_LABEL_VALUE, "a label value: at most 63 letters, digits, '.', '_', '-'"),
+    ],
+]
+
+
+def _known_accelerator(value: str) -> str:
+    if value not in ACCELERATORS:
+        near = difflib.get_close_matches(value, ACCELERATORS, n=1)
+        fix = f"did you mean {near[0]}?" if near else "take one of them"
+        raise ValueError(f"must be one of {', '.join(ACCELERATORS)}; {fix}")
+    return value
+
+
+AcceleratorName = Annotated[str, AfterValidator(_known_accelerator)]
+Image = Annotated[
+    str,
+    AfterValidator(_pinned_image),
+    written_as(
+        rf"^{re.sub('[?]P<[a-z]+>', '', IMAGE_PATTERN.pattern)}$",
+        "REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST",
+        "rayproject/ray-llm:2.60.0-py312-cu130",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake that a validator found.
+
+    Attributes:
+        path: Keys and indices from the validated object to the value that is wrong; empty for the object.
+        message: The rest of the sentence: what is allowed, with the numbers, and the fix.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+
+
+class ContradictionsError(ValueError):
+    """A check over several keys found more than one mistake.
+
+    Attributes:
+        mistakes: All of them, each with its place from the checked object on.
+    """
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("; ".join(mistake.message for mistake in mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+def raise_together(mistakes: Sequence[Mistake]) -> NoReturn:
+    """Raises ContradictionsError, so that a user sees every mistake at once."""
+    raise ContradictionsError(mistakes)
+
+
+def _engine_argument_name(value: str) -> str:
+    if value in RESERVED_ENGINE_ARGUMENTS:
+        raise ValueError(f"{RESERVED_ENGINE_ARGUMENTS[value]} decides it; use that key")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", value):
+        raise ValueError("vLLM's names are lower case with '_', such as max_num_batched_tokens; write it so")
+    return value
+
+
+EngineArgumentName = Annotated[
+    str,
+    AfterValidator(_engine_argument_name),
+    written_as(r"^[a-z][a-z0-9_]*$", "a vLLM name: lower case with '_', such as max_num_batched_tokens"),
+]
 
 
 class Spec(BaseModel):
@@ -43,28 +221,29 @@ class Spec(BaseModel):
         alias_generator=to_camel,
         validate_by_alias=True,
         validate_by_name=True,
+        allow_inf_nan=False,
     )
 
 
 class ModelSource(Spec):
     """Where the weights come from: exactly one of an image path, a Hugging Face id, a volume or a folder."""
 
-    path: str | None = Field(
+    path: AbsolutePath | None = Field(
         default=None,
         description="Absolute path in the serving image, or inside `volumeClaim` where that is given.",
     )
-    hugging_face: str | None = Field(
+    hugging_face: HubId | None = Field(
         default=None,
         description="Hugging Face repository id such as `Qwen/Qwen3-8B`; needs egress to the hub.",
     )
     revision: str | None = Field(
         default=None, description="Commit of the Hugging Face repository. Pin it: a branch moves under you."
     )
-    volume_claim: str | None = Field(
+    volume_claim: ObjectName | None = Field(
         default=None,
         description="Name of an existing PersistentVolumeClaim that holds the weights; mounted read-only.",
     )
-    host_folder: str | None = Field(
+    host_folder: AbsolutePath | None = Field(
         default=None,
         description="Folder on the node's disk with the weights; Spillway declares a read-only "
         "PersistentVolume for it. For single-node sites.",
@@ -100,15 +279,24 @@ class ModelSource(Spec):
                 "volumeClaim (with an optional path inside it) or hostFolder"
             )
         if self.path is not None and given[0] in {"huggingFace", "hostFolder"}:
-            raise ValueError(f"path does not go with {given[0]}; remove one of the two")
+            raise ContradictionError("path", f"does not go with {given[0]}; remove one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _only_the_hub_has_revisions(self) -> Self:
         if self.revision is not None and self.hugging_face is None:
-            raise ValueError("revision goes only with huggingFace; remove it")
+            raise ContradictionError("revision", "goes only with huggingFace; remove it")
         return self
 
     @property
     def mounts_volume(self) -> bool:
         """Whether the weights are on a volume that must be mounted."""
         return self.volume_claim is not None or self.host_folder is not None
+
+    @property
+    def leaves_cluster(self) -> bool:
+        """Whether the weights are downloaded from outside the cluster."""
+        return self.hugging_face is not None
 
 
 class Replicas(Spec):
@@ -127,8 +315,56 @@ class Replicas(Spec):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.min > self.max:
-            raise ValueError(f"min {self.min} is above max {self.max}; lower min or raise max")
+            raise ContradictionError("min", f"is above max {self.max}; lower min or raise max")
         return self
+
+
+class NodeToleration(Spec):
+    """A taint of nodes that pods may run on all the same."""
+
+    key: str = Field(min_length=1, description="The taint's key.")
+    operator: Literal["Exists", "Equal"] = Field(
+        default="Exists", description="`Equal` compares `value`; `Exists` takes any."
+    )
+    value: str | None = Field(default=None, description="The taint's value, with operator `Equal`.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
+        default="NoSchedule", description="The taint's effect."
+    )
+
+    @model_validator(mode="after")
+    def _value_with_equal(self) -> Self:
+        if (self.value is not None) != (self.operator == "Equal"):
+            raise ValueError(
+                f"operator {self.operator} with value {self.value!r}; give a value with Equal, and none with "
+                "Exists"
+            )
+        return self
+
+
+class ModelSize(Spec):
+    """What a model's memory follows from. Its `config.json` and model card say these numbers."""
+
+    parameters_billion: float = Field(ge=0.001, le=10_000, description="Parameters, in billions.")
+    bytes_per_parameter: float = Field(
+        default=2, ge=0.25, le=8, description="Bytes of one: 2 for bf16, 1 for fp8, 0.5 for 4 bits."
+    )
+    layers: int = Field(
+        ge=1, le=1000, description="`num_hidden_layers`; of hybrid models those with attention."
+    )
+    key_value_heads: int = Field(
+        ge=1,
+        le=1024,
+        description="`num_key_value_heads`; 1 for multi-head latent attention (DeepSeek).",
+    )
+    head_size: int = Field(
+        ge=1,
+        le=4096,
+        description="`head_dim`; for latent attention half of `kv_lora_rank` plus `qk_rope_head_dim`, "
+        "because one vector is kept there instead of a key and a value.",
+    )
+    key_value_bytes: float = Field(
+        default=2, ge=0.5, le=4, description="Bytes of one cached number: 2 for bf16, 1 for fp8."
+    )
 
 
 class WorkerResources(Spec):
@@ -142,6 +378,17 @@ class WorkerResources(Spec):
     memory_request: MemoryQuantity | None = Field(
         default=None, description="Memory request where it differs from the limit."
     )
+    huge_pages: MemoryQuantity | None = Field(
+        default=None,
+        description="2 MiB pages of one pod; defaults to what the accelerator's maker asks for, which is "
+        "none but for Gaudi. Nodes must have set them aside.",
+    )
+    supplemental_groups: tuple[int, ...] = Field(
+        default=(),
+        description="Group ids that own the device files (`render`, `video`), for AMD and Intel GPUs on "
+        "nodes whose container runtime does not give devices to the pod's user "
+        "(containerd: `device_ownership_from_security_context`).",
+    )
 
 
 class ModelSpec(Spec):
@@ -151,14 +398,28 @@ class ModelSpec(Spec):
     of `pipelineParallel` pods.
     """
 
-    name: str = Field(
+    name: ModelName = Field(
         description="Kubernetes name of the RayService: lower case, digits and '-', at most 47."
     )
-    served_name: str | None = Field(
+    served_name: ServedName | None = Field(
         default=None, description="Model id that clients send; defaults to `name`."
     )
     source: ModelSource = Field(description="Where the weights come from.")
-    accelerator: str = Field(description="Accelerator profile, for example `nvidia-h100` or `cpu`.")
+    accelerator: AcceleratorName = Field(
+        description="Accelerator profile, for example `nvidia-h100` or `cpu`."
+    )
+    serving: ServingKind | None = Field(
+        default=None,
+        description="`RayServeLLM`: a RayService, which scales and spans hosts. `PlainVLLM`: a Deployment of "
+        "`vllm serve`, for hardware that Ray Serve LLM cannot place or a vLLM other than Ray's. Defaults to "
+        "RayServeLLM where the accelerator allows it.",
+    )
+    image: Image | None = Field(
+        default=None,
+        description="Serving image of this model where it is not `ray.image`; the table of accelerators says "
+        "where it must be set. With RayServeLLM it holds the Ray of `ray.version`, bash and wget; with "
+        "PlainVLLM vLLM 0.29 or newer.",
+    )
     tensor_parallel: int = Field(
         default=1, ge=1, le=16, description="Devices per pod that one copy is split over."
     )
@@ -182,21 +443,36 @@ class ModelSpec(Spec):
         description="Requests that may wait when all copies are full; more get 503. Defaults to "
         "`maxSequences`.",
     )
-    engine_arguments: dict[str, EngineArgument] = Field(
+    size: ModelSize | None = Field(
+        default=None,
+        description="The model's size. With it a preview refuses a model whose weights and one request of "
+        "`contextLength` do not fit the devices, and says how many requests do.",
+    )
+    engine_arguments: dict[EngineArgumentName, EngineArgument] = Field(
         default_factory=dict[str, EngineArgument],
         description="Further vLLM engine arguments, in vLLM's own names.",
     )
     worker: WorkerResources = Field(
         default_factory=lambda: WorkerResources(), description="CPU and memory of one worker pod."
     )
-    hugging_face_token_secret: str | None = Field(
+    node_selector: NodeLabels = Field(
+        default_factory=dict[str, str],
+        description="Labels of the nodes for this model's workers, beside those of the accelerator, over "
+        "which they win.",
+    )
+    tolerations: tuple[NodeToleration, ...] = Field(
+        default=(), description="Taints that its workers tolerate, beside those usual for the accelerator."
+    )
+    hugging_face_token_secret: ObjectName | None = Field(
         default=None, description="Existing Secret with key `token`, for gated Hugging Face repositories."
     )
     upgrade: Literal["NewCluster", "None"] = Field(
         default="NewCluster",
         description="What a changed cluster spec does: `NewCluster` starts a second cluster beside the first "
         "and moves traffic (needs twice the hardware meanwhile), `None` never replaces a running one: edits "
-        "of image, resources or replicas then wait until the model is removed and added again.",
+        "of image, resources or replicas then wait until the model is removed and added again. With "
+        "PlainVLLM, `NewCluster` starts one more copy before it stops an old one, and `None` stops one "
+        "copy first.",
     )
     revision: str | None = Field(
         default=None, description="Free text that is written into the pods; change it to force new pods."
@@ -211,7 +487,9 @@ class ModelSpec(Spec):
                 "Shorten it and put the long id into servedName"
             )
         if not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", value):
-            raise ValueError("must be lower-case letters, digits and '-', starting with a letter")
+            raise ValueError(
+                "must be lower-case letters, digits and '-', starting with a letter, such as qwen3-8b"
+            )
         return value
 
     @field_validator("served_name")
@@ -225,49 +503,88 @@ class ModelSpec(Spec):
             )
         return value
 
-    @field_validator("accelerator")
-    @classmethod
-    def _known_accelerator(cls, value: str) -> str:
-        if value not in ACCELERATORS:
-            near = difflib.get_close_matches(value, ACCELERATORS, n=1)
-            fix = f"; did you mean {near[0]}?" if near else ""
-            raise ValueError(f"allowed: {', '.join(ACCELERATORS)}{fix}")
-        return value
-
-    @field_validator("engine_arguments")
-    @classmethod
-    def _no_reserved(cls, value: dict[str, EngineArgument]) -> dict[str, EngineArgument]:
-        for key in value:
-            if key in RESERVED_ENGINE_ARGUMENTS:
-                raise ValueError(f"sets {key}, which {RESERVED_ENGINE_ARGUMENTS[key]} decides; use that key")
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", key):
-                raise ValueError(
-                    f"sets {key!r}; vLLM's names are lower case with '_', such as max_num_batched_tokens"
-                )
-        return value
+    @model_validator(mode="after")
+    def _a_cpu_cannot_be_split(self) -> Self:
+        if self.profile.is_cpu:
+            for key, value in (
+                ("tensorParallel", self.tensor_parallel),
+                ("pipelineParallel", self.pipeline_parallel),
+            ):
+                if value != 1:
+                    raise ContradictionError(key, "needs GPUs; on accelerator cpu it must be 1")
+        return self
 
     @model_validator(mode="after")
-    def _fits_the_hardware(self) -> Self:
-        if self.profile.is_cpu and (self.tensor_parallel, self.pipeline_parallel) != (1, 1):
-            raise ValueError(
-                f"tensorParallel {self.tensor_parallel} and pipelineParallel {self.pipeline_parallel} "
-                "need GPUs; on accelerator cpu both must be 1"
-            )
+    def _zero_copies_free_a_gpu(self) -> Self:
         if self.profile.is_cpu and self.replicas.min == 0:
-            raise ValueError("replicas.min 0 saves nothing on accelerator cpu; set it to 1 or more")
+            raise ContradictionError("replicas.min", "saves nothing on accelerator cpu; set it to 1 or more")
+        return self
+
+    @model_validator(mode="after")
+    def _real_weights_are_loaded(self) -> Self:
         if self.engine_arguments.get("load_format") == "dummy" and self.source.path is None:
-            raise ValueError(
-                "engineArguments.load_format dummy ignores the weights of source and answers at random; "
-                "remove it"
+            raise ContradictionError(
+                "engineArguments.load_format",
+                "ignores the weights of source and answers at random; remove it",
             )
-        if not self.profile.serve_llm:
-            raise ValueError(f"accelerator {self.accelerator} cannot be placed by Ray Serve LLM")
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_placed(self) -> Self:
+        if self.serving == "RayServeLLM" and not self.profile.serve_llm:
+            raise ContradictionError(
+                "serving",
+                f"Ray Serve LLM cannot place accelerator {self.accelerator}: it asks Ray for GPU, and Ray "
+                f"counts {self.profile.kubernetes_resource} as something else; allowed: PlainVLLM. Change "
+                "it, or remove it for the default",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_image_for_its_hardware(self) -> Self:
+        if self.image is None and self.profile.needs_own_image:
+            ray = "" if self.is_plain else ", with the ray[serve,default] of ray.version installed into it"
+            raise ContradictionError(
+                "image",
+                f"is missing, and ray.image is for CUDA or CPU, not for {self.accelerator}; set it. "
+                f"Start from {self.profile.vllm_image}{ray}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_plain_copy_is_one_pod(self) -> Self:
+        if self.is_plain and self.pipeline_parallel > 1:
+            raise ContradictionError(
+                "pipelineParallel",
+                "spreads a copy over pods, and PlainVLLM keeps it in one; allowed: 1. Raise tensorParallel "
+                "instead, or use serving RayServeLLM",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _plain_copies_are_a_fixed_number(self) -> Self:
+        if self.is_plain and self.replicas.min != self.replicas.max:
+            raise ContradictionError(
+                "replicas",
+                f"min {self.replicas.min} and max {self.replicas.max} differ, and PlainVLLM runs a fixed "
+                f"number of copies; set both to one number, for example {self.replicas.max}",
+            )
         return self
 
     @property
     def profile(self) -> AcceleratorProfile:
         """The hardware's row in the registry."""
         return ACCELERATORS[self.accelerator]
+
+    @property
+    def serving_kind(self) -> ServingKind:
+        """What serves it: what `serving` says, else Ray Serve LLM where that can place the hardware."""
+        return self.serving or ("RayServeLLM" if self.profile.serve_llm else "PlainVLLM")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a Deployment of `vllm serve` serves it, without Ray."""
+        return self.serving_kind == "PlainVLLM"
 
     @property
     def model_id(self) -> str:
@@ -283,6 +600,18 @@ class ModelSpec(Spec):
     def max_accelerators(self) -> int:
         """Devices that all copies hold at most, without an upgrade's surge."""
         return self.accelerators_per_copy * self.replicas.max
+
+    @property
+    def surge_copies(self) -> int:
+        """Copies that an upgrade runs beside `replicas.max`."""
+        if self.upgrade == "None":
+            return 0
+        return 1 if self.is_plain else self.replicas.max
+
+    @property
+    def peak_accelerators(self) -> int:
+        """Devices that all copies hold at most, with an upgrade's surge."""
+        return self.accelerators_per_copy * (self.replicas.max + self.surge_copies)
 
     @property
     def ongoing_target(self) -> int:

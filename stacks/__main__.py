@@ -1,10 +1,16 @@
-"""`pulumi up`: loads the stack's settings, declares its scenario, exports the outputs."""
+"""`pulumi up`: loads the settings, looks at the cluster, declares the scenario, exports the outputs."""
 
 import pulumi
 
-from stacks import onprem, settings
+from components.kubernetes.ownership import stack_name
+from stacks import cluster, onprem, settings
+from stacks.takeover import TakeoverCheck, guard
 
 try:
-    onprem.deploy(settings.load()).export()
+    platform = settings.load()
+    api = cluster.connect(platform.cluster)
+    cluster.require_kuberay(api, platform)
+    check = TakeoverCheck(api, platform.name, stack_name(), pulumi.runtime.is_dry_run())
+    onprem.deploy(platform, guard(check)).export()
 except settings.SettingsError as error:
     raise pulumi.RunError(str(error)) from None

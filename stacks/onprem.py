@@ -1,26 +1,50 @@
 """On-prem: KubeRay, Ray Serve LLM on vLLM, and the gateway, on one Kubernetes cluster."""
 
+from typing import TypeVar
+
 import pulumi
 
-from components.kubernetes.gateway import Gateway, GatewayArgs
+from components.kubernetes.gateway import SERVICE_PORT, Gateway, GatewayArgs
+from components.kubernetes.gateway_route import (
+    GatewayRoute,
+    GatewayRouteArgs,
+    IngressOptions,
+    ParentGateway,
+)
 from components.kubernetes.kuberay import KubeRayOperator, KubeRayOperatorArgs
 from components.kubernetes.model_service import ModelService, ModelServiceArgs
 from components.kubernetes.namespace import PlatformNamespace, PlatformNamespaceArgs
+from components.kubernetes.ownership import StackClaim
+from components.kubernetes.plain_vllm import PlainVLLM, PlainVLLMArgs
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
+from runtime import versions
 from runtime.accelerators import ACCELERATORS
+from runtime.capacity import summary
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
-from runtime.serving.ray_service import SERVE_PORT, RayRuntime, serve_service_name
+from runtime.images import mirrored
+from runtime.model import ModelSpec, Spec
+from runtime.serving.endpoint import endpoint_of
+from runtime.serving.ray_service import RayRuntime
+from runtime.surroundings import CaBundle, Proxy, Surroundings
 from stacks.outputs import PlatformOutputs
 from stacks.providers import kubernetes_provider, random_provider
-from stacks.settings import KubeRaySettings, PlatformSettings
+from stacks.settings import IngressSettings, KubeRaySettings, PlatformSettings, RouteSettings
+
+Owner = TypeVar("Owner", bound=Spec)
 
 
-def deploy(settings: PlatformSettings) -> PlatformOutputs:
-    """Declares the platform; the order of deletion is the reverse of what each part depends on."""
+def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None = None) -> PlatformOutputs:
+    """Declares the platform; the order of deletion is the reverse of what each part depends on.
+
+    `guard` is asked before any object is created; see `stacks.takeover`.
+    """
+    settings = _on_mirror(settings)
     cluster, generated = kubernetes_provider("cluster", settings.cluster), random_provider()
-    on_cluster = pulumi.ResourceOptions(providers=[cluster, generated])
+    on_cluster = pulumi.ResourceOptions(providers=[cluster, generated], hooks=guard)
+    surroundings = _surroundings(settings)
     gateway_config = _gateway_config(settings)
+    claim = StackClaim(f"{settings.name}-claim", on_cluster)
     namespace = PlatformNamespace(
         settings.name,
         PlatformNamespaceArgs(
@@ -28,9 +52,12 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             namespace=settings.namespace,
             models=settings.models,
             operator_namespace=settings.kuberay.namespace,
-            quota=namespace_quota(settings),
+            quota=namespace_quota(settings) if settings.cluster.access == "cluster-admin" else None,
             gateway_port=gateway_config.listen_port,
             gateway_metrics_port=gateway_config.metrics_port,
+            proxy_ports=surroundings.proxy.ports if surroundings.proxy else (),
+            offline=surroundings.offline,
+            claim=claim.annotation,
         ),
         on_cluster,
     )
@@ -42,6 +69,9 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
         head_memory=settings.ray.head_memory,
         head_cpu_request=settings.ray.head_cpu_request,
         head_memory_request=settings.ray.head_memory_request,
+        surroundings=surroundings,
+        head_node_selector=settings.ray.node_selector,
+        head_tolerations=settings.ray.tolerations,
     )
     token = RayToken(
         ray.auth_secret,
@@ -51,7 +81,8 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     needs: list[pulumi.Resource] = [*namespace.shared, token]
     if settings.kuberay.install == "chart":
         # RayServices depend on the operator, so a destroy keeps it alive until their finalizers are done.
-        needs.append(_operator(settings, on_cluster))
+        needs.append(_operator(settings, claim, on_cluster))
+    route = settings.gateway.route
     gateway = Gateway(
         f"{settings.name}-gateway",
         GatewayArgs(
@@ -62,21 +93,18 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             service=settings.gateway.service,
             clients=settings.gateway.clients,
             config=gateway_config,
+            pull_secrets=surroundings.pull_secrets,
+            url=f"{route.scheme}://{route.hostnames[0]}" if route else None,
         ),
         _after(on_cluster, namespace.shared),
     )
+    if route is not None:
+        _route_to_gateway(settings, route, _after(on_cluster, [gateway]))
     for model in settings.models:
-        service = ModelService(
-            model.name,
-            ModelServiceArgs(
-                platform=settings.name,
-                namespace=settings.namespace,
-                model=model,
-                ray=ray,
-                ready_timeout_s=settings.ready_timeout_seconds,
-            ),
-            _after(on_cluster, [*needs, namespace.of_model[model.name]]),
-        )
+        memory = summary(model)
+        if memory is not None:
+            pulumi.log.info(memory)
+        service = _served(settings, model, ray, on_cluster, namespace, needs)
         ServingCheck(
             f"{model.name}-check",
             ServingCheckArgs(
@@ -84,6 +112,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
                 namespace=settings.namespace,
                 model=model,
                 ray=ray,
+                image=settings.check_image,
                 gateway_url=gateway.internal_url,
                 gateway_secret=gateway.secret_name,
                 gateway_revision=gateway.revision,
@@ -104,8 +133,8 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
 def namespace_quota(settings: PlatformSettings) -> dict[str, str]:
     """Hard limits of the namespace: pods, CPU, memory, and each kind of accelerator.
 
-    Without `quota.accelerators`, a kind may be used as much as all its models at their most, twice
-    where an upgrade runs the new cluster beside the old one. A kind that no model uses gets nothing.
+    Without `quota.accelerators`, a kind may be used as much as all its models at their most, with
+    what an upgrade runs beside them. A kind that no model uses gets nothing.
     """
     quota = {"pods": str(settings.quota.pods)}
     if settings.quota.cpu is not None:
@@ -118,32 +147,126 @@ def namespace_quota(settings: PlatformSettings) -> dict[str, str]:
     for model in settings.models:
         resource = model.profile.kubernetes_resource
         if resource is not None:
-            surge = 2 if model.upgrade == "NewCluster" else 1
-            most[resource] += surge * model.max_accelerators
+            most[resource] += model.peak_accelerators
     for resource, count in most.items():
         allowed = count if settings.quota.accelerators is None or count == 0 else settings.quota.accelerators
         quota[f"requests.{resource}"] = str(allowed)
     return quota
 
 
+def _served(
+    settings: PlatformSettings,
+    model: ModelSpec,
+    ray: RayRuntime,
+    on_cluster: pulumi.ResourceOptions,
+    namespace: PlatformNamespace,
+    ray_needs: list[pulumi.Resource],
+) -> pulumi.Resource:
+    """The component that serves the model; only one with Ray waits for operator and token."""
+    if model.is_plain:
+        return PlainVLLM(
+            model.name,
+            PlainVLLMArgs(
+                platform=settings.name,
+                namespace=settings.namespace,
+                model=model,
+                image=ray.image_of(model),
+                surroundings=ray.surroundings,
+                ready_timeout_s=settings.ready_timeout_seconds,
+            ),
+            _after(on_cluster, [*namespace.shared, namespace.of_model[model.name]]),
+        )
+    return ModelService(
+        model.name,
+        ModelServiceArgs(
+            platform=settings.name,
+            namespace=settings.namespace,
+            model=model,
+            ray=ray,
+            ready_timeout_s=settings.ready_timeout_seconds,
+        ),
+        _after(on_cluster, [*ray_needs, namespace.of_model[model.name]]),
+    )
+
+
 def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
     return GatewayConfig(
-        models=tuple(
-            ModelRoute(
-                name=model.model_id,
-                upstream=Upstream(
-                    host=f"{serve_service_name(model)}.{settings.namespace}.svc.cluster.local",
-                    port=SERVE_PORT,
-                ),
-            )
-            for model in settings.models
-        ),
+        models=tuple(_route(settings, model) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
     )
 
 
-def _operator(settings: PlatformSettings, on_cluster: pulumi.ResourceOptions) -> KubeRayOperator:
+def _route(settings: PlatformSettings, model: ModelSpec) -> ModelRoute:
+    endpoint = endpoint_of(model)
+    host = f"{endpoint.service}.{settings.namespace}.svc.cluster.local"
+    return ModelRoute(name=model.model_id, upstream=Upstream(host=host, port=endpoint.port))
+
+
+def _on_mirror(settings: PlatformSettings) -> PlatformSettings:
+    """The settings with every image where the mirror has it, if there is one."""
+    mirror, kuberay = settings.images.mirror, settings.kuberay
+    if mirror is None:
+        return settings
+    # What the chart would pull by itself is named too.
+    operator = kuberay.image or f"{versions.KUBERAY_IMAGE.removesuffix(versions.KUBERAY)}{kuberay.version}"
+
+    def on_mirror(part: Owner, image: str) -> Owner:
+        return part.model_copy(update={"image": mirrored(image, mirror)})
+
+    return settings.model_copy(
+        update={
+            "ray": on_mirror(settings.ray, settings.ray.image),
+            "gateway": on_mirror(settings.gateway, settings.gateway.image),
+            "kuberay": on_mirror(kuberay, operator),
+            "check_image": settings.check_image and mirrored(settings.check_image, mirror),
+            "models": tuple(
+                on_mirror(model, model.image) if model.image else model for model in settings.models
+            ),
+        }
+    )
+
+
+def _surroundings(settings: PlatformSettings) -> Surroundings:
+    network = settings.network
+    return Surroundings(
+        pull_secrets=settings.images.pull_secrets,
+        proxy=network.proxy
+        and Proxy(http=network.proxy.http, https=network.proxy.https, no_proxy=network.proxy.no_proxy),
+        ca_bundle=network.ca_bundle
+        and CaBundle(config_map=network.ca_bundle.config_map, key=network.ca_bundle.key),
+        offline=network.offline,
+    )
+
+
+def _route_to_gateway(
+    settings: PlatformSettings, route: RouteSettings, options: pulumi.ResourceOptions
+) -> None:
+    by: ParentGateway | IngressOptions
+    if route.http_route is not None:
+        parent = route.http_route
+        by = ParentGateway(name=parent.gateway, namespace=parent.namespace, listener=parent.listener)
+    else:
+        ingress = route.ingress or IngressSettings()
+        by = IngressOptions(class_name=ingress.class_name, tls_secret=ingress.tls_secret)
+    GatewayRoute(
+        f"{settings.name}-gateway-route",
+        GatewayRouteArgs(
+            platform=settings.name,
+            namespace=settings.namespace,
+            service=f"{settings.name}-gateway",
+            port=SERVICE_PORT,
+            hostnames=route.hostnames,
+            by=by,
+            annotations=route.annotations,
+        ),
+        options,
+    )
+
+
+def _operator(
+    settings: PlatformSettings, claim: StackClaim, on_cluster: pulumi.ResourceOptions
+) -> KubeRayOperator:
     kuberay = settings.kuberay
     return KubeRayOperator(
         "kuberay",
@@ -154,6 +277,8 @@ def _operator(settings: PlatformSettings, on_cluster: pulumi.ResourceOptions) ->
             repository=kuberay.repository,
             version=kuberay.version,
             image=kuberay.image,
+            pull_secrets=settings.images.pull_secrets,
+            claim=claim.annotation,
         ),
         on_cluster,
     )

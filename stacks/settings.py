@@ -1,48 +1,77 @@
 """The typed settings of a stack: the one object `spillway:platform`, and the only reader of config."""
 
-import difflib
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-import pulumi
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator, model_validator
+from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from runtime.model import CpuQuantity, MemoryQuantity, ModelSpec, Spec
-from runtime.serving.ray_service import VLLM_OF_RAY
-
-CONFIG_KEY = "platform"
-_IMAGE = re.compile(
-    r"(?P<name>[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?)(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
+from runtime import versions
+from runtime.capacity import NodePool, capacity_mistakes
+from runtime.images import registry_host
+from runtime.model import (
+    IMAGE_PATTERN,
+    ContradictionError,
+    CpuQuantity,
+    Image,
+    MemoryQuantity,
+    Mistake,
+    ModelSpec,
+    NodeLabels,
+    NodeToleration,
+    ObjectName,
+    Spec,
+    raise_together,
+    written_as,
 )
+from runtime.serving.ray_service import VLLM_OF_RAY
+from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
+_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+# Services are named after it with a suffix, and must start with a letter (RFC 1035).
+_SERVICE_PREFIX = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+# Docker takes the first part of a reference for a registry only if it has a dot or a port, or is localhost.
+_REGISTRY_PATH = (
+    r"^([-a-zA-Z0-9]+(\.[-a-zA-Z0-9]+)+(:[0-9]{1,5})?|[-a-zA-Z0-9]+:[0-9]{1,5}|localhost)"
+    r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$"
+)
+_PROXY_URL = r"^https?://[-a-zA-Z0-9.]+(:[0-9]{1,5})?/?$"
+_HOST_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
-def _pinned_image(value: str) -> str:
-    match = _IMAGE.fullmatch(value)
-    if match is None:
-        raise ValueError("is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
-    if match["digest"] is None and match["tag"] in {None, "latest", "main", "master", "nightly"}:
-        raise ValueError("has no fixed version; write a version tag or, better, a digest (NAME@sha256:…)")
-    return value
-
-
-def _dns_label(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", value):
-        raise ValueError("must be 1 to 63 lower-case letters, digits and '-'")
-    return value
-
-
-def _service_prefix(value: str) -> str:
-    # Services are named after it with a suffix, and must start with a letter (RFC 1035).
-    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", value):
-        raise ValueError("must be 1 to 40 lower-case letters, digits and '-', starting with a letter")
-    return value
-
-
-Image = Annotated[str, AfterValidator(_pinned_image)]
-DnsLabel = Annotated[str, AfterValidator(_dns_label)]
-PlatformName = Annotated[str, AfterValidator(_service_prefix)]
+DnsLabel = Annotated[
+    str,
+    StringConstraints(pattern=_DNS_LABEL),
+    written_as(_DNS_LABEL, "1 to 63 lower-case letters, digits and '-', without '-' at either end"),
+]
+PlatformName = Annotated[
+    str,
+    StringConstraints(pattern=_SERVICE_PREFIX),
+    written_as(_SERVICE_PREFIX, "1 to 40 lower-case letters, digits and '-', starting with a letter"),
+]
+RegistryPath = Annotated[
+    str,
+    StringConstraints(pattern=_REGISTRY_PATH),
+    written_as(_REGISTRY_PATH, "REGISTRY[/PATH] without https://", "registry.example.com/llm"),
+]
+# The URL stands in plain text in pods, state and previews.
+ProxyUrl = Annotated[
+    str,
+    StringConstraints(pattern=_PROXY_URL),
+    written_as(
+        _PROXY_URL,
+        "http://HOST:PORT, without user and password, because every pod would show them",
+        "http://proxy.example.com:3128",
+    ),
+]
+HostName = Annotated[
+    str,
+    StringConstraints(pattern=_HOST_NAME, max_length=253),
+    written_as(_HOST_NAME, "a host name in lower case, without https://", "llm.example.com"),
+]
 
 
 class ClusterSettings(Spec):
@@ -54,6 +83,63 @@ class ClusterSettings(Spec):
     context: str | None = Field(
         default=None, description="Context in it; without it `CONTEXT`, else the current one."
     )
+    access: Literal["cluster-admin", "namespace"] = Field(
+        default="cluster-admin",
+        description="`namespace`: the identity may act in `namespace` only, which must exist. Nothing "
+        "outside of it is declared, nor its quota; KubeRay must be there already.",
+    )
+
+
+class ImagesSettings(Spec):
+    """Where images are pulled from."""
+
+    mirror: RegistryPath | None = Field(
+        default=None,
+        description="Takes the place of the registry in every image reference: `quay.io/kuberay/operator:v1` "
+        "is pulled as `MIRROR/kuberay/operator:v1`, `redis:8` as `MIRROR/library/redis:8`.",
+    )
+    pull_secrets: tuple[ObjectName, ...] = Field(
+        default=(),
+        description="Existing Secrets of type `kubernetes.io/dockerconfigjson`, in `namespace` and, where "
+        "Spillway installs the operator, in `kuberay.namespace`; put on every pod.",
+    )
+
+
+class ProxySettings(Spec):
+    """The HTTP proxy that pods leave the cluster by."""
+
+    http: ProxyUrl | None = Field(default=None, description="For http URLs.")
+    https: ProxyUrl | None = Field(
+        default=None, description="For https URLs; most proxies are named by http://."
+    )
+    no_proxy: tuple[str, ...] = Field(
+        default=(),
+        description="Hosts, suffixes and CIDRs that are reached directly. The cluster's own always are.",
+    )
+
+    @model_validator(mode="after")
+    def _at_least_one(self) -> Self:
+        if self.http is None and self.https is None:
+            raise ValueError("names no proxy; set http, https or both, or remove proxy")
+        return self
+
+
+class CaBundleSettings(Spec):
+    """A private certificate authority: a PEM bundle in an existing ConfigMap, in place of the image's own."""
+
+    config_map: ObjectName = Field(description="Existing ConfigMap in `namespace`.")
+    key: str = Field(default="ca.crt", description="Key that holds the bundle.")
+
+
+class NetworkSettings(Spec):
+    """The way out of the cluster, for the pods that download a model."""
+
+    offline: bool = Field(
+        default=False,
+        description="There is no internet: whatever would need it is refused, and no pod tries to reach it.",
+    )
+    proxy: ProxySettings | None = Field(default=None, description="HTTP proxy.")
+    ca_bundle: CaBundleSettings | None = Field(default=None, description="Private certificate authority.")
 
 
 class KubeRaySettings(Spec):
@@ -71,7 +157,9 @@ class KubeRaySettings(Spec):
         default="https://ray-project.github.io/kuberay-helm/",
         description="Helm repository; null where `chart` is a path.",
     )
-    version: str = Field(default="1.6.2", description="Chart version; 1.6.2 is the tested one.")
+    version: str = Field(
+        default=versions.KUBERAY, description=f"Chart version; {versions.KUBERAY} is the tested one."
+    )
     namespace: DnsLabel = Field(
         default="kuberay-system", description="Namespace of the operator, an existing one's too."
     )
@@ -81,10 +169,14 @@ class KubeRaySettings(Spec):
 
     @model_validator(mode="after")
     def _path_or_repository(self) -> Self:
-        path = self.chart.startswith((".", "/")) or "/" in self.chart
-        if self.install == "chart" and path == (self.repository is not None):
-            fix = "set repository to null" if path else "name a repository, or give chart as ./PATH"
-            raise ValueError(f"chart {self.chart!r} with repository {self.repository!r} is ambiguous; {fix}")
+        is_path = self.chart.startswith((".", "/")) or "/" in self.chart
+        if self.install == "chart" and is_path and self.repository is not None:
+            raise ContradictionError("chart", "is a path, which is in no repository; set repository to null")
+        if self.install == "chart" and not is_path and self.repository is None:
+            raise ContradictionError(
+                "repository",
+                f"chart {self.chart} is a name in one; name a repository, or give chart as ./PATH",
+            )
         return self
 
 
@@ -100,34 +192,95 @@ class RaySettings(Spec):
     head_memory: MemoryQuantity = Field(default="16Gi", description="Memory limit of a Ray head.")
     head_cpu_request: CpuQuantity = Field(default="1", description="CPU request of a Ray head.")
     head_memory_request: MemoryQuantity = Field(default="4Gi", description="Memory request of a Ray head.")
+    node_selector: NodeLabels = Field(
+        default_factory=dict[str, str], description="Labels of the nodes for Ray heads, such as a CPU pool."
+    )
+    tolerations: tuple[NodeToleration, ...] = Field(default=(), description="Taints that Ray heads tolerate.")
 
     @model_validator(mode="after")
     def _tested_pair(self) -> Self:
         pairs = ", ".join(f"Ray {ray} with vLLM {vllm}" for ray, vllm in VLLM_OF_RAY.items())
         if self.version not in VLLM_OF_RAY:
-            raise ValueError(f"version {self.version} has no tested vLLM; allowed: {pairs}")
+            raise ContradictionError("version", f"has no tested vLLM; allowed: {pairs}; take one of them")
         if self.vllm_version not in {None, VLLM_OF_RAY[self.version]}:
-            raise ValueError(
-                f"vllmVersion {self.vllm_version} does not import with Ray {self.version}; allowed: {pairs}"
+            raise ContradictionError(
+                "vllmVersion", f"does not import with Ray {self.version}; allowed: {pairs}; remove the key"
             )
-        tag = _IMAGE.fullmatch(self.image)
+        return self
+
+    @model_validator(mode="after")
+    def _image_is_that_ray(self) -> Self:
+        tag = IMAGE_PATTERN.fullmatch(self.image)
         named = re.match(r"\d+\.\d+\.\d+", (tag["tag"] or "") if tag else "")
-        if named is not None and named[0] != self.version:
-            raise ValueError(
-                f"image {self.image} is Ray {named[0]} but version says {self.version}; make the two agree, "
-                "the operator's probes and authentication follow version"
+        if named is not None and named[0] != self.version and self.version in VLLM_OF_RAY:
+            raise ContradictionError(
+                "image",
+                f"is Ray {named[0]} but version says {self.version}; make the two agree, the operator's "
+                "probes and authentication follow version",
             )
+        return self
+
+
+class HttpRouteSettings(Spec):
+    """An HTTPRoute of the Gateway API, attached to a Gateway that exists."""
+
+    gateway: ObjectName = Field(description="Name of the existing Gateway.")
+    namespace: DnsLabel | None = Field(
+        default=None, description="Its namespace; without it the platform's. It must allow routes from there."
+    )
+    listener: str | None = Field(default=None, description="One of its listeners; without it all that match.")
+
+
+class IngressSettings(Spec):
+    """An Ingress for a controller that exists."""
+
+    class_name: ObjectName | None = Field(
+        default=None, description="IngressClass; without it the cluster's default one."
+    )
+    tls_secret: ObjectName | None = Field(
+        default=None, description="Existing Secret with the certificate; without it the controller's own."
+    )
+
+
+class RouteSettings(Spec):
+    """The way to the gateway from outside, by what the cluster already has: one of httpRoute and ingress."""
+
+    hostnames: tuple[HostName, ...] = Field(
+        min_length=1, description="Host names that clients use; the first one is the stack's endpoint."
+    )
+    scheme: Literal["https", "http"] = Field(
+        default="https", description="How clients reach it; TLS ends at the Gateway or Ingress."
+    )
+    http_route: HttpRouteSettings | None = Field(default=None, description="HTTPRoute of the Gateway API.")
+    ingress: IngressSettings | None = Field(default=None, description="Ingress.")
+    annotations: dict[str, str] = Field(
+        default_factory=dict[str, str],
+        description="Further annotations of that object, such as a controller's timeouts. Streams are long.",
+    )
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.http_route is None) == (self.ingress is None):
+            given = (
+                "names both httpRoute and ingress" if self.ingress else "names neither httpRoute nor ingress"
+            )
+            raise ValueError(f"{given}; give exactly one of the two")
+        if self.scheme == "http" and self.ingress is not None and self.ingress.tls_secret is not None:
+            raise ValueError("scheme http does not go with ingress.tlsSecret; remove one of the two")
         return self
 
 
 class GatewaySettings(Spec):
     """The Envoy gateway in front of all models."""
 
-    image: Image = Field(default="envoyproxy/envoy:v1.40.0", description="Envoy image.")
+    image: Image = Field(default=versions.ENVOY_IMAGE, description="Envoy image.")
     replicas: int = Field(default=2, ge=1, le=50, description="Gateway pods.")
     service: Literal["ClusterIP", "LoadBalancer", "NodePort"] = Field(
         default="ClusterIP",
-        description="How clients outside the cluster reach it; ClusterIP: by your own ingress.",
+        description="How clients outside the cluster reach it; ClusterIP: by `route` or your own ingress.",
+    )
+    route: RouteSettings | None = Field(
+        default=None, description="HTTPRoute or Ingress in front of the Service."
     )
     clients: tuple[DnsLabel, ...] = Field(
         default=("default",),
@@ -145,7 +298,9 @@ class GatewaySettings(Spec):
     def _unique_clients(self) -> Self:
         twice = _repeated(self.clients)
         if twice:
-            raise ValueError(f"clients names {', '.join(twice)} more than once; each client once")
+            raise ContradictionError(
+                "clients", f"names {', '.join(twice)} more than once; name each client once"
+            )
         return self
 
 
@@ -168,9 +323,18 @@ class PlatformSettings(Spec):
 
     scenario: Literal["onprem"] = Field(description="Which scenario this stack is.")
     name: PlatformName = Field(default="llm", description="Prefix of the platform's resources.")
-    namespace: DnsLabel = Field(default="llm", description="Kubernetes namespace; Spillway declares it.")
+    namespace: DnsLabel = Field(
+        default="llm",
+        description="Kubernetes namespace; Spillway declares it, unless `cluster.access` is `namespace`.",
+    )
     cluster: ClusterSettings = Field(
         default_factory=lambda: ClusterSettings(), description="The Kubernetes cluster."
+    )
+    images: ImagesSettings = Field(
+        default_factory=lambda: ImagesSettings(), description="Registry mirror and pull secrets."
+    )
+    network: NetworkSettings = Field(
+        default_factory=lambda: NetworkSettings(), description="Proxy, private CA, or no internet at all."
     )
     kuberay: KubeRaySettings = Field(
         default_factory=lambda: KubeRaySettings(), description="The KubeRay operator."
@@ -182,7 +346,16 @@ class PlatformSettings(Spec):
     quota: QuotaSettings = Field(
         default_factory=lambda: QuotaSettings(), description="ResourceQuota of the namespace."
     )
+    check_image: Image | None = Field(
+        default=None,
+        description="Image with `python3` for the serving check; without it the model's own, which has one.",
+    )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="What is served.")
+    capacity: tuple[NodePool, ...] = Field(
+        default=(),
+        description="The nodes there are. With them a preview refuses models that do not fit at their most, "
+        "with an upgrade's surge; without them only a model's memory is judged.",
+    )
     ready_timeout_seconds: int = Field(
         default=3600,
         ge=60,
@@ -190,42 +363,124 @@ class PlatformSettings(Spec):
         description="Seconds that `pulumi up` waits for a RayService, and then again for the serving check.",
     )
 
-    @field_validator("models")
-    @classmethod
-    def _distinct_models(cls, value: tuple[ModelSpec, ...]) -> tuple[ModelSpec, ...]:
+    @model_validator(mode="after")
+    def _distinct_models(self) -> Self:
         for attribute, key in (("name", "name"), ("model_id", "servedName")):
-            twice = _repeated([str(getattr(model, attribute)) for model in value])
-            if twice:
-                raise ValueError(f"models share the {key} {', '.join(twice)}; give each model its own")
-        return value
+            seen: dict[str, int] = {}
+            for index, model in enumerate(self.models):
+                first = seen.setdefault(getattr(model, attribute), index)
+                if first != index:
+                    raise ContradictionError(
+                        f"models.{index}.{key}",
+                        f"is the {key} of models[{first}] too; give each model its own",
+                    )
+        return self
 
     @model_validator(mode="after")
     def _operator_outlives_the_platform(self) -> Self:
         if self.kuberay.install == "chart" and self.kuberay.namespace == self.namespace:
-            raise ValueError(
-                f"namespace {self.namespace} is also kuberay.namespace; teardown removes the platform's "
-                "namespace while the operator must outlive it. Use two"
+            raise ContradictionError(
+                "namespace",
+                "is also kuberay.namespace; teardown removes the platform's namespace while the operator "
+                "must outlive it, so use two",
             )
         return self
+
+    @model_validator(mode="after")
+    def _fits_the_hardware(self) -> Self:
+        found = capacity_mistakes(self.models, self.capacity, self.quota.accelerators)
+        if found:
+            raise_together(found)
+        return self
+
+    @model_validator(mode="after")
+    def _stays_in_its_namespace(self) -> Self:
+        if self.cluster.access == "namespace" and (found := list(_beyond_the_namespace(self))):
+            raise_together(found)
+        return self
+
+    @model_validator(mode="after")
+    def _stays_off_the_internet(self) -> Self:
+        if self.network.offline and (found := list(_needs_the_internet(self))):
+            raise_together(found)
+        return self
+
+
+def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[Mistake]:
+    """What an identity that may act in one namespace only cannot declare."""
+    why = "cluster.access is namespace"
+    if settings.kuberay.install == "chart":
+        yield Mistake(
+            ("kuberay", "install"),
+            f"chart installs an operator for the whole cluster, but {why}; set it to existing and let an "
+            "administrator install KubeRay",
+        )
+    if settings.quota != QuotaSettings():
+        yield Mistake(
+            ("quota",),
+            f"would limit the namespace, but {why}, so the quota is the administrator's; remove it",
+        )
+    for index, model in enumerate(settings.models):
+        if model.source.host_folder is not None:
+            yield Mistake(
+                ("models", index, "source", "hostFolder"),
+                f"needs a PersistentVolume, which belongs to no namespace, but {why}; let an administrator "
+                "make the volume and name its claim with volumeClaim",
+            )
+
+
+def _needs_the_internet(settings: PlatformSettings) -> Iterator[Mistake]:
+    """What cannot work where there is no internet."""
+    why = "network.offline is true"
+    for index, model in enumerate(settings.models):
+        if model.source.hugging_face is not None:
+            yield Mistake(
+                ("models", index, "source", "huggingFace"),
+                f"is downloaded from the internet, but {why}; put the weights on a volume (volumeClaim) or "
+                "into the serving image (path)",
+            )
+    if settings.network.proxy is not None:
+        yield Mistake(("network", "proxy"), f"leads to the internet, but {why}; remove one of the two")
+    repository, mirror = settings.kuberay.repository, settings.images.mirror
+    if settings.kuberay.install == "chart" and repository is not None:
+        internal = mirror is not None and urlsplit(repository).netloc == registry_host(f"{mirror}/image")
+        if not internal and not repository.startswith("oci://"):
+            yield Mistake(
+                ("kuberay", "repository"),
+                f"is not on images.mirror, but {why}; name a repository on the mirror's host, or set it to "
+                "null with a chart of oci://REGISTRY/PATH or ./PATH, or set kuberay.install to existing",
+            )
 
 
 class SettingsError(Exception):
     """The stack file cannot be used; one line per mistake."""
 
 
-def load(config: pulumi.Config | None = None) -> PlatformSettings:
-    """Reads the stack's settings.
+def load() -> PlatformSettings:
+    """Reads the settings of the stack that runs.
 
     Raises:
-        SettingsError: With every mistake in the stack file, before any provider is called.
+        SettingsError: With every mistake in the stack's config, before any provider is called.
     """
-    value = (config or pulumi.Config()).get_object(CONFIG_KEY)
-    if value is None:
-        raise SettingsError(
-            f"{_key(())} is not set; add it under `config:` in stacks/Pulumi.{pulumi.get_stack()}.yaml "
-            "(stacks/Pulumi.local.yaml is an example)"
-        )
-    return parse(value)
+    config: dict[str, object] = {**get_config_env(), **CONFIG.get()}
+    if is_config_secret(FULL_KEY):
+        # Pulumi hands it over decrypted: what is wrong with it cannot be said without telling it.
+        raise _refusal([ENCRYPTED])
+    given = config.get(FULL_KEY)
+    if isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            config[FULL_KEY] = json.loads(given)
+    settings, mistakes = read(config)
+    if settings is None:
+        raise _refusal(mistakes)
+    return settings
+
+
+def read(config: Mapping[str, object]) -> tuple[PlatformSettings | None, list[str]]:
+    """Validates everything under `config:` of a stack file: the settings, or every mistake."""
+    unread, given = config_mistakes(config)
+    settings, mistakes = _validated(given[0]) if given else (None, [])
+    return (None if unread else settings), [*unread, *mistakes]
 
 
 def parse(value: object) -> PlatformSettings:
@@ -234,111 +489,25 @@ def parse(value: object) -> PlatformSettings:
     Raises:
         SettingsError: With every mistake in it.
     """
+    settings, mistakes = _validated(value)
+    if settings is None:
+        raise _refusal(mistakes)
+    return settings
+
+
+def _validated(value: object) -> tuple[PlatformSettings | None, list[str]]:
     try:
         # Through JSON, because strict validation there still takes a list for a tuple.
-        return PlatformSettings.model_validate_json(json.dumps(value))
+        text = json.dumps(value)
+        return PlatformSettings.model_validate_json(text, by_alias=True, by_name=False), []
     except ValidationError as error:
-        # Members that failed on their own do not count, so pydantic also calls their list too short.
-        problems = [
-            problem
-            for problem in error.errors()
-            if not (problem["type"] == "too_short" and _at(value, problem["loc"]))
-        ]
-        lines = [_explain(value, problem["loc"], problem) for problem in problems]
-        raise SettingsError(
-            f"{len(lines)} mistake{'s' if len(lines) > 1 else ''} in the stack's settings:\n"
-            + "\n".join(f"  - {line}" for line in lines)
-        ) from None
+        # Pydantic's own words are better than none, should `explain` miss what they are about.
+        return None, explain(PlatformSettings, value) or [str(error)]
 
 
-def _explain(value: object, location: tuple[int | str, ...], problem: Mapping[str, Any]) -> str:
-    """One mistake as: key, value, what is allowed, the fix."""
-    kind = str(problem["type"])
-    context: Mapping[str, Any] = problem.get("ctx") or {}
-    if kind == "extra_forbidden":
-        known = sorted(_keys_at(location[:-1]))
-        near = difflib.get_close_matches(str(location[-1]), known, n=1)
-        fix = f"did you mean {near[0]}?" if near else "remove it"
-        return f"{_key(location)} is not a setting; allowed here: {', '.join(known)}; {fix}"
-    if kind == "missing":
-        described = _description(location)
-        return f"{_key(location)} is missing; add it{f': {described}' if described else ''}"
-    shown = _shown(_at(value, location))
-    if kind == "value_error":
-        # A long object says nothing that the message does not say better.
-        subject = f"{_key(location)} = {shown}" if not shown.endswith("...") else _key(location)
-        return f"{subject}: {context['error']}"
-    if kind == "literal_error":
-        allowed = [word.strip(" '") for word in re.split(r",|\bor\b", str(context["expected"]))]
-        near = difflib.get_close_matches(str(_at(value, location)), allowed, n=1)
-        fix = f"; did you mean {near[0]}?" if near else ""
-        return f"{_key(location)} = {shown}: allowed: {', '.join(allowed)}{fix}"
-    if kind == "string_pattern_mismatch":
-        example = (
-            "CPUs such as 500m, 4 or 1.5" if "cpu" in str(location[-1]).lower() else "bytes such as 16Gi"
-        )
-        return f"{_key(location)} = {shown}: allowed: {example}; write it so"
-    expected = str(problem["msg"]).removeprefix("Input should be ")
-    return f"{_key(location)} = {shown}: must be {expected}; change it"
-
-
-def _key(location: Sequence[int | str]) -> str:
-    text = f"spillway:{CONFIG_KEY}"
-    for part in location:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text
-
-
-def _at(value: object, location: Sequence[int | str]) -> object:
-    here: Any = value
-    for part in location:
-        try:
-            here = here[part]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return here
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _models_at(location: Sequence[int | str]) -> Iterator[type[BaseModel]]:
-    """The settings classes that can stand at a place in the file."""
-    here: list[type[BaseModel]] = [PlatformSettings]
-    for part in location:
-        if isinstance(part, int):
-            continue
-        here = [
-            child
-            for model in here
-            for field in model.model_fields.values()
-            if field.alias == part
-            for child in _settings_in(field.annotation)
-        ]
-    yield from here
-
-
-def _settings_in(annotation: object) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _settings_in(argument)
-
-
-def _keys_at(location: Sequence[int | str]) -> set[str]:
-    return {
-        field.alias or name for model in _models_at(location) for name, field in model.model_fields.items()
-    }
-
-
-def _description(location: Sequence[int | str]) -> str | None:
-    for model in _models_at(location[:-1]):
-        for field in model.model_fields.values():
-            if field.alias == location[-1]:
-                return field.description
-    return None
+def _refusal(lines: Sequence[str]) -> SettingsError:
+    count = f"{len(lines)} mistake{'s' if len(lines) > 1 else ''}"
+    return SettingsError("\n".join([f"{count} in the stack's settings:", *(f"  - {line}" for line in lines)]))
 
 
 def _repeated(values: Sequence[str]) -> list[str]:

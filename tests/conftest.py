@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 # Tests with one of these marks may go where they like.
-_FREE = ("engine", "rehearsal")
+_FREE = ("engine", "rehearsal", "faults")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

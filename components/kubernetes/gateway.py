@@ -38,6 +38,8 @@ class GatewayArgs:
         service: How the Service is exposed.
         clients: Client names; each gets an API key.
         config: What Envoy is configured with.
+        pull_secrets: Existing Secrets for the registry.
+        url: URL that clients outside the cluster reach it by, where a route in front of it decides that.
     """
 
     platform: str
@@ -47,6 +49,8 @@ class GatewayArgs:
     service: Literal["ClusterIP", "LoadBalancer", "NodePort"]
     clients: tuple[str, ...]
     config: GatewayConfig
+    pull_secrets: tuple[str, ...] = ()
+    url: str | None = None
 
 
 class Gateway(Component):
@@ -105,8 +109,8 @@ class Gateway(Component):
         self.service = self._service()
         self.endpoint = (
             self.service.status.apply(_load_balancer_url)
-            if args.service == "LoadBalancer"
-            else pulumi.Output.from_input(self.internal_url)
+            if args.service == "LoadBalancer" and args.url is None
+            else pulumi.Output.from_input(args.url or self.internal_url)
         )
         self.finish(endpoint=self.endpoint)
 
@@ -148,6 +152,23 @@ class Gateway(Component):
                 {"name": _KEYS_VOLUME, "mount_path": config.keys_folder, "read_only": True},
             ],
         }
+        pod: kubernetes.core.v1.PodSpecArgsDict = {
+            "automount_service_account_token": False,
+            "termination_grace_period_seconds": _LEAVE_S + 10,
+            "security_context": {
+                "run_as_non_root": True,
+                "run_as_user": 101,
+                "run_as_group": 101,
+                "seccomp_profile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container],
+            "volumes": [
+                {"name": _CONFIG_VOLUME, "config_map": {"name": f"{self._name}-config"}},
+                {"name": _KEYS_VOLUME, "secret": {"secret_name": f"{self._name}-envoy-keys"}},
+            ],
+        }
+        if args.pull_secrets:
+            pod["image_pull_secrets"] = [{"name": secret} for secret in args.pull_secrets]
         return kubernetes.apps.v1.Deployment(
             self._name,
             metadata=object_meta(args.platform, GATEWAY, self._name, namespace=args.namespace),
@@ -163,21 +184,7 @@ class Gateway(Component):
                     "metadata": object_meta(
                         args.platform, GATEWAY, self._name, annotations={BOOTSTRAP_ANNOTATION: bootstrap}
                     ),
-                    "spec": {
-                        "automount_service_account_token": False,
-                        "termination_grace_period_seconds": _LEAVE_S + 10,
-                        "security_context": {
-                            "run_as_non_root": True,
-                            "run_as_user": 101,
-                            "run_as_group": 101,
-                            "seccomp_profile": {"type": "RuntimeDefault"},
-                        },
-                        "containers": [container],
-                        "volumes": [
-                            {"name": _CONFIG_VOLUME, "config_map": {"name": f"{self._name}-config"}},
-                            {"name": _KEYS_VOLUME, "secret": {"secret_name": f"{self._name}-envoy-keys"}},
-                        ],
-                    },
+                    "spec": pod,
                 },
             },
             opts=self.child(depends_on=needs),

@@ -1,5 +1,6 @@
 """The KubeRay operator, installed by Helm. Its CRDs stay out of Pulumi's state."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -22,6 +23,8 @@ class KubeRayOperatorArgs:
         repository: Helm repository, or None where `chart` is a path.
         version: Chart version.
         image: Operator image as REPOSITORY:TAG, or None for the chart's own.
+        pull_secrets: Existing Secrets for the registry, in `namespace`.
+        claim: Annotation that says whose the namespace is.
     """
 
     platform: str
@@ -30,6 +33,8 @@ class KubeRayOperatorArgs:
     repository: str | None
     version: str
     image: str | None
+    pull_secrets: tuple[str, ...] = ()
+    claim: Mapping[str, pulumi.Input[str]]
 
 
 class KubeRayOperator(Component):
@@ -50,7 +55,11 @@ class KubeRayOperator(Component):
         namespace = kubernetes.core.v1.Namespace(
             f"{name}-namespace",
             metadata=object_meta(
-                args.platform, "kuberay", args.namespace, extra_labels=pod_security_labels()
+                args.platform,
+                "kuberay",
+                args.namespace,
+                extra_labels=pod_security_labels(),
+                annotations=args.claim,
             ),
             opts=self.child(),
         )
@@ -58,6 +67,8 @@ class KubeRayOperator(Component):
         if args.image is not None:
             repository, _, tag = args.image.rpartition(":")
             values["image"] = {"repository": repository, "tag": tag}
+        if args.pull_secrets:
+            values["imagePullSecrets"] = [{"name": name} for name in args.pull_secrets]
         self.release = kubernetes.helm.v3.Release(
             name,
             name=RELEASE,

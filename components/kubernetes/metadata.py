@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.naming import labels
@@ -18,7 +19,7 @@ def object_meta(
     *,
     namespace: str | None = None,
     extra_labels: Mapping[str, str] | None = None,
-    annotations: Mapping[str, str] | None = None,
+    annotations: Mapping[str, pulumi.Input[str]] | None = None,
 ) -> kubernetes.meta.v1.ObjectMetaArgsDict:
     """Metadata with the platform's labels and a fixed name: previews then show the name that will exist."""
     meta: kubernetes.meta.v1.ObjectMetaArgsDict = {

@@ -1,4 +1,4 @@
-"""One served model: its RayService, and where its weights are mounted from."""
+"""One model served by Ray Serve LLM: its RayService."""
 
 import json
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as kubernetes
 
-from components.base import Component
 from components.kubernetes.metadata import object_meta
+from components.kubernetes.served_model import ServedModel
 from runtime.model import ModelSpec
-from runtime.serving.ray_service import RayRuntime, host_folder_claim, ray_service_spec
+from runtime.serving.ray_service import RayRuntime, ray_service_spec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class ModelServiceArgs:
     ready_timeout_s: int
 
 
-class ModelService(Component):
+class ModelService(ServedModel):
     """A RayService that is waited for, and deleted in the background while its operator lives.
 
     Pass the operator in `depends_on`, so that a destroy keeps it alive until the RayService's finalizer
@@ -42,22 +42,7 @@ class ModelService(Component):
 
     def __init__(self, name: str, args: ModelServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         model = args.model
-        super().__init__(
-            "kubernetes:ModelService",
-            name,
-            {
-                "model": model.model_id,
-                "accelerator": model.accelerator,
-                "acceleratorsPerCopy": model.accelerators_per_copy,
-                "minReplicas": model.replicas.min,
-                "maxReplicas": model.replicas.max,
-                "maxAccelerators": model.max_accelerators,
-            },
-            opts,
-        )
-        needs: list[pulumi.Resource] = []
-        if model.source.host_folder is not None:
-            needs.append(self._host_folder(args, model.source.host_folder))
+        super().__init__("ModelService", name, model, opts)
         timeout = f"{args.ready_timeout_s}s"
         self.ray_service = kubernetes.apiextensions.CustomResource(
             name,
@@ -81,36 +66,8 @@ class ModelService(Component):
             ),
             spec=ray_service_spec(model, args.ray),
             opts=self.child(
-                depends_on=needs,
+                depends_on=self.weights(args.platform, args.namespace, model),
                 custom_timeouts=pulumi.CustomTimeouts(create=timeout, update=timeout, delete="15m"),
             ),
         )
         self.finish(name=model.name)
-
-    def _host_folder(self, args: ModelServiceArgs, folder: str) -> pulumi.Resource:
-        name = host_folder_claim(args.model)
-        size = {"storage": "1Gi"}  # Kubernetes wants a number; a hostPath volume has no size
-        volume = kubernetes.core.v1.PersistentVolume(
-            f"{name}-volume",
-            metadata=object_meta(args.platform, "model", f"{args.namespace}-{name}"),
-            spec={
-                "capacity": size,
-                "access_modes": ["ReadOnlyMany"],
-                "persistent_volume_reclaim_policy": "Retain",
-                "storage_class_name": "",
-                "host_path": {"path": folder, "type": "Directory"},
-                "claim_ref": {"namespace": args.namespace, "name": name},
-            },
-            opts=self.child(),
-        )
-        return kubernetes.core.v1.PersistentVolumeClaim(
-            f"{name}-claim",
-            metadata=object_meta(args.platform, "model", name, namespace=args.namespace),
-            spec={
-                "access_modes": ["ReadOnlyMany"],
-                "storage_class_name": "",
-                "volume_name": f"{args.namespace}-{name}",
-                "resources": {"requests": size},
-            },
-            opts=self.child(depends_on=[volume]),
-        )

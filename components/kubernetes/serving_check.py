@@ -1,4 +1,4 @@
-"""Ends `pulumi up` only when a model serves what was declared: a Job that asks Ray and the gateway."""
+"""Ends `pulumi up` only when a model serves what was declared: a Job that asks its server and the gateway."""
 
 import inspect
 from collections.abc import Mapping
@@ -13,6 +13,8 @@ from components.kubernetes.namespace import SERVING_CHECK
 from components.kubernetes.ray_token import TOKEN_KEY
 from runtime.model import ModelSpec
 from runtime.serving import serving_check
+from runtime.serving.endpoint import endpoint_of
+from runtime.serving.plain_vllm import deployment_spec
 from runtime.serving.ray_service import (
     APPLICATION,
     DASHBOARD_PORT,
@@ -33,6 +35,7 @@ class ServingCheckArgs:
         namespace: The platform's namespace.
         model: The model to wait for.
         ray: What all models share.
+        image: Image with `python3` for the check itself; None takes the model's.
         gateway_url: The gateway's URL inside the cluster.
         gateway_secret: Secret with the clients' API keys.
         gateway_revision: What the gateway is configured with; another one is checked anew.
@@ -44,6 +47,7 @@ class ServingCheckArgs:
     namespace: str
     model: ModelSpec
     ray: RayRuntime
+    image: str | None
     gateway_url: str
     gateway_secret: str
     gateway_revision: str
@@ -54,7 +58,7 @@ class ServingCheckArgs:
 class ServingCheck(Component):
     """A Job named after what it checks, so that every change of the model runs a new one.
 
-    Pass the RayService and the gateway in `depends_on`.
+    Pass the model's component and the gateway in `depends_on`.
     """
 
     job: kubernetes.batch.v1.Job
@@ -62,17 +66,16 @@ class ServingCheck(Component):
     def __init__(self, name: str, args: ServingCheckArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kubernetes:ServingCheck", name, {"model": args.model.model_id}, opts)
         script = inspect.getsource(serving_check)
-        # Only a digest goes into the Job, so that a preview does not show the whole config twice.
+        # A Job's template cannot be changed in place, so both images are in its name.
+        images = [args.ray.image_of(args.model), *([args.image] if args.image else [])]
         values = {
-            "DASHBOARD_URL": f"http://{head_service_name(args.model)}.{args.namespace}.svc:{DASHBOARD_PORT}",
+            **(_vllm_to_ask(args) if args.model.is_plain else _ray_to_ask(args)),
             "GATEWAY_URL": args.gateway_url,
             "GATEWAY_REVISION": args.gateway_revision,
             "MODEL": args.model.model_id,
-            "APPLICATION": APPLICATION,
-            "ARGUMENTS_SHA256": serving_check.digest(serve_arguments(args.model, args.ray)),
             "TIMEOUT_SECONDS": str(args.timeout_s),
         }
-        object_name = f"{args.model.name}-check-{serving_check.digest([script, values, args.ray.image])[:8]}"
+        object_name = f"{args.model.name}-check-{serving_check.digest([script, values, *images])[:8]}"
         files_name = f"{args.model.name}-check"
         files = kubernetes.core.v1.ConfigMap(
             f"{name}-files",
@@ -104,13 +107,12 @@ class ServingCheck(Component):
         environment: list[kubernetes.core.v1.EnvVarArgsDict] = [
             {"name": key, "value": value} for key, value in values.items()
         ]
-        environment += [
-            _from_secret("API_KEY", args.gateway_secret, args.client),
-            _from_secret("RAY_AUTH_TOKEN", args.ray.auth_secret, TOKEN_KEY),
-        ]
+        environment.append(_from_secret("API_KEY", args.gateway_secret, args.client))
+        if not args.model.is_plain:
+            environment.append(_from_secret("RAY_AUTH_TOKEN", args.ray.auth_secret, TOKEN_KEY))
         container: kubernetes.core.v1.ContainerArgsDict = {
             "name": "check",
-            "image": args.ray.image,
+            "image": args.image or args.ray.image_of(args.model),
             "image_pull_policy": "IfNotPresent",
             "command": ["python3", "-u", f"/check/{_SCRIPT}"],
             "env": environment,
@@ -125,7 +127,7 @@ class ServingCheck(Component):
             },
             "volume_mounts": [{"name": "check", "mount_path": "/check", "read_only": True}],
         }
-        return {
+        pod: kubernetes.core.v1.PodSpecArgsDict = {
             "restart_policy": "Never",
             "automount_service_account_token": False,
             "security_context": {
@@ -137,6 +139,30 @@ class ServingCheck(Component):
             "containers": [container],
             "volumes": [{"name": "check", "config_map": {"name": files_name}}],
         }
+        if args.ray.surroundings.pull_secrets:
+            pod["image_pull_secrets"] = [{"name": secret} for secret in args.ray.surroundings.pull_secrets]
+        return pod
+
+
+def _ray_to_ask(args: ServingCheckArgs) -> dict[str, str]:
+    # Only a digest goes into the Job, so that a preview does not show the whole config twice.
+    return {
+        "DASHBOARD_URL": f"http://{head_service_name(args.model)}.{args.namespace}.svc:{DASHBOARD_PORT}",
+        "APPLICATION": APPLICATION,
+        "ARGUMENTS_SHA256": serving_check.digest(serve_arguments(args.model, args.ray)),
+    }
+
+
+def _vllm_to_ask(args: ServingCheckArgs) -> dict[str, str]:
+    endpoint = endpoint_of(args.model)
+    return {
+        "MODEL_URL": f"http://{endpoint.service}.{args.namespace}.svc:{endpoint.port}",
+        "CONTEXT_LENGTH": str(args.model.context_length),
+        # The provider has waited for the rollout; this makes a changed Deployment a new check.
+        "DEPLOYMENT_SHA256": serving_check.digest(
+            deployment_spec(args.model, args.ray.image_of(args.model), args.timeout_s, args.ray.surroundings)
+        ),
+    }
 
 
 def _from_secret(variable: str, secret: str, key: str) -> kubernetes.core.v1.EnvVarArgsDict:

@@ -102,6 +102,16 @@ def product_name(family: Family, label_value: str) -> str:
     return "-".join((family.vendor, *words))
 
 
+def judged_name(declared: str) -> str:
+    """Returns the name under which the pods of a declared accelerator are judged.
+
+    `intel-gaudi3` is `intel-gaudi` to the rules: no label on its nodes tells the generations apart, so an
+    allow-list can only name the family.
+    """
+    families = (family.product for family in FAMILIES if family.product is not None)
+    return next((product for product in families if declared.startswith(product)), declared)
+
+
 def named_products(pod: Node, family: Family) -> set[str]:
     """Returns every product of a family that a pod may be placed on, by its node selector and affinity.
 

@@ -7,12 +7,12 @@ Both judge the Kubernetes objects, whoever made them, and for an earlier and cle
 from collections.abc import Iterator
 from typing import Final
 
-from policies.gpu_cost.accelerators import FAMILIES
+from policies.gpu_cost.accelerators import FAMILIES, judged_name
 from policies.gpu_cost.workloads import Pool, Workload, read_workload
 from policies.reading import Node, Unreadable, read
 from policies.rule import ConfigKey, Finding, NotApplicable, Resource, Rule, Severity, Verdict
 
-MODEL_SERVICE: Final = "spillway:kubernetes:ModelService"
+MODEL_SERVICES: Final = frozenset({"spillway:kubernetes:ModelService", "spillway:kubernetes:PlainVLLM"})
 
 # One standard server of any vendor holds eight: a whole-server model replica fits, and whatever needs a
 # second server is a decision that somebody writes down.
@@ -22,7 +22,7 @@ _NO_PODS: Final = NotApplicable("It creates no pods.")
 
 
 def _check_allow_list(resource: Resource, config: Node) -> Verdict:
-    declared = resource.type == MODEL_SERVICE
+    declared = resource.type in MODEL_SERVICES
     workload = read_workload(resource)
     if workload is None and not declared:
         return _NO_PODS
@@ -58,7 +58,7 @@ def _findings_of_products(pool: Pool, allowed: set[str]) -> Iterator[Finding]:
 def _findings_of_intent(resource: Resource, allowed: set[str]) -> list[Finding]:
     accelerator = read(resource.props).child("accelerator")
     # What is not declared here is judged on the Kubernetes objects.
-    product = accelerator.text(default="cpu").lower()
+    product = judged_name(accelerator.text(default="cpu").lower())
     if product == "cpu" or product in allowed:
         return []
     return [_not_allowed(accelerator.path, product, allowed)]
@@ -75,7 +75,7 @@ def _not_allowed(where: str, product: str, allowed: set[str]) -> Finding:
 
 
 def _check_max_gpus(resource: Resource, config: Node) -> Verdict:
-    declared = resource.type == MODEL_SERVICE
+    declared = resource.type in MODEL_SERVICES
     workload = read_workload(resource)
     if workload is None and not declared:
         return _NO_PODS
@@ -122,6 +122,23 @@ def _stray_findings(rule: Rule, workload: Workload, untold: str) -> list[Finding
     ]
 
 
+# For the documentation: four pods of a whole eight-GPU server each.
+_EXAMPLE: Final = Resource(
+    "kubernetes:apps/v1:Deployment",
+    "vllm",
+    {
+        "spec": {
+            "replicas": 4,
+            "template": {
+                "spec": {
+                    "nodeSelector": {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"},
+                    "containers": [{"name": "vllm", "resources": {"limits": {"nvidia.com/gpu": "8"}}}],
+                }
+            },
+        }
+    },
+)
+
 ACCELERATOR_ALLOW_LIST: Final = Rule(
     name="accelerator-allow-list",
     description="Pods ask only for accelerators that are on the allow-list.",
@@ -133,6 +150,7 @@ ACCELERATOR_ALLOW_LIST: Final = Rule(
         "Make values plain that the message calls not known."
     ),
     check=_check_allow_list,
+    example=_EXAMPLE,
     config={
         "allowedAccelerators": ConfigKey(
             schema={
@@ -157,6 +175,7 @@ MAX_GPUS_PER_POOL: Final = Rule(
         "Make values plain that the message calls not known."
     ),
     check=_check_max_gpus,
+    example=_EXAMPLE,
     config={
         "maxGpusPerPool": ConfigKey(
             schema={

@@ -127,7 +127,7 @@ def _read(options: Mapping[str, object]) -> tuple[str, str]:
     if typechecker not in ("", "none"):
         raise UnusableEnvironmentError(
             f"runtime.options.typechecker: {typechecker!r} is not served by this Python language host; "
-            "leave it out and check types before, for example with `make lint`."
+            "leave it out and check types before, for example with `make check`."
         )
     return virtualenv, str(toolchain)
 

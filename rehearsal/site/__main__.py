@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rehearsal.site.components import COMPONENTS
 from rehearsal.site.layout import DEFAULT_SITE, SiteError, default_home
-from rehearsal.site.site import Site, SiteStatus
+from rehearsal.site.site import NOT_STARTED, Site, SiteStatus
 from rehearsal.tools import Toolbox, ToolError
 from runtime.ops.progress import Progress
 
@@ -82,10 +82,12 @@ def _status(site: Site, *, as_json: bool) -> int:
         tools = None
     status = site.status(tools)
     print(status.as_json() if as_json else _table(status))
-    return 0 if status.healthy else 1
+    return 0 if status.healthy and not status.beyond else 1
 
 
 def _table(status: SiteStatus) -> str:
+    if all(component.problem == NOT_STARTED for component in status.components):
+        return f"site {status.site!r} does not run; `make up` starts it"
     rows: list[str] = []
     for component in status.components:
         if component.pid is None or component.since is None:
@@ -94,7 +96,7 @@ def _table(status: SiteStatus) -> str:
         since = datetime.datetime.fromtimestamp(component.since).astimezone().isoformat(timespec="seconds")
         health = f"{component.problem}; log: {component.log}" if component.problem else "healthy"
         rows.append(f"{component.component:<24} {component.pid:<8} {since}  {health}")
-    return "\n".join([*rows, f"kubeconfig: {status.kubeconfig}"])
+    return "\n".join([*rows, *status.beyond, f"kubeconfig: {status.kubeconfig}"])
 
 
 def _logs(site: Site, component: str | None) -> int:

@@ -69,6 +69,7 @@ def subjects(layout: SiteLayout) -> list[Subject]:
         Subject("kube-proxy", "system:kube-proxy"),
         Subject("coredns", "spillway:coredns"),
         Subject("kwok", "spillway:kwok"),
+        Subject("simulated-engines", "spillway:simulated-engines"),
         Subject("load-balancer", "spillway:load-balancer"),
     ]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from rehearsal.site import edge, load_balancer
+from rehearsal.site import edge, load_balancer, simulated_engines, simulated_ray
 from rehearsal.site.api import ApiClient, ApiError
 from rehearsal.site.certificates import CLUSTER_CA, ETCD_CA, SERVICE_ACCOUNT_KEY, certificate_file, key_file
 from rehearsal.site.containers import containerd_config_file, kubelet_config_file, wrapper_file
@@ -28,11 +28,13 @@ from rehearsal.site.layout import (
     SIMULATED_POD_CIDR,
     SiteLayout,
 )
+from rehearsal.site.manifests import ADMISSION_API
 from rehearsal.site.network import NetworkNamespace, program, replace_file, run_command
-from rehearsal.site.simulated_nodes import SELECTOR_LABEL, SELECTOR_VALUE
+from rehearsal.site.simulated_nodes import READY_AGAIN, SELECTOR_LABEL, SELECTOR_VALUE
 from rehearsal.site.toolbox import SiteTools
 
 PROBE_TIMEOUT_S = 2.0
+_NO_ANSWER = f"does not answer within {PROBE_TIMEOUT_S:.0f} s"
 KWOK_PORT = 10247
 COREDNS_READY_PORT = 8181
 HEARTBEAT_LIMIT_S = 3.0 * load_balancer.WATCH_S
@@ -48,6 +50,7 @@ COMPONENTS = (
     "kube-proxy",
     "coredns",
     "kwok",
+    "simulated-engines",
     "envoy",
     "load-balancer",
 )
@@ -101,6 +104,11 @@ def kube_proxy_file(layout: SiteLayout) -> Path:
     return layout.config / "kube-proxy.yaml"
 
 
+def kwok_file(layout: SiteLayout) -> Path:
+    """What kwok does beside the stages that come with it."""
+    return layout.config / "kwok-stages.yaml"
+
+
 def render_coredns(layout: SiteLayout) -> str:
     """Renders CoreDNS' configuration: the cluster's names, and a clear no for any other."""
     return f"""\
@@ -152,7 +160,8 @@ def render_kube_proxy(layout: SiteLayout) -> str:
 
 
 def write_component_configuration(layout: SiteLayout) -> None:
-    """Writes the files that CoreDNS, kube-proxy and Envoy read."""
+    """Writes the files that CoreDNS, kube-proxy, kwok and Envoy read."""
+    replace_file(kwok_file(layout), READY_AGAIN)
     replace_file(coredns_file(layout), render_coredns(layout))
     replace_file(kube_proxy_file(layout), render_kube_proxy(layout))
     replace_file(edge.bootstrap_file(layout), edge.render_bootstrap(layout))
@@ -238,6 +247,9 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
             f"--service-cluster-ip-range={SERVICE_CIDR}",
             "--authorization-mode=Node,RBAC",
             "--enable-admission-plugins=NodeRestriction",
+            # Off by default in 1.34; places the pods of models that this machine cannot run.
+            "--feature-gates=MutatingAdmissionPolicy=true",
+            f"--runtime-config={ADMISSION_API}=true",
             "--anonymous-auth=false",
             "--profiling=false",
         ],
@@ -328,6 +340,7 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
             f"--kubeconfig={config_of('kwok')}",
             f"--manage-nodes-with-label-selector={SELECTOR_LABEL}={SELECTOR_VALUE}",
             f"--config={tools.folder('kwok') / 'kwok-stages.yaml'}",
+            f"--config={kwok_file(layout)}",
             f"--cidr={SIMULATED_POD_CIDR}",
             f"--node-ip={NODE_IP}",
             "--node-lease-duration-seconds=40",
@@ -335,7 +348,25 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
         ],
         probe.http(KWOK_PORT, "/healthz"),
         after=["bootstrap"],
-        inputs=[config_of("kwok"), tools.folder("kwok") / "kwok-stages.yaml"],
+        inputs=[config_of("kwok"), tools.folder("kwok") / "kwok-stages.yaml", kwok_file(layout)],
+    )
+    engines = Component(
+        "simulated-engines",
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            simulated_engines.__name__,
+            f"--site={layout.name}",
+            f"--home={layout.home}",
+        ],
+        probe.http(simulated_engines.DASHBOARD_PORT, simulated_engines.WELL),
+        after=["bootstrap"],
+        inputs=[
+            certificate_file(layout, "simulated-engines"),
+            Path(simulated_engines.__file__),
+            Path(simulated_ray.__file__),
+        ],
     )
     envoy = Component(
         "envoy",
@@ -373,7 +404,20 @@ def site_components(layout: SiteLayout, tools: SiteTools, *, api_port: int) -> l
         # A heartbeat of the process before says nothing about this one.
         prepare=lambda: load_balancer.heartbeat_file(layout).unlink(missing_ok=True),
     )
-    return [etcd, api, containerd, manager, scheduler, kubelet, proxy, coredns, kwok, envoy, balancer]
+    return [
+        etcd,
+        api,
+        containerd,
+        manager,
+        scheduler,
+        kubelet,
+        proxy,
+        coredns,
+        kwok,
+        engines,
+        envoy,
+        balancer,
+    ]
 
 
 def _forget_service_rules(layout: SiteLayout) -> None:
@@ -419,6 +463,8 @@ class _Probe:
     def api(self) -> str | None:
         try:
             ApiClient.inside(self._layout).request("GET", "/readyz", timeout_s=PROBE_TIMEOUT_S)
+        except TimeoutError:
+            return _NO_ANSWER
         except (ApiError, OSError) as error:
             return str(error)
         return None
@@ -453,6 +499,8 @@ class _Probe:
             connection.request("GET", path)
             answer = connection.getresponse()
             body = answer.read()
+        except TimeoutError:
+            return f"port {port}: {_NO_ANSWER}"
         except (OSError, http.client.HTTPException) as error:
             return f"port {port}: {error}"
         finally:

@@ -12,21 +12,42 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
 from rehearsal.site.containers import PAUSE_IMAGE, snapshotter
 from rehearsal.site.host_program_runtime import MARKER
 from rehearsal.site.layout import SiteLayout
 from rehearsal.site.network import program, replace_file, run_command
 from rehearsal.site.tiny_model import MODEL_NAME, model_files
 from rehearsal.site.toolbox import SiteTools
+from rehearsal.tools.cache import Cache
 
-OPERATOR_IMAGE = "site.local/kuberay-operator:1.6.2"
-ENVOY_IMAGE = "site.local/envoy:1.40.0"
-RAY_IMAGE = "site.local/ray-llm-cpu:2.60.0"
+REGISTRY = "site.local"
+OPERATOR_IMAGE = f"{REGISTRY}/kuberay-operator:1.6.2"
+ENVOY_IMAGE = f"{REGISTRY}/envoy:1.40.0"
+RAY_IMAGE = f"{REGISTRY}/ray-llm-cpu:2.60.0"
 NAMESPACE = "k8s.io"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _IMPORT_TIMEOUT_S = 120
+
+
+class SiteImage(Protocol):
+    """An image that containerd can be given."""
+
+    @property
+    def reference(self) -> str:
+        """Its full name."""
+        ...
+
+    def key(self) -> str:
+        """Identifies the content."""
+        ...
+
+    def write(self, archive: Path) -> None:
+        """Writes the image as an OCI layout in a tar archive."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -185,7 +206,36 @@ def site_images(tools: SiteTools) -> list[Image]:
     ]
 
 
-def import_images(layout: SiteLayout, images: Sequence[Image]) -> list[str]:
+@dataclass(frozen=True)
+class PublishedImage:
+    """An image of our own as `make images` built it, under the name that a stack file has for it."""
+
+    built: BuiltImage
+
+    @property
+    def reference(self) -> str:
+        """The name with the digest, and the site in place of a registry."""
+        return self.built.by_digest(REGISTRY)
+
+    def key(self) -> str:
+        """The digest says all."""
+        return self.built.digest
+
+    def write(self, archive: Path) -> None:
+        """Writes the image as it would be pulled."""
+        self.built.write_archive(self.reference, archive)
+
+
+def published_images() -> list[PublishedImage]:
+    """The images of our own that were built on this machine; most machines have none.
+
+    Raises:
+        ToolError: They are damaged.
+    """
+    return [PublishedImage(built) for built in read_layout(layout_folder(Cache.locate()))]
+
+
+def import_images(layout: SiteLayout, images: Sequence[SiteImage]) -> list[str]:
     """Imports what is missing in containerd or has changed.
 
     Returns:
@@ -220,6 +270,26 @@ def import_images(layout: SiteLayout, images: Sequence[Image]) -> list[str]:
         replace_file(record, json.dumps(imported, indent=2, sort_keys=True))
         done.append(image.reference)
     return done
+
+
+def tag_images(layout: SiteLayout, stand_ins: Mapping[str, str]) -> None:
+    """Gives images of the site further names, under which pods find them without a registry.
+
+    Args:
+        layout: The running site.
+        stand_ins: Name as pods write it, to the site's image that stands in for it.
+    """
+    ctr = [program("ctr", "containerd"), "--address", str(layout.containerd_socket), "--namespace", NAMESPACE]
+    for name, image in stand_ins.items():
+        run_command(*ctr, "images", "tag", "--force", image, full_name(name))
+
+
+def full_name(reference: str) -> str:
+    """The name under which containerd keeps an image: Docker's registry is where no other is named."""
+    registry, slash, _ = reference.partition("/")
+    if slash and ("." in registry or ":" in registry or registry == "localhost"):
+        return reference
+    return f"docker.io/{reference}" if slash else f"docker.io/library/{reference}"
 
 
 def _descriptor(media_type: str, blob: bytes) -> dict[str, object]:

@@ -23,6 +23,9 @@ API_PORT = 6443
 ETCD_PORT = 2379
 ETCD_PEER_PORT = 2380
 
+# Images under this name are made by the site and exist nowhere else.
+SITE_IMAGES = "site.local/"
+
 # Set in every process that a site starts, so that a process is found again even if the record of its
 # pid was never written.
 STATE_VARIABLE = "SPILLWAY_SITE_STATE"

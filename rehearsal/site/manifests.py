@@ -1,8 +1,12 @@
-"""What every site has in its API server: the DNS Service and the rights of the site's own users."""
+"""What every site has in its API server: DNS, the rights of its own users, and where models may run."""
 
 from rehearsal.site.api import Json
-from rehearsal.site.layout import API_PORT, DNS_SERVICE_IP, NODE_IP
+from rehearsal.site.layout import API_PORT, DNS_SERVICE_IP, NODE_IP, SITE_IMAGES
+from rehearsal.site.simulated_nodes import SELECTOR_LABEL, SELECTOR_VALUE, SIMULATED_TAINT
 
+# What every pod of a model carries (components/).
+MODEL_LABEL = "spillway.dev/model"
+ADMISSION_API = "admissionregistration.k8s.io/v1beta1"
 _RBAC = "rbac.authorization.k8s.io"
 Rule = tuple[str, list[str], list[str]]
 
@@ -19,6 +23,9 @@ ROLES: dict[str, list[Rule]] = {
         ("", ["pods/status"], ["patch", "update"]),
         ("", ["events"], ["create", "patch", "update"]),
         ("coordination.k8s.io", ["leases"], ["get", "list", "watch", "create", "patch", "update", "delete"]),
+    ],
+    "simulated-engines": [
+        ("", ["pods"], ["list"]),
     ],
     "load-balancer": [
         ("", ["services"], ["list", "watch"]),
@@ -58,7 +65,56 @@ def bootstrap_documents() -> list[Json]:
         }
     )
     documents.append(_endpoints("kube-system", "kube-dns", "kube-dns-site", ports))
-    return documents
+    return documents + _placement_on_simulated_nodes()
+
+
+def _placement_on_simulated_nodes() -> list[Json]:
+    """Sends the pods of models that this site cannot run to the simulated nodes.
+
+    A model whose image is the site's own runs for real. Any other image is not here, nor is its hardware:
+    its pods, the Ray head too, belong on simulated nodes. The stack's objects stay as they are rendered.
+    """
+    key, value = SIMULATED_TAINT
+    toleration = (
+        f"Object.spec.tolerations{{key: '{key}', operator: 'Equal', value: '{value}', effect: 'NoSchedule'}}"
+    )
+    expression = f"""
+      [has(object.spec.tolerations)
+        ? JSONPatch{{op: "add", path: "/spec/tolerations/-", value: {toleration}}}
+        : JSONPatch{{op: "add", path: "/spec/tolerations", value: [{toleration}]}},
+       has(object.spec.nodeSelector)
+        ? JSONPatch{{op: "add", path: "/spec/nodeSelector/{SELECTOR_LABEL}", value: "{SELECTOR_VALUE}"}}
+        : JSONPatch{{op: "add", path: "/spec/nodeSelector",
+                    value: {{"{SELECTOR_LABEL}": "{SELECTOR_VALUE}"}}}}]"""
+    name = "spillway-simulated-nodes"
+    pods: Json = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}
+    policy: Json = {
+        "apiVersion": ADMISSION_API,
+        "kind": "MutatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "reinvocationPolicy": "Never",
+            "failurePolicy": "Fail",
+            "matchConstraints": {
+                "resourceRules": [pods],
+                "objectSelector": {"matchExpressions": [{"key": MODEL_LABEL, "operator": "Exists"}]},
+            },
+            "matchConditions": [
+                {
+                    "name": "not-an-image-of-the-site",
+                    "expression": f"!object.spec.containers.exists(c, c.image.startsWith('{SITE_IMAGES}'))",
+                }
+            ],
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
+        },
+    }
+    binding: Json = {
+        "apiVersion": ADMISSION_API,
+        "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name},
+    }
+    return [policy, binding]
 
 
 def _endpoints(namespace: str, service: str, name: str, ports: list[Json]) -> Json:

@@ -7,6 +7,7 @@ undone on the way back without the br_netfilter module that a bridge would need.
 import ctypes
 import ctypes.util
 import fcntl
+import ipaddress
 import json
 import os
 import shutil
@@ -16,7 +17,14 @@ import threading
 import zlib
 from pathlib import Path
 
-from rehearsal.site.layout import NODE_IP, POD_CIDR, SERVICE_CIDR, SiteError, SiteLayout
+from rehearsal.site.layout import (
+    NODE_IP,
+    POD_CIDR,
+    SERVICE_CIDR,
+    SIMULATED_POD_CIDR,
+    SiteError,
+    SiteLayout,
+)
 
 # Below Linux' usual range for outgoing connections (32768 to 60999), so that a port which the site
 # keeps is not taken by a passing client connection meanwhile.
@@ -83,6 +91,9 @@ class NetworkNamespace:
         run_command(
             ip, "-n", self._layout.netns, "route", "replace", SERVICE_CIDR, "dev", "lo", "src", NODE_IP
         )
+        # Every address of a simulated pod is one of the node's own, so that one process answers for all.
+        simulated = str(ipaddress.ip_network(SIMULATED_POD_CIDR, strict=False))
+        run_command(ip, "-n", self._layout.netns, "route", "replace", "local", simulated, "dev", "lo")
         forwarding = "echo 1 > /proc/sys/net/ipv4/ip_forward"
         run_command(program("nsenter", "util-linux"), f"--net={self.path}", "sh", "-c", forwarding)
 

@@ -1,7 +1,8 @@
-"""Simulated GPU nodes: real Node objects whose kubelet is kwok.
+"""Simulated nodes: real Node objects whose kubelet is kwok, one kind for each vendor and one without devices.
 
 A node carries the labels that the vendor's own discovery writes on such hardware, so that selectors,
-capacity and quota meet the same values as on a real cluster. Nothing runs on it.
+capacity and quota meet the same values as on a real cluster. Nothing runs on it; what answers at its pods'
+addresses is `rehearsal.site.simulated_engines`.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,34 @@ from rehearsal.site.layout import SiteLayout
 SELECTOR_LABEL = "type"
 SELECTOR_VALUE = "kwok"
 SIMULATED_ANNOTATION = "spillway.dev/simulated"
+# What kwok's own documentation puts on its nodes, so that nothing lands there by chance.
+SIMULATED_TAINT = ("kwok.x-k8s.io/node", "fake")
+
+# kwok makes a pod ready once. The node controller says of the pods of a node that was silent, because the
+# machine slept or the API server did, that they are not ready, and leaves it to a kubelet to say otherwise.
+READY_AGAIN = """\
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata:
+  name: pod-ready-again
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+    - {key: .metadata.deletionTimestamp, operator: DoesNotExist}
+    - {key: .status.phase, operator: In, values: [Running]}
+    - key: '.status.conditions.[] | select( .type == "Ready" ) | .status'
+      operator: In
+      values: ["False"]
+  delay:
+    durationMilliseconds: 1000
+  next:
+    statusTemplate: |
+      conditions:
+      - lastTransitionTime: {{ Now | Quote }}
+        status: "True"
+        type: Ready
+"""
 
 
 @dataclass(frozen=True)
@@ -22,8 +51,7 @@ class SimulatedHardware:
     Attributes:
         short_name: Part of the nodes' names.
         nodes: How many there are.
-        resource: The extended resource that the vendor's device plugin registers.
-        count: Devices per node.
+        resources: Extended resources, and what else of them a pod must ask for, with their quantities.
         cpu: Cores per node.
         memory: Memory per node.
         labels: What the vendor's feature discovery writes.
@@ -33,8 +61,7 @@ class SimulatedHardware:
 
     short_name: str
     nodes: int
-    resource: str
-    count: int
+    resources: Mapping[str, str]
     cpu: str
     memory: str
     taint: tuple[str, str]
@@ -46,8 +73,7 @@ class SimulatedHardware:
 NVIDIA_H100 = SimulatedHardware(
     short_name="gpu-h100",
     nodes=2,
-    resource="nvidia.com/gpu",
-    count=8,
+    resources={"nvidia.com/gpu": "8"},
     cpu="224",
     memory="2048Gi",
     taint=("nvidia.com/gpu", "present"),
@@ -88,7 +114,73 @@ NVIDIA_H100 = SimulatedHardware(
     },
 )
 
-HARDWARE = (NVIDIA_H100,)
+# A server with eight MI300X: 2 x 96 cores with two threads each.
+AMD_MI300X = SimulatedHardware(
+    short_name="gpu-mi300x",
+    nodes=1,
+    resources={"amd.com/gpu": "8"},
+    cpu="384",
+    memory="2304Gi",
+    taint=("amd.com/gpu", "present"),
+    source="ROCm/k8s-device-plugin, cmd/k8s-node-labeller; PCI id 74a1 is MI300X",
+    labels={
+        "amd.com/gpu.cu-count": "304",
+        "amd.com/gpu.device-id": "74a1",
+        "amd.com/gpu.driver-version": "6.10.5",
+        "amd.com/gpu.family": "AI",
+        "amd.com/gpu.product-name": "AMD_Instinct_MI300X_OAM",
+        "amd.com/gpu.simd-count": "1216",
+        "amd.com/gpu.vram": "192G",
+        "beta.amd.com/gpu.device-id": "74a1",
+        "beta.amd.com/gpu.family": "AI",
+    },
+)
+
+# Four Max 1550 on a carrier board: 2 x 52 cores with two threads each.
+INTEL_MAX_1550 = SimulatedHardware(
+    short_name="gpu-max1550",
+    nodes=1,
+    resources={"gpu.intel.com/i915": "4"},
+    cpu="208",
+    memory="1024Gi",
+    taint=("gpu.intel.com/i915", "present"),
+    source="intel/intel-device-plugins-for-kubernetes, deployments/nfd/overlays/node-feature-rules",
+    labels={
+        "gpu.intel.com/device-id.0380-0bd5.count": "4",
+        "gpu.intel.com/device-id.0380-0bd5.present": "true",
+        "gpu.intel.com/family": "Max_Series",
+        "gpu.intel.com/product": "Max_1550",
+        "intel.feature.node.kubernetes.io/gpu": "true",
+    },
+)
+
+# An HLS-3 server: eight Gaudi 3; huge pages are set aside at boot.
+INTEL_GAUDI3 = SimulatedHardware(
+    short_name="hpu-gaudi3",
+    nodes=1,
+    resources={"habana.ai/gaudi": "8", "hugepages-2Mi": "300000Mi"},
+    cpu="224",
+    memory="2048Gi",
+    taint=("habana.ai/gaudi", "present"),
+    source="HabanaAI/habana-ai-operator and its node feature rules; PCI vendor 1da3",
+    labels={
+        "feature.node.kubernetes.io/pci-1da3.present": "true",
+        "intel.feature.node.kubernetes.io/gaudi": "true",
+    },
+)
+
+# Where Ray heads go, and models that are served on processors.
+PROCESSORS = SimulatedHardware(
+    short_name="cpu",
+    nodes=2,
+    resources={},
+    cpu="128",
+    memory="1024Gi",
+    taint=SIMULATED_TAINT,
+    source="kwok.sigs.k8s.io/docs/user/kwok-manage-nodes-and-pods",
+)
+
+HARDWARE = (NVIDIA_H100, AMD_MI300X, INTEL_MAX_1550, INTEL_GAUDI3, PROCESSORS)
 
 
 def node_names(layout: SiteLayout) -> list[str]:
@@ -136,6 +228,6 @@ def _status(hardware: SimulatedHardware) -> Json:
         "memory": hardware.memory,
         "ephemeral-storage": "1Ti",
         "pods": "110",
-        hardware.resource: str(hardware.count),
+        **hardware.resources,
     }
     return {"status": {"capacity": capacity, "allocatable": capacity}}

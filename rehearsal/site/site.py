@@ -11,10 +11,10 @@ import shutil
 import struct
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from rehearsal.site import cgroups, edge, kernel_settings, teardown
@@ -28,7 +28,7 @@ from rehearsal.site.components import (
     write_component_configuration,
 )
 from rehearsal.site.containers import write_container_configuration
-from rehearsal.site.images import import_images, site_images
+from rehearsal.site.images import import_images, published_images, site_images, tag_images
 from rehearsal.site.kubeconfigs import write_admin_kubeconfig, write_component_kubeconfigs
 from rehearsal.site.layout import CLUSTER_DOMAIN, DNS_SERVICE_IP, STATE_VARIABLE, SiteError, SiteLayout
 from rehearsal.site.manifests import bootstrap_documents
@@ -47,9 +47,11 @@ from rehearsal.site.processes import (
 )
 from rehearsal.site.simulated_nodes import node_names, render_nodes
 from rehearsal.site.toolbox import SiteTools, host_program_folders
+from rehearsal.site.unwell import disk_problem, pod_problems
 from runtime.ops.progress import Progress
 
 READY_TIMEOUT_S = 120.0
+NOT_STARTED = "not started"
 _POLL_S = 0.1
 _LOG_LINES = 12
 
@@ -74,15 +76,23 @@ class ComponentStatus:
 
 @dataclass(frozen=True)
 class SiteStatus:
-    """How a site is."""
+    """How a site is.
+
+    Attributes:
+        site: Its name.
+        kubeconfig: Its administrator's kubeconfig.
+        components: Its own programs.
+        beyond: What else is wrong, in words: its disk, and pods that are not ready.
+    """
 
     site: str
     kubeconfig: str
     components: list[ComponentStatus]
+    beyond: list[str] = field(default_factory=list[str])
 
     @property
     def healthy(self) -> bool:
-        """Whether every component is well."""
+        """Whether every component is well; pods come and go while a platform changes."""
         return all(component.problem is None for component in self.components)
 
     def as_json(self) -> str:
@@ -142,6 +152,17 @@ class Site:
             self._refuse_foreign_site()
             return teardown.tear_down(self.layout, progress, keep_data=keep_data)
 
+    def stand_in(self, images: Mapping[str, str]) -> None:
+        """Lets the running site's own images answer to other names.
+
+        Args:
+            images: Name as pods write it, to the site's image that stands in for it.
+
+        Raises:
+            SiteError: containerd refuses one.
+        """
+        tag_images(self.layout, images)
+
     def status(self, tools: SiteTools | None = None) -> SiteStatus:
         """Looks at every component; without `tools` only whether its process runs."""
         ports = HostPorts(self.layout.name, self.layout.edge / "ports.json").table()
@@ -150,7 +171,14 @@ class Site:
             made = site_components(self.layout, tools, api_port=ports[edge.API_KEY])
             checks = {component.name: component for component in made}
         found = [self._component_status(name, checks.get(name)) for name in COMPONENTS]
-        return SiteStatus(self.layout.name, str(self.layout.admin_kubeconfig), found)
+        return SiteStatus(
+            self.layout.name, str(self.layout.admin_kubeconfig), found, self._beyond_components(found)
+        )
+
+    def ended(self) -> list[str]:
+        """Lists the components that were started and do not run any more; quick enough to ask often."""
+        records = [record for name in COMPONENTS if (record := load_record(self.layout, name))]
+        return [record.component for record in records if not record.identity.running()]
 
     def logs(self, component: str) -> Path:
         """Returns the log file of a component.
@@ -165,11 +193,21 @@ class Site:
             raise SiteError(f"{component} of site {self.layout.name!r} has no log: it was not started")
         return path
 
+    def _beyond_components(self, components: Sequence[ComponentStatus]) -> list[str]:
+        disk = disk_problem(self.layout.state)
+        lines = [disk] if disk else []
+        if any(one.problem for one in components if one.component in ("etcd", "kube-apiserver")):
+            return [*lines, "pods: unknown while the API server does not answer"]
+        try:
+            return [*lines, *pod_problems(self.api().get("/api/v1/pods")["items"])]
+        except (ApiError, OSError) as error:
+            return [*lines, f"pods: unknown, the API server answers {error}"]
+
     def _component_status(self, name: str, component: Component | None) -> ComponentStatus:
         record = load_record(self.layout, name)
         log = str(self.layout.log(name))
         if record is None or not record.identity.running():
-            problem = "not started" if record is None else "ended; `start` starts it again"
+            problem = NOT_STARTED if record is None else "ended; `make up` starts it again"
             return ComponentStatus(name, None, None, problem, log)
         problem = component.check() if component else None
         return ComponentStatus(name, record.identity.pid, record.since, problem, log)
@@ -366,7 +404,7 @@ class _Starter:
 
     def _images(self) -> None:
         with self._step("images"):
-            import_images(self._layout, site_images(self._tools))
+            import_images(self._layout, [*site_images(self._tools), *published_images()])
 
     def _bootstrap(self) -> None:
         # The API server makes these two itself, a moment after it says that it is ready.

@@ -32,6 +32,7 @@ _OURS = {
     "bin": (_HEX,),
     "downloads": (f"{_HEX}-*",),
     "go": ("build", "mod", "path"),
+    "images": ("layout", ".making-*"),
     "logs": ("*.log",),
     "tools": (f"*-{_HEX}",),
     "locks": ("*",),
@@ -130,6 +131,11 @@ class Cache:
     def go(self) -> Path:
         """Go's own caches while builds are under way, unless the user's environment names others."""
         return self.root / "go"
+
+    @property
+    def images(self) -> Path:
+        """Images that were built, and while that goes on what they are made from."""
+        return self.root / "images"
 
     def folder(self, tool: Tool) -> Path:
         """The folder of a tool; its name changes with everything the tool is made from."""

@@ -166,7 +166,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class SystemPackage:
-    """A Debian package whose programs the embedded site takes from the system.
+    """A Debian package whose programs are taken from the system.
 
     Attributes:
         name: Name of the package.
@@ -252,6 +252,18 @@ PACKAGES = (
     SystemPackage("iproute2", programs=("ip",)),
     # KubeRay's probes call it in pods, which have the host's programs.
     SystemPackage("wget", programs=("wget",)),
+)
+
+# What `make images` needs beside util-linux, which every Debian has.
+IMAGE_PACKAGES = (
+    SystemPackage("debootstrap", programs=("debootstrap",)),
+    SystemPackage(
+        "debian-archive-keyring",
+        folder_names=("debian-archive-keyring.gpg",),
+        folders=(Path("/usr/share/keyrings"),),
+    ),
+    SystemPackage("buildah", programs=("buildah",)),
+    SystemPackage("skopeo", programs=("skopeo",)),
 )
 
 

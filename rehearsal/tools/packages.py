@@ -1,4 +1,4 @@
-"""Debian packages whose programs the embedded site takes from the system."""
+"""Debian packages whose programs the embedded site and the image build take from the system."""
 
 import os
 import shutil
@@ -44,13 +44,19 @@ def installed_version(package: SystemPackage) -> str:
     return version.strip() if status == "installed" else ""
 
 
-def install_packages(cache: Cache, progress: Progress, wanted: Iterable[SystemPackage] = PACKAGES) -> None:
+def install_packages(
+    cache: Cache,
+    progress: Progress,
+    wanted: Iterable[SystemPackage] = PACKAGES,
+    purpose: str = "the embedded site",
+) -> None:
     """Installs the packages whose programs are missing.
 
     Args:
         cache: Cache that keeps the log and the lock.
         progress: Shows the work.
         wanted: The packages.
+        purpose: What needs them, for the error.
 
     Raises:
         ToolError: They cannot be installed here, by this user or at all.
@@ -62,11 +68,11 @@ def install_packages(cache: Cache, progress: Progress, wanted: Iterable[SystemPa
     command = ("apt-get", "install", "-y", "--no-install-recommends", *missing)
     if not shutil.which("apt-get"):
         raise ToolError(
-            f"the embedded site needs the programs of {', '.join(missing)} (names of Debian's packages); "
+            f"{purpose} needs the programs of {', '.join(missing)} (names of Debian's packages); "
             "install them with this system's package manager"
         )
     if os.geteuid() != 0:
-        raise ToolError(f"the embedded site needs packages that only root can install: {' '.join(command)}")
+        raise ToolError(f"{purpose} needs packages that only root can install: {' '.join(command)}")
     log = cache.logs / "packages.log"
     with progress.step(f"Debian packages {', '.join(missing)}") as step, cache.locked("packages", step):
         for arguments in (("apt-get", "update"), command):

@@ -3,14 +3,16 @@
 Not the Automation API: that one ignores `stackConfigDir` and would write stray stack files.
 """
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,11 +24,22 @@ from runtime.ops.progress import Progress
 INTERRUPT_GRACE_S = 60.0
 SLOW_S = 2.0
 
-# Helm's words after an install that was killed, and what mends it.
-_HELM_NAME_TAKEN = "cannot re-use a name that is still in use"
-_HELM_REMEDY = (
-    "If an earlier install was killed, Helm keeps its name taken. Remove its record and run this again:\n"
-    "  kubectl -n kuberay-system delete secret -l owner=helm,status=pending-install"
+# Words of others that do not tell a user what to do, and what does.
+_REMEDIES = (
+    (
+        "cannot re-use a name that is still in use",
+        "If an earlier install was killed, Helm keeps its name taken. Remove its record and run this again:\n"
+        "  kubectl -n kuberay-system delete secret -l owner=helm,status=pending-install",
+    ),
+    (
+        "error reading from server: EOF|transport is closing|exited prematurely|was ended by SIG",
+        "A process of Pulumi ended in the middle: somebody killed it, or the machine had too little memory. "
+        "What was made is in the state; run the same command again, it goes on from here.",
+    ),
+    (
+        "no space left on device|disk quota exceeded",
+        "The disk is full. Free some space and run the same command again, it goes on from here.",
+    ),
 )
 
 
@@ -65,7 +78,7 @@ class PulumiCli:
             check=False,
         )
         if done.returncode != 0:
-            raise PulumiError((done.stderr or done.stdout).strip())
+            raise PulumiError(_reason(arguments[0], done.returncode, done.stderr or done.stdout))
         return done.stdout
 
     def ensure_stack(self) -> None:
@@ -91,16 +104,54 @@ class PulumiCli:
         state = json.loads(self.output("stack", "export", "--stack", self._stack))
         return len(state["deployment"].get("resources") or [])
 
+    def settle_creations(self, progress: Progress, config_file: Path) -> None:
+        """Finds out what became of objects that a killed CLI was making, where its state tells of any.
+
+        They may be there although the state does not have them, and the CLI leaves it to the user to say so.
+        Here their names are known, because Spillway generates none (docs/adr/0007). What cannot be looked up,
+        such as a random password, is forgotten: the next update makes it again.
+
+        Args:
+            progress: Where it is shown.
+            config_file: The stack file that the CLI may write to.
+
+        Raises:
+            PulumiError: The cluster or the CLI failed.
+        """
+        state = json.loads(self.output("stack", "export", "--stack", self._stack))
+        operations: list[Mapping[str, Any]] = state["deployment"].get("pending_operations") or []
+        begun = [one["resource"] for one in operations if one["type"] == "creating"]
+        if not begun:
+            return
+        progress.line(f"  done    a Pulumi was killed while it made {', '.join(map(_name_of, begun))}")
+        named = [(one["urn"], name) for one in begun if (name := _cluster_name(one))]
+        imports = [
+            argument for pair in named for one in pair for argument in ("--import-pending-creates", one)
+        ]
+        targets = [argument for urn, _ in named for argument in ("--target", urn)]
+        options = ["--config-file", str(config_file), "--clear-pending-creates", *imports, *targets]
+        self.update("refresh", progress, *options)
+
     def _exists(self) -> bool:
         names = [str(stack["name"]) for stack in json.loads(self.output("stack", "ls", "--json"))]
         return self._stack in names
 
     def update(
-        self, command: Literal["up", "destroy", "refresh"], progress: Progress, *arguments: str
+        self,
+        command: Literal["up", "destroy", "refresh"],
+        progress: Progress,
+        *arguments: str,
+        trouble: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Runs an update to its end, showing what it works on.
 
         Ctrl-C is passed to the CLI once, which finishes what it has begun and keeps its state.
+
+        Args:
+            command: What to do.
+            progress: Where it is shown.
+            arguments: Options of the CLI.
+            trouble: Asked while it lasts for a reason why it may never end, in words, to be shown too.
 
         Raises:
             PulumiError: With every error that the engine reported.
@@ -108,7 +159,7 @@ class PulumiCli:
         follower = EventFollower(progress)
         # A file for stderr and not a pipe: nobody reads it meanwhile, and a full pipe would stop the CLI.
         with progress.step(f"pulumi {command}") as step, tempfile.TemporaryFile(mode="w+") as stderr:
-            step.follow(follower.detail)
+            step.follow(lambda: "; ".join(filter(None, (follower.detail(), trouble()))))
             process = subprocess.Popen(
                 ["pulumi", command, "--yes", "--json", "--stack", self._stack, *arguments],
                 cwd=self._project,
@@ -126,10 +177,9 @@ class PulumiCli:
             except BaseException:
                 _interrupt(process)
                 raise
-            if process.wait() != 0:
+            if (status := process.wait()) != 0:
                 stderr.seek(0)
-                said = "\n".join(follower.errors) or stderr.read().strip() or f"pulumi {command} failed"
-                raise PulumiError(f"{said}\n{_HELM_REMEDY}" if _HELM_NAME_TAKEN in said else said)
+                raise PulumiError(_reason(command, status, "\n".join(follower.errors) or stderr.read()))
 
 
 class EventFollower:
@@ -216,12 +266,38 @@ def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
             continue
 
 
+def _reason(command: str, status: int, said: str) -> str:
+    """Why the CLI failed, and what the user can do where its own words do not say so."""
+    reason = said.strip() or f"pulumi {command} failed"
+    if status < 0:
+        # What it said before is no reason.
+        reason = f"pulumi {command} was ended by {signal.Signals(-status).name}"
+    remedy = next((remedy for words, remedy in _REMEDIES if re.search(words, reason)), None)
+    return f"{reason}\n{remedy}" if remedy else reason
+
+
+def _name_of(resource: Mapping[str, Any]) -> str:
+    return _readable(str(resource["urn"]))
+
+
+def _cluster_name(resource: Mapping[str, Any]) -> str | None:
+    """How Pulumi's Kubernetes provider identifies an object; None for what is no object of the cluster."""
+    if not str(resource["type"]).startswith("kubernetes:"):
+        return None
+    inputs: Mapping[str, Any] = resource.get("inputs") or {}
+    # A Helm release has name and namespace beside its other inputs.
+    where: Mapping[str, Any] = inputs.get("metadata") or inputs
+    parts = [where.get("namespace"), where.get("name")]
+    return "/".join(str(part) for part in parts if part) or None
+
+
 def _interrupt(process: subprocess.Popen[str]) -> None:
     """Asks the CLI to stop in order; a second Ctrl-C, or a minute, ends it at once."""
     try:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            print("\nstopping: Pulumi finishes what it has begun; Ctrl-C again ends it", file=sys.stderr)
+            with contextlib.suppress(OSError):  # a closed terminal must not keep us from waiting
+                print("\nstopping: Pulumi finishes what it has begun; Ctrl-C again ends it", file=sys.stderr)
             process.communicate(timeout=INTERRUPT_GRACE_S)
     except (KeyboardInterrupt, subprocess.TimeoutExpired):
         os.killpg(process.pid, signal.SIGKILL)

@@ -7,15 +7,30 @@ Pure functions: dictionaries in the shape of https://ray-project.github.io/kuber
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
 
 import yaml
 
-from runtime.model import ModelSpec
-
-JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
-JsonObject: TypeAlias = "dict[str, JsonValue]"
+from runtime.model import ModelSpec, NodeToleration
+from runtime.quantities import cpus
+from runtime.serving.pods import (
+    MODEL_LABEL,
+    JsonObject,
+    JsonValue,
+    certificate_volumes,
+    container_resources,
+    container_security,
+    engine_environment,
+    environment,
+    model_location,
+    on_nodes,
+    placement,
+    pod_annotations,
+    pod_base,
+    secret_environment,
+    weights_volumes,
+)
+from runtime.surroundings import Surroundings
 
 # ray[llm] pins vLLM exactly, because Ray Serve LLM imports vLLM's internals: another pair fails on import.
 VLLM_OF_RAY: Mapping[str, str] = {"2.60.0": "0.29.0"}
@@ -25,16 +40,13 @@ DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
 APPLICATION = "llm"
 WORKER_GROUP = "workers"
-MODEL_LABEL = "spillway.dev/model"
 # KubeRay's hash of a RayService ignores minReplicas and maxReplicas and copies neither to the running
 # RayCluster. Written into the worker pods, the bounds change the hash, so an edit rolls out.
 BOUNDS_ANNOTATION = "spillway.dev/worker-bounds"
-REVISION_ANNOTATION = "spillway.dev/revision"
 REVISION_VARIABLE = "SPILLWAY_CLUSTER_REVISION"
 
 # libyaml writes the same text in a fraction of the time; some builds of PyYAML go without.
 _Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_MODEL_MOUNT = "/models/volume"
 _HOME = "/home/ray"
 
 
@@ -50,6 +62,9 @@ class RayRuntime:
         head_memory: Memory limit of the head pod. Ray's dashboard and GCS grow; it needs 2Gi at least.
         head_cpu_request: CPU that the scheduler sets aside for the head pod.
         head_memory_request: Memory that the scheduler sets aside for the head pod.
+        head_node_selector: Labels of the nodes for heads.
+        head_tolerations: Taints that heads tolerate.
+        surroundings: Pull secrets, proxy, private CA and whether there is an internet.
     """
 
     version: str
@@ -59,6 +74,9 @@ class RayRuntime:
     head_memory: str = "16Gi"
     head_cpu_request: str = "1"
     head_memory_request: str = "4Gi"
+    head_node_selector: Mapping[str, str] = field(default_factory=dict[str, str])
+    head_tolerations: tuple[NodeToleration, ...] = ()
+    surroundings: Surroundings = field(default_factory=Surroundings)
 
     def __post_init__(self) -> None:
         if self.version not in VLLM_OF_RAY:
@@ -66,6 +84,10 @@ class RayRuntime:
                 f"Ray {self.version} has no tested vLLM; allowed: {', '.join(VLLM_OF_RAY)} "
                 "(Ray Serve LLM imports vLLM's internals, so the two are a pair)"
             )
+
+    def image_of(self, model: ModelSpec) -> str:
+        """The serving image of a model: its own, or the one that all share."""
+        return model.image or self.image
 
 
 def serve_config(model: ModelSpec, cluster_revision: str) -> JsonObject:
@@ -100,7 +122,7 @@ def _arguments(model: ModelSpec, cluster_revision: str) -> JsonObject:
         **model.engine_arguments,
     }
     llm: JsonObject = {
-        "model_loading_config": {"model_id": model.model_id, "model_source": _model_source(model)},
+        "model_loading_config": {"model_id": model.model_id, "model_source": model_location(model)},
         "engine_kwargs": engine,
         "deployment_config": {
             # Ray's LLM builder defaults the target to 1e9, with which no copy is ever added.
@@ -174,7 +196,7 @@ def _cluster(model: ModelSpec, ray: RayRuntime) -> JsonObject:
         # Ray runs v2 by itself, but KubeRay takes "unset" for v1 and would not set restartPolicy Never.
         cluster["autoscalerOptions"] = {
             "version": "v2",
-            "securityContext": _container_security(),
+            "securityContext": container_security(),
             "resources": {
                 "limits": {"cpu": "500m", "memory": "1Gi"},
                 "requests": {"cpu": "100m", "memory": "512Mi"},
@@ -196,9 +218,10 @@ def serve_service_name(model: ModelSpec) -> str:
 def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObject:
     container: JsonObject = {
         "name": "ray-head",
-        "image": ray.image,
+        # Ray and Python must be the same on the head and the workers, so it takes the model's image too.
+        "image": ray.image_of(model),
         "imagePullPolicy": "IfNotPresent",
-        "env": _environment(_ray_environment()),
+        "env": environment({**_ray_environment(), **_way_out(model, ray)}),
         "ports": [
             {"containerPort": 6379, "name": "gcs-server"},
             {"containerPort": DASHBOARD_PORT, "name": "dashboard"},
@@ -210,8 +233,14 @@ def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObjec
             "limits": {"cpu": ray.head_cpu, "memory": ray.head_memory},
             "requests": {"cpu": ray.head_cpu_request, "memory": ray.head_memory_request},
         },
-        "securityContext": _container_security(),
+        "securityContext": container_security(),
     }
+    pod = pod_base(pull_secrets=ray.surroundings.pull_secrets)
+    # Building the application also reads the model's configuration from the hub, and may run on the head.
+    mounts, volumes = certificate_volumes(model, ray.surroundings)
+    if volumes:
+        container["volumeMounts"] = mounts
+        pod["volumes"] = volumes
     return {
         # No Serve replica on the head: when it runs out of memory, the whole cluster goes with it.
         "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},  # noqa: S104 - inside the pod
@@ -219,14 +248,15 @@ def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObjec
             "metadata": {
                 "labels": {MODEL_LABEL: model.name},
                 "annotations": {
-                    **_pod_annotations(model),
+                    **pod_annotations(model),
                     # Evicting a head to save a node takes the service down.
                     "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
                     "karpenter.sh/do-not-disrupt": "true",
                 },
             },
             "spec": {
-                **_pod_base(),
+                **pod,
+                **on_nodes(ray.head_node_selector, ray.head_tolerations),
                 # The autoscaler beside the head patches the RayCluster; nothing else needs the API.
                 "automountServiceAccountToken": scales,
                 "containers": [container],
@@ -236,38 +266,27 @@ def _head_group(model: ModelSpec, ray: RayRuntime, *, scales: bool) -> JsonObjec
 
 
 def _worker_group(model: ModelSpec, ray: RayRuntime) -> JsonObject:
-    profile = model.profile
     minimum, maximum = model.replicas.min, model.replicas.max
-    limits: JsonObject = {"cpu": model.worker.cpu, "memory": model.worker.memory}
-    requests: JsonObject = {
-        "cpu": model.worker.cpu_request or model.worker.cpu,
-        "memory": model.worker.memory_request or model.worker.memory,
-    }
-    if profile.kubernetes_resource is not None:
-        limits[profile.kubernetes_resource] = str(model.tensor_parallel)
-        requests[profile.kubernetes_resource] = str(model.tensor_parallel)
+    mounts, volumes = weights_volumes(model, _HOME)
     container: JsonObject = {
         "name": "ray-worker",
-        "image": ray.image,
+        "image": ray.image_of(model),
         "imagePullPolicy": "IfNotPresent",
-        "env": _environment({**_ray_environment(), **_engine_environment(model)})
-        + _secret_environment(model),
+        "env": environment({**_ray_environment(), **_way_out(model, ray), **_engine_environment(model)})
+        + secret_environment(model),
         "ports": [{"containerPort": METRICS_PORT, "name": "metrics"}],
-        "resources": {"limits": limits, "requests": requests},
-        "securityContext": _container_security(),
+        "resources": container_resources(model),
+        "securityContext": container_security(),
     }
-    pod = _pod_base()
-    mounts, volumes = _volumes(model)
+    certificates, ca_volumes = certificate_volumes(model, ray.surroundings)
+    mounts, volumes = mounts + certificates, volumes + ca_volumes
+    pod: JsonObject = {
+        **pod_base(model.worker.supplemental_groups, ray.surroundings.pull_secrets),
+        **placement(model),
+    }
     if volumes:
         container["volumeMounts"] = mounts
         pod["volumes"] = volumes
-    if profile.node_labels:
-        pod["nodeSelector"] = dict(profile.node_labels)
-    if profile.tolerations:
-        pod["tolerations"] = [
-            {"key": taint.key, "operator": taint.operator, "effect": taint.effect}
-            for taint in profile.tolerations
-        ]
     group: JsonObject = {
         "groupName": WORKER_GROUP,
         "minReplicas": minimum,
@@ -277,62 +296,32 @@ def _worker_group(model: ModelSpec, ray: RayRuntime) -> JsonObject:
         "template": {
             "metadata": {
                 "labels": {MODEL_LABEL: model.name},
-                "annotations": {**_pod_annotations(model), BOUNDS_ANNOTATION: f"{minimum}-{maximum}"},
+                "annotations": {**pod_annotations(model), BOUNDS_ANNOTATION: f"{minimum}-{maximum}"},
             },
             "spec": {**pod, "containers": [container]},
         },
     }
     resources: dict[str, JsonValue] = {"CPU": str(_logical_cpus(model))}
-    if profile.ray_accelerator_type is not None:
+    if model.profile.ray_accelerator_type is not None:
         # From zero pods the Ray autoscaler knows a group only by what is written here; without the
-        # accelerator_type it never adds the first pod (kuberay#863).
+        # accelerator_type it never adds the first pod (kuberay#863). For a resource that KubeRay does not
+        # count, such as gpu.intel.com/i915, Ray would also not know of GPUs on running pods.
         resources["GPU"] = str(model.tensor_parallel)
-        resources[f"accelerator_type:{profile.ray_accelerator_type}"] = "1"
+        resources[f"accelerator_type:{model.profile.ray_accelerator_type}"] = "1"
     group["resources"] = resources
     return group
 
 
-def _model_source(model: ModelSpec) -> str:
-    source = model.source
-    if source.hugging_face is not None:
-        return source.hugging_face
-    if source.mounts_volume:
-        return _MODEL_MOUNT + (source.path or "")
-    if source.path is None:
-        raise AssertionError("ModelSource lets no other case through")
-    return source.path
-
-
-def _volumes(model: ModelSpec) -> tuple[list[JsonValue], list[JsonValue]]:
-    source = model.source
-    if source.mounts_volume:
-        claim = source.volume_claim or host_folder_claim(model)
-        return (
-            [{"name": "model", "mountPath": _MODEL_MOUNT, "readOnly": True}],
-            [{"name": "model", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}],
-        )
-    if source.hugging_face is not None:
-        return (
-            [{"name": "hub-cache", "mountPath": f"{_HOME}/.cache/huggingface"}],
-            [{"name": "hub-cache", "emptyDir": {}}],
-        )
-    return [], []
-
-
-def host_folder_claim(model: ModelSpec) -> str:
-    """Name of the claim that Spillway declares for `source.hostFolder`."""
-    return f"{model.name}-weights"
-
-
 def _engine_environment(model: ModelSpec) -> dict[str, str]:
-    environment = {**model.profile.environment, "VLLM_NO_USAGE_STATS": "1"}
+    values = engine_environment(model)
     if model.profile.is_cpu:
         # Ray would set it to the CPUs that it booked for the actor, which is one.
-        environment["OMP_NUM_THREADS"] = str(max(1, _cpus_of_the_pod(model)))
-    if model.source.hugging_face is None:
-        # A missing file must fail at once, not after minutes of retries against an unreachable hub.
-        environment["HF_HUB_OFFLINE"] = "1"
-    return environment
+        values["OMP_NUM_THREADS"] = str(max(1, int(cpus(model.worker.cpu))))
+    return values
+
+
+def _way_out(model: ModelSpec, ray: RayRuntime) -> dict[str, str]:
+    return ray.surroundings.environment(leaves_cluster=model.source.leaves_cluster)
 
 
 def _ray_environment() -> dict[str, str]:
@@ -342,38 +331,6 @@ def _ray_environment() -> dict[str, str]:
         # The default of 30 s is too short where the first start reads gigabytes of Python from a cold disk.
         "RAY_raylet_start_wait_time_s": "150",
     }
-
-
-def _secret_environment(model: ModelSpec) -> list[JsonValue]:
-    if model.hugging_face_token_secret is None:
-        return []
-    reference: JsonObject = {"name": model.hugging_face_token_secret, "key": "token"}
-    return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}}]
-
-
-def _environment(values: Mapping[str, str]) -> list[JsonValue]:
-    return [{"name": name, "value": values[name]} for name in sorted(values)]
-
-
-def _pod_annotations(model: ModelSpec) -> dict[str, JsonValue]:
-    return {} if model.revision is None else {REVISION_ANNOTATION: model.revision}
-
-
-def _pod_base() -> JsonObject:
-    return {
-        "automountServiceAccountToken": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 1000,
-            "runAsGroup": 1000,
-            "fsGroup": 1000,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-    }
-
-
-def _container_security() -> JsonObject:
-    return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 def _digest(value: JsonObject) -> str:
@@ -386,9 +343,4 @@ def _logical_cpus(model: ModelSpec) -> int:
     Ray books CPUs, it does not limit them. The server, each of its devices' workers and the ingress ask
     for one; a pod with fewer would leave one of them waiting for ever.
     """
-    return max(_cpus_of_the_pod(model), model.tensor_parallel + 2)
-
-
-def _cpus_of_the_pod(model: ModelSpec) -> int:
-    quantity = model.worker.cpu
-    return int(quantity[:-1]) // 1000 if quantity.endswith("m") else int(float(quantity))
+    return max(int(cpus(model.worker.cpu)), model.tensor_parallel + 2)

@@ -2,12 +2,13 @@
 
 Ready on a RayService stays true through an in-place change and says nothing of the gateway, so
 `pulumi up` ends with this program instead: Ray must report exactly the declared Serve config as
-running and healthy, and one chat request must come back through the gateway with a client's key.
-The first request after a start takes tens of seconds; it is sent here so that no user waits for it.
+running and healthy (without Ray, vLLM the declared model and context length), and one chat request
+must come back through the gateway with a client's key. The first request after a start takes tens of
+seconds; it is sent here so that no user waits for it.
 
 Standard library only, because it runs in the serving image. Settings come from the environment:
-DASHBOARD_URL, RAY_AUTH_TOKEN, APPLICATION, ARGUMENTS_SHA256, GATEWAY_URL, API_KEY, MODEL,
-TIMEOUT_SECONDS.
+GATEWAY_URL, API_KEY, MODEL, TIMEOUT_SECONDS, and either DASHBOARD_URL, RAY_AUTH_TOKEN, APPLICATION
+and ARGUMENTS_SHA256, or MODEL_URL and CONTEXT_LENGTH.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 POLL_S = 2.0
@@ -68,6 +69,26 @@ def check_application(applications: Mapping[str, Any], name: str, arguments_sha2
         raise NotYetError(f"application {name} is {found.get('status')} {deployments}{detail}")
 
 
+def check_models(models: Sequence[Mapping[str, Any]], name: str, context_length: int) -> None:
+    """Looks for the model with just this context length in vLLM's list; raises NotYetError without it."""
+    lengths = {model.get("id"): model.get("max_model_len") for model in models}
+    if name not in lengths:
+        raise NotYetError(f"vLLM serves {', '.join(map(str, lengths)) or 'nothing'} and not yet {name}")
+    if lengths[name] != context_length:
+        raise NotYetError(f"{name} still has a context of {lengths[name]} and not of {context_length}")
+
+
+def check_server(env: Mapping[str, str]) -> None:
+    """Asks what serves the model, Ray or vLLM itself; raises NotYetError unless it runs what was declared."""
+    if "MODEL_URL" in env:
+        answer = fetch(f"{env['MODEL_URL']}/v1/models", {})
+        check_models(answer["data"], env["MODEL"], int(env["CONTEXT_LENGTH"]))
+    else:
+        ray_headers = {"x-ray-authorization": f"Bearer {env['RAY_AUTH_TOKEN']}"}
+        answer = fetch(f"{env['DASHBOARD_URL']}/api/serve/applications/", ray_headers)
+        check_application(answer["applications"], env["APPLICATION"], env["ARGUMENTS_SHA256"])
+
+
 def check_gateway(gateway: str, key: str, model: str) -> None:
     """Sends one chat request through the gateway; raises NotYetError unless it is answered."""
     answer = fetch(
@@ -83,15 +104,13 @@ def check_gateway(gateway: str, key: str, model: str) -> None:
 def main() -> int:
     """Polls until everything holds or the time is up; prints what is missing whenever that changes."""
     env = os.environ
-    ray_headers = {"x-ray-authorization": f"Bearer {env['RAY_AUTH_TOKEN']}"}
     started = time.monotonic()
     limit = float(env["TIMEOUT_SECONDS"])
     last, printed = "", 0.0
     while True:
         seconds = time.monotonic() - started
         try:
-            answer = fetch(f"{env['DASHBOARD_URL']}/api/serve/applications/", ray_headers)
-            check_application(answer["applications"], env["APPLICATION"], env["ARGUMENTS_SHA256"])
+            check_server(env)
             check_gateway(env["GATEWAY_URL"], env["API_KEY"], env["MODEL"])
         except NotYetError as missing:
             if str(missing) != last or seconds - printed > REPEAT_LINE_S:

@@ -14,6 +14,11 @@ from tests.support.synth import Synthesized, generated, synth
 
 RAY_SERVICE = "kubernetes:ray.io/v1:RayService"
 SECRET = "kubernetes:core/v1:Secret"
+NO_OTHER_ACCELERATORS = {
+    "requests.amd.com/gpu": "0",
+    "requests.gpu.intel.com/i915": "0",
+    "requests.habana.ai/gaudi": "0",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -130,15 +135,20 @@ def test_a_hugging_face_model_may_reach_the_hub_and_an_autoscaler_the_api_server
 
 def test_the_quota_holds_what_the_models_may_use_and_an_upgrades_surge() -> None:
     onprem_quota = declared(platform_settings("onprem")).one("kubernetes:core/v1:ResourceQuota")
-    assert onprem_quota.inputs["spec"]["hard"] == {"pods": "200", "requests.nvidia.com/gpu": "4"}
+    assert onprem_quota.inputs["spec"]["hard"] == {
+        "pods": "200",
+        "requests.nvidia.com/gpu": "4",
+        **NO_OTHER_ACCELERATORS,
+    }
     local = declared(platform_settings("local")).one("kubernetes:core/v1:ResourceQuota")
     assert local.inputs["spec"]["hard"]["requests.nvidia.com/gpu"] == "0"
-    limited = declared(changed("onprem", quota={"cpu": "64", "memory": "256Gi", "accelerators": 3}))
+    limited = declared(changed("onprem", quota={"cpu": "64", "memory": "256Gi", "accelerators": 5}))
     assert limited.one("kubernetes:core/v1:ResourceQuota").inputs["spec"]["hard"] == {
         "pods": "200",
         "limits.cpu": "64",
         "limits.memory": "256Gi",
-        "requests.nvidia.com/gpu": "3",
+        "requests.nvidia.com/gpu": "5",
+        **NO_OTHER_ACCELERATORS,
     }
 
 
@@ -200,6 +210,20 @@ def test_a_changed_gateway_is_checked_again_and_a_new_bootstrap_gets_new_pods() 
     assert "spillway.dev/envoy-bootstrap" in pods
 
 
+def test_the_check_runs_in_the_models_image_unless_one_is_named_for_it() -> None:
+    def image_and_name(settings: PlatformSettings) -> tuple[str, str]:
+        job = declared(settings).one("kubernetes:batch/v1:Job").inputs
+        [container] = job["spec"]["template"]["spec"]["containers"]
+        return container["image"], job["metadata"]["name"]
+
+    image, name = image_and_name(platform_settings("local"))
+    assert image == platform_settings("local").ray.image
+    own = f"registry.example.com/spillway-serving-check@sha256:{'0' * 64}"
+    named, another_name = image_and_name(changed("local", checkImage=own))
+    assert named == own
+    assert another_name != name, "a Job's template cannot be changed in place"
+
+
 @pytest.mark.parametrize("chart", ["/opt/charts/kuberay", "oci://registry.example/kuberay"])
 def test_an_absolute_chart_is_taken_as_it_is(chart: str) -> None:
     kuberay = {**platform_object("local")["kuberay"], "chart": chart}
@@ -231,6 +255,63 @@ def test_a_host_folder_becomes_a_read_only_volume_and_claim() -> None:
     assert volume["persistentVolumeReclaimPolicy"] == "Retain"
     claim = result.one("kubernetes:core/v1:PersistentVolumeClaim").inputs
     assert claim["metadata"]["name"] == volume["claimRef"]["name"] == "tiny-weights"
+
+
+@pytest.fixture
+def gaudi() -> Synthesized:
+    model = {
+        "name": "llama",
+        "source": {"huggingFace": "meta-llama/Llama-3.1-8B"},
+        "accelerator": "intel-gaudi3",
+        "image": "registry.example/vllm-gaudi:0.29.0",
+    }
+    return declared(changed("onprem", models=[*platform_object("onprem")["models"], model]))
+
+
+def test_a_plain_model_is_a_deployment_with_service_and_budget_beside_ray_models(gaudi: Synthesized) -> None:
+    deployment = gaudi.one("kubernetes:apps/v1:Deployment", "llama")
+    assert deployment.parent == gaudi.one("spillway:kubernetes:PlainVLLM").name
+    assert deployment.custom_timeouts["create"] == "7200s"
+    pod = deployment.inputs["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.example/vllm-gaudi:0.29.0"
+    service = gaudi.one("kubernetes:core/v1:Service", "llama-service").inputs
+    assert service["metadata"]["name"] == "llama-vllm"
+    assert service["spec"]["selector"] == deployment.inputs["spec"]["selector"]["matchLabels"]
+    budget = gaudi.one("kubernetes:policy/v1:PodDisruptionBudget").inputs["spec"]
+    assert budget["selector"]["matchLabels"] == service["spec"]["selector"]
+    assert gaudi.one(RAY_SERVICE).name == "qwen3-8b"
+
+
+def test_a_plain_model_does_not_wait_for_the_operator_and_the_gateway_finds_it(gaudi: Synthesized) -> None:
+    needs = gaudi.one("spillway:kubernetes:PlainVLLM").depends_on
+    assert gaudi.one("kubernetes:helm.sh/v3:Release").name not in needs
+    clusters = gaudi.one("kubernetes:core/v1:ConfigMap", "llm-gateway-config").inputs["data"]["clusters.yaml"]
+    assert "llama-vllm.llm.svc.cluster.local" in clusters
+    assert "qwen3-8b-serve-svc.llm.svc.cluster.local" in clusters
+
+
+def test_only_gateway_and_check_reach_a_plain_model(gaudi: Synthesized) -> None:
+    policy = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
+    spec = gaudi.one(policy, "llm-allow-model-llama").inputs["spec"]
+    assert [[port["port"] for port in rule["ports"]] for rule in spec["ingress"]] == [[8000], [8000]]
+    assert [[port["port"] for port in rule["ports"]] for rule in spec["egress"]] == [[443]]
+    check = gaudi.one(policy, "llm-allow-serving-check").inputs["spec"]["egress"][1]
+    assert [port["port"] for port in check["ports"]] == [8000, 8265]
+
+
+def test_the_check_of_a_plain_model_asks_vllm_and_knows_no_token_of_ray(gaudi: Synthesized) -> None:
+    pod = gaudi.one("kubernetes:batch/v1:Job", "llama-check").inputs["spec"]["template"]["spec"]
+    environment = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
+    assert environment["MODEL_URL"] == "http://llama-vllm.llm.svc:8000"
+    assert environment["CONTEXT_LENGTH"] == "4096"
+    assert not {"RAY_AUTH_TOKEN", "DASHBOARD_URL"} & set(environment)
+    assert pod["containers"][0]["image"] == "registry.example/vllm-gaudi:0.29.0"
+
+
+def test_the_quota_holds_a_plain_models_copies_and_one_for_its_upgrade(gaudi: Synthesized) -> None:
+    hard = gaudi.one("kubernetes:core/v1:ResourceQuota").inputs["spec"]["hard"]
+    assert hard["requests.habana.ai/gaudi"] == "2"
+    assert hard["requests.nvidia.com/gpu"] == "4"
 
 
 def test_outputs_are_the_contract_and_keys_are_secret(local: Synthesized) -> None:

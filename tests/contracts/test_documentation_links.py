@@ -5,29 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.documents import DOCUMENTS, prose, read
 from tests.support.stack_files import ROOT, STACKS
 
 PACKAGES = ("stacks", "components", "runtime", "policies", "rehearsal", "tests")
-DOCUMENTS = sorted(
-    path.relative_to(ROOT)
-    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "stacks").glob("*.md"))
-)
 DECISIONS = sorted((ROOT / "docs/adr").glob("[0-9]*.md"))
 
-_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def links_of(text: str) -> list[str]:
     """Targets of the links in a Markdown text that stay in the repository."""
-    prose = _CODE.sub("code", _FENCE.sub("", text))
-    return [link for link in _LINK.findall(prose) if not re.match(r"[a-z]+:", link)]
+    lines = _CODE.sub("code", prose(text))
+    return [link for link in _LINK.findall(lines) if not re.match(r"[a-z]+:", link)]
 
 
 def anchors_of(text: str) -> set[str]:
     """The anchors that GitHub gives to the headings."""
-    headings: list[str] = re.findall(r"^#+ (.+)$", _FENCE.sub("", text), re.MULTILINE)
+    headings: list[str] = re.findall(r"^#+ (.+)$", prose(text), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
@@ -56,7 +52,7 @@ def test_a_link_is_checked_by_file_and_heading_and_code_is_no_link(tmp_path: Pat
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_every_relative_link_of_a_document_leads_somewhere(document: Path) -> None:
-    assert broken(ROOT / document, (ROOT / document).read_text()) == []
+    assert broken(ROOT / document, read(document)) == []
 
 
 def test_the_documents_that_are_checked_are_there() -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from stacks import onprem
-from tests.support.stack_files import STACKS, platform_settings
+from tests.support.stack_files import CLUSTER_STACKS, STACKS, platform_settings
 from tests.support.synth import Registered, Synthesized, synth
 
 FOLDER = Path(__file__).parent
@@ -100,7 +100,7 @@ def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("stack", [*STACKS, *CLUSTER_STACKS])
 def test_a_committed_stack_declares_what_its_golden_preview_shows(
     stack: str, kubeconfig: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -122,7 +122,7 @@ def test_a_committed_stack_declares_what_its_golden_preview_shows(
 
 
 def test_there_is_no_golden_preview_without_its_stack() -> None:
-    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == STACKS
+    assert sorted(path.stem for path in FOLDER.glob("*.yaml")) == sorted([*STACKS, *CLUSTER_STACKS])
 
 
 def test_a_golden_preview_shows_every_resource_once_and_no_path_of_this_machine(kubeconfig: Path) -> None:

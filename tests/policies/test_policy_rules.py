@@ -1,14 +1,12 @@
 """The rules of policies/gpu_cost as pure functions."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
 import jsonschema
 import pytest
 
-import policies.gpu_cost
-from policies.gpu_cost.accelerators import family_of, product_name
+from policies.gpu_cost.accelerators import family_of, judged_name, product_name
 from policies.gpu_cost.rules import ACCELERATOR_ALLOW_LIST, MAX_GPUS_PER_POOL, RULES
 from policies.reading import Node
 from policies.rule import Finding, NotApplicable, Resource, Rule, Severity, Verdict
@@ -177,7 +175,28 @@ def test_the_registry_of_accelerators_and_the_rule_agree_on_names() -> None:
         if profile.kubernetes_resource is None:
             continue
         template = pod({profile.kubernetes_resource: 1}, dict(profile.node_labels))
-        assert allow(DEPLOYMENT, deployment(template), profile.name) == [], profile.name
+        assert allow(DEPLOYMENT, deployment(template), judged_name(profile.name)) == [], profile.name
+
+
+@pytest.mark.parametrize("name", sorted(set(ACCELERATORS) - {"cpu"}))
+def test_devices_of_every_accelerator_are_counted_in_deployments_and_ray_services(name: str) -> None:
+    profile = ACCELERATORS[name]
+    assert profile.kubernetes_resource is not None
+    template = pod({profile.kubernetes_resource: "4", "hugepages-2Mi": "95000Mi"}, dict(profile.node_labels))
+    for token, props in (
+        (DEPLOYMENT, deployment(template, replicas=3)),
+        (RAY_SERVICE, ray_service(template, maxReplicas=3)),
+    ):
+        assert cap(token, props, 12) == []
+        assert "3 pods with 4 accelerators each, 12 in all" in only_finding(cap(token, props, 11)).message
+        assert judged_name(name) in only_finding(allow(token, props, "none")).message
+
+
+def test_no_label_tells_gaudis_apart_so_the_list_names_the_family_for_pods_and_intent_alike() -> None:
+    intent = {"accelerator": "intel-gaudi3", "acceleratorsPerCopy": 8, "maxReplicas": 1}
+    token = "spillway:kubernetes:PlainVLLM"
+    assert allow(token, intent, "intel-gaudi") == []
+    assert 'Add "intel-gaudi"' in only_finding(allow(token, intent, "intel-gaudi3")).remediation
 
 
 def test_a_product_whose_label_names_two_models_takes_the_name_of_neither() -> None:
@@ -494,8 +513,9 @@ def test_a_patch_does_not_get_the_defaults_of_a_whole_object() -> None:
     assert cap(token, {"metadata": {"labels": {"a": "b"}}}) == []
 
 
-def test_the_intent_of_a_model_service_is_judged_before_its_objects_exist() -> None:
-    token = "spillway:kubernetes:ModelService"
+@pytest.mark.parametrize("kind", ["ModelService", "PlainVLLM"])
+def test_the_intent_of_a_served_model_is_judged_before_its_objects_exist(kind: str) -> None:
+    token = f"spillway:kubernetes:{kind}"
     props = {"model": "m", "accelerator": "nvidia-h100", "acceleratorsPerCopy": 4, "maxReplicas": 3}
     assert "nvidia-h100" in only_finding(allow(token, props)).message
     assert "12 in all" in only_finding(cap(token, props)).message
@@ -534,7 +554,7 @@ def test_a_rule_that_raises_is_a_violation_with_its_name_and_without_the_value()
     def check(resource: Resource, config: Node) -> Verdict:
         raise KeyError("hunter2")
 
-    broken = Rule("broken", "Is broken.", Severity.LOW, "Repair it.", check)
+    broken = Rule("broken", "Is broken.", Severity.LOW, "Repair it.", check, Resource("any", "any", {}))
     finding = only_finding(judge(broken, DEPLOYMENT, {}))
     assert (
         "Rule broken failed on kubernetes:apps/v1:Deployment subject with KeyError at test_policy_rules.py:"
@@ -549,11 +569,3 @@ def test_the_examples_and_defaults_of_every_key_satisfy_its_own_schema() -> None
             for instance in (value.example, value.schema["default"]):
                 jsonschema.validate(cast("Any", instance), value.schema)
         assert rule.config, f"{rule.name} has nothing to configure"
-
-
-def test_the_readme_documents_every_rule_and_key() -> None:
-    readme = (Path(policies.gpu_cost.__file__).parent / "README.md").read_text(encoding="utf-8")
-    for rule in RULES:
-        assert f"`{rule.name}`" in readme
-        for key in rule.config:
-            assert f"`{key}`" in readme

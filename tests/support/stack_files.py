@@ -15,10 +15,15 @@ STACKS = sorted(
     if not (name := path.name.split(".")[1]).startswith("test-")
 )
 
+# Further ones that show how a stack fits an existing cluster; nobody runs them as they are.
+CLUSTERS = ROOT / "tests" / "golden" / "stacks"
+CLUSTER_STACKS = sorted(path.name.split(".")[1] for path in CLUSTERS.glob("Pulumi.*.yaml"))
+
 
 def platform_object(stack: str) -> dict[str, Any]:
     """The object under `spillway:platform`, as written."""
-    text = (ROOT / "stacks" / f"Pulumi.{stack}.yaml").read_text()
+    folder = CLUSTERS if stack in CLUSTER_STACKS else ROOT / "stacks"
+    text = (folder / f"Pulumi.{stack}.yaml").read_text()
     return yaml.safe_load(text)["config"]["spillway:platform"]
 
 

@@ -1,11 +1,12 @@
 """What is rendered for KubeRay and Ray Serve LLM, one test for each trap that it must not fall into."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
-from runtime.model import ModelSpec, Replicas
+from runtime.model import ModelSpec, NodeToleration, Replicas
 from runtime.serving.ray_service import RayRuntime, ray_service_spec, serve_arguments
 
 RAY = RayRuntime(version="2.60.0", image="registry/ray-llm:2.60.0", auth_secret="llm-ray-auth")
@@ -157,6 +158,62 @@ def test_gpu_pods_ask_for_whole_devices_on_nodes_of_that_product() -> None:
     pod = worker_group(spec)["template"]["spec"]
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
     assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "resource", "ray_type"),
+    [
+        ("amd-mi300x", "amd.com/gpu", "AMD-Instinct-MI300X-OAM"),
+        ("intel-max-1550", "gpu.intel.com/i915", "Intel-GPU-Max-1550"),
+    ],
+)
+def test_other_vendors_gpus_are_written_out_for_ray_because_kuberay_does_not_count_them_all(
+    accelerator: str, resource: str, ray_type: str
+) -> None:
+    spec = model(accelerator=accelerator, tensorParallel=2, pipelineParallel=2, image="registry/ray-rocm:1")
+    assert worker(spec)["resources"]["limits"][resource] == "2"
+    assert worker_group(spec)["resources"]["GPU"] == "2"
+    assert worker_group(spec)["resources"][f"accelerator_type:{ray_type}"] == "1"
+    assert worker_group(spec)["rayStartParams"] == {}
+    assert llm(spec)["accelerator_type"] == ray_type
+    assert llm(spec)["placement_group_config"]["bundle_per_worker"] == {"CPU": 1, "GPU": 1}
+    assert worker_group(spec)["numOfHosts"] * 2 == spec.accelerators_per_copy
+
+
+def test_a_level_zero_device_is_a_card_so_that_ray_and_kubernetes_count_alike() -> None:
+    spec = model(accelerator="intel-max-1550", image="registry/ray-xpu:1")
+    assert {"name": "ZE_FLAT_DEVICE_HIERARCHY", "value": "COMPOSITE"} in worker(spec)["env"]
+
+
+def test_an_image_of_the_models_own_is_on_head_and_workers_because_ray_must_be_the_same_on_both() -> None:
+    spec = model(image="registry/other:1")
+    images = [template["spec"]["containers"][0]["image"] for template in pod_templates(spec)]
+    assert images == ["registry/other:1", "registry/other:1"]
+
+
+def test_a_models_own_labels_and_taints_stand_beside_those_of_the_hardware_and_win() -> None:
+    pod = worker_group(
+        model(
+            nodeSelector={"pool": "a", "nvidia.com/gpu.product": "NVIDIA-H100-PCIe"},
+            tolerations=({"key": "team", "operator": "Equal", "value": "llm"},),
+        )
+    )["template"]["spec"]
+    assert pod["nodeSelector"] == {"pool": "a", "nvidia.com/gpu.product": "NVIDIA-H100-PCIe"}
+    assert pod["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {"key": "team", "operator": "Equal", "value": "llm", "effect": "NoSchedule"},
+    ]
+
+
+def test_heads_go_to_the_nodes_that_are_named_for_them() -> None:
+    ray = replace(
+        RAY, head_node_selector={"pool": "cpu"}, head_tolerations=(NodeToleration(key="dedicated"),)
+    )
+    spec: Any = ray_service_spec(model(), ray)
+    pod = spec["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+    assert pod["nodeSelector"] == {"pool": "cpu"}
+    assert pod["tolerations"] == [{"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}]
+    assert "nodeSelector" not in pod_templates(model())[0]["spec"]
 
 
 def test_pipeline_parallel_spreads_one_copy_over_that_many_hosts() -> None:

@@ -1,6 +1,7 @@
 """The program that ends `pulumi up`: it must not be satisfied by an earlier config or a silent gateway."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,11 +30,14 @@ class Cluster:
     def __init__(self) -> None:
         self.applications: list[dict[str, Any]] = [application()]
         self.chat: list[tuple[int, Any]] = [(200, {"choices": [{"message": {"content": "pong"}}]})]
+        self.models: list[list[dict[str, Any]]] = [[{"id": "tiny", "max_model_len": 256}]]
         self.seen: list[tuple[str, str | None, Any]] = []
 
     def answer(self, path: str) -> tuple[int, Any]:
         if path == "/api/serve/applications/":
             return 200, {"applications": _next(self.applications)}
+        if path == "/v1/models":
+            return 200, {"data": _next(self.models)}
         if path == "/v1/chat/completions":
             return _next(self.chat)
         return 404, {}
@@ -120,6 +124,23 @@ def test_it_waits_while_the_gateway_does_not_answer(cluster: Cluster, not_yet: t
     cluster.chat = [not_yet, (200, {"choices": [{}]})]
     assert serving_check.main() == 0
     assert [path for path, _, _ in cluster.seen].count("/v1/chat/completions") == 2
+
+
+@pytest.mark.parametrize(
+    "not_yet",
+    [[], [{"id": "other", "max_model_len": 256}], [{"id": "tiny", "max_model_len": 128}]],
+    ids=["nothing", "another model", "an earlier context length"],
+)
+def test_without_ray_it_waits_until_vllm_itself_serves_the_declared_model(
+    cluster: Cluster, not_yet: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODEL_URL", os.environ["DASHBOARD_URL"])
+    monkeypatch.setenv("CONTEXT_LENGTH", "256")
+    for name in ("DASHBOARD_URL", "RAY_AUTH_TOKEN", "APPLICATION", "ARGUMENTS_SHA256"):
+        monkeypatch.delenv(name)
+    cluster.models = [not_yet, *cluster.models]
+    assert serving_check.main() == 0
+    assert [path for path, _, _ in cluster.seen] == ["/v1/models", "/v1/models", "/v1/chat/completions"]
 
 
 def test_when_the_time_is_up_it_says_what_is_missing(

@@ -31,7 +31,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "unknown scenario",
         lambda p: p.update(scenario="onprm"),
-        ["spillway:platform.scenario", '"onprm"', "allowed: onprem", "did you mean onprem?"],
+        ["spillway:platform.scenario", '"onprm"', "must be onprem", "did you mean onprem?"],
     ),
     (
         "misspelt key",
@@ -51,12 +51,12 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "number as text",
         lambda p: p["gateway"].update(replicas="2"),
-        ["spillway:platform.gateway.replicas", '"2"', "integer", "change it"],
+        ["spillway:platform.gateway.replicas", '"2"', "a whole number from 1 to 50", "remove the quotes: 2"],
     ),
     (
         "number out of range",
         lambda p: p["gateway"].update(replicas=0),
-        ["spillway:platform.gateway.replicas", "0", "greater than or equal to 1"],
+        ["spillway:platform.gateway.replicas", "0", "a whole number from 1 to 50", "raise it to 1"],
     ),
     (
         "name in upper case",
@@ -74,7 +74,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
         [
             "spillway:platform.models[0].accelerator",
             '"nvidia-h10"',
-            "allowed: cpu",
+            "must be one of cpu",
             "did you mean nvidia-h100?",
         ],
     ),
@@ -96,12 +96,12 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "revision of something that has none",
         lambda p: p["models"][0].update(source={"path": "/models/x", "revision": "main"}),
-        ["spillway:platform.models[0].source", "revision goes only with huggingFace", "remove it"],
+        ["spillway:platform.models[0].source", "goes only with huggingFace", "remove it"],
     ),
     (
         "min above max",
         lambda p: p["models"][0].update(replicas={"min": 3, "max": 1}),
-        ["spillway:platform.models[0].replicas", "min 3 is above max 1", "lower min or raise max"],
+        ["spillway:platform.models[0].replicas", ".min = 3", "is above max 1", "lower min or raise max"],
     ),
     (
         "memory with a blank",
@@ -111,7 +111,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "CPU in bytes",
         lambda p: p["models"][0]["worker"].update(cpu="2Ki"),
-        ["spillway:platform.models[0].worker.cpu", '"2Ki"', "500m, 4 or 1.5"],
+        ["spillway:platform.models[0].worker.cpu", '"2Ki"', '"1.5" or 500m'],
     ),
     (
         "a platform name that is no Service name",
@@ -121,17 +121,17 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "random weights in place of real ones",
         lambda p: p["models"][0].update(engineArguments={"load_format": "dummy"}),
-        ["spillway:platform.models[0]", "load_format dummy ignores the weights", "remove it"],
+        ["spillway:platform.models[0]", "load_format", "ignores the weights", "remove it"],
     ),
     (
         "tensor parallel on CPU",
         lambda p: p["models"][0].update(accelerator="cpu", tensorParallel=2),
-        ["spillway:platform.models[0]", "tensorParallel 2", "both must be 1"],
+        ["spillway:platform.models[0]", "tensorParallel = 2", "it must be 1"],
     ),
     (
         "scale to zero on CPU",
         lambda p: p["models"][0].update(accelerator="cpu", replicas={"min": 0, "max": 1}),
-        ["spillway:platform.models[0]", "replicas.min 0", "set it to 1"],
+        ["spillway:platform.models[0]", "replicas.min = 0", "set it to 1"],
     ),
     (
         "an engine argument that another key decides",
@@ -141,22 +141,91 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "an engine argument in the wrong spelling",
         lambda p: p["models"][0].update(engineArguments={"--max-num-seqs": 4}),
-        ["spillway:platform.models[0].engineArguments", "'--max-num-seqs'", "lower case with '_'"],
+        ["spillway:platform.models[0].engineArguments", ".--max-num-seqs = 4", "lower case with '_'"],
+    ),
+    (
+        "an accelerator of another vendor without an image",
+        lambda p: p["models"][0].update(accelerator="amd-mi300x"),
+        ["spillway:platform.models[0].image", "not for amd-mi300x", "vllm/vllm-openai-rocm", "ray[serve"],
+    ),
+    (
+        "Gaudi under Ray",
+        lambda p: p["models"][0].update(accelerator="intel-gaudi3", image="r/gaudi:1", serving="RayServeLLM"),
+        ["spillway:platform.models[0].serving", '"RayServeLLM"', "intel-gaudi3", "allowed: PlainVLLM"],
+    ),
+    (
+        "PlainVLLM that scales",
+        lambda p: p["models"][0].update(serving="PlainVLLM"),
+        ["spillway:platform.models[0].replicas", "min 1 and max 2", "set both to one number"],
+    ),
+    (
+        "PlainVLLM over several hosts",
+        lambda p: p["models"][0].update(
+            serving="PlainVLLM", pipelineParallel=2, replicas={"min": 1, "max": 1}
+        ),
+        ["spillway:platform.models[0].pipelineParallel = 2", "allowed: 1", "tensorParallel"],
+    ),
+    (
+        "a node label that is none",
+        lambda p: p["models"][0].update(nodeSelector={"pool": "two words"}),
+        ['spillway:platform.models[0].nodeSelector.pool = "two words"', "a label value", "63 letters"],
+    ),
+    (
+        "a node label with a key that is none",
+        lambda p: p["models"][0].update(nodeSelector={"a b": "c"}),
+        ["spillway:platform.models[0].nodeSelector", "a b", "a label key: [PREFIX/]NAME"],
+    ),
+    (
+        "a toleration with a value that is not compared",
+        lambda p: p["ray"].update(tolerations=[{"key": "a", "value": "b"}]),
+        ["spillway:platform.ray.tolerations[0]", "operator Exists with value 'b'", "give a value with Equal"],
+    ),
+    (
+        "weights larger than the devices",
+        lambda p: p["models"][0].update(
+            size={"parametersBillion": 70.6, "layers": 80, "keyValueHeads": 8, "headSize": 128}
+        ),
+        ["spillway:platform.models[0].size", "131.5 GiB", "73.6 GiB", "at least 2 devices"],
+    ),
+    (
+        "a quota below what an upgrade needs",
+        lambda p: p.update(quota={"accelerators": 3}),
+        ["spillway:platform.quota.accelerators = 3", "up to 4 nvidia.com/gpu", "raise it to 4"],
+    ),
+    (
+        "more devices than the nodes have",
+        lambda p: p.update(
+            capacity=[
+                {
+                    "accelerator": "nvidia-h100",
+                    "nodes": 1,
+                    "devicesPerNode": 2,
+                    "cpu": "64",
+                    "memory": "512Gi",
+                }
+            ]
+        ),
+        ["spillway:platform.capacity", "up to 4 nvidia-h100", "there are 2 (1 nodes with 2)", "add nodes"],
     ),
     (
         "two models of one name",
         lambda p: p["models"].append({**p["models"][0], "servedName": "other"}),
-        ["spillway:platform.models", "share the name qwen3-8b", "give each model its own"],
+        ["spillway:platform.models", "[1].name", "is the name of models[0] too", "give each model its own"],
     ),
     (
         "two models of one id",
         lambda p: p["models"].append({**p["models"][0], "name": "other"}),
-        ["spillway:platform.models", "share the servedName Qwen/Qwen3-8B", "give each model its own"],
+        [
+            "spillway:platform.models",
+            "[1].servedName",
+            "is the servedName of models[0] too",
+            "give each model its own",
+        ],
     ),
     (
         "no models",
         lambda p: p.update(models=[]),
-        ["spillway:platform.models", "[]", "at least 1 item"],
+        ["spillway:platform.models", "[]", "a list with at least 1 member"],
     ),
     (
         "a floating image tag",
@@ -171,7 +240,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "a vLLM that Ray cannot import",
         lambda p: p["ray"].update(vllmVersion="0.33.0"),
-        ["spillway:platform.ray", "vllmVersion 0.33.0", "allowed: Ray 2.60.0 with vLLM 0.29.0"],
+        ["spillway:platform.ray", 'vllmVersion = "0.33.0"', "allowed: Ray 2.60.0 with vLLM 0.29.0"],
     ),
     (
         "image and version disagree",
@@ -191,7 +260,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "operator in the platform's namespace",
         lambda p: p.update(kuberay={"namespace": "llm"}),
-        ["spillway:platform", "namespace llm is also kuberay.namespace", "Use two"],
+        ["spillway:platform", 'namespace = "llm": is also kuberay.namespace', "use two"],
     ),
     (
         "a client twice",
@@ -201,7 +270,12 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "a service type that Kubernetes has not",
         lambda p: p["gateway"].update(service="LoadBalancr"),
-        ["spillway:platform.gateway.service", "LoadBalancr", "allowed:", "did you mean LoadBalancer?"],
+        [
+            "spillway:platform.gateway.service",
+            "LoadBalancr",
+            "one of ClusterIP",
+            "did you mean LoadBalancer?",
+        ],
     ),
 ]
 
@@ -227,6 +301,22 @@ def test_several_mistakes_are_reported_together() -> None:
         "  - spillway:platform.models[0].name",
         "  - spillway:platform.gateway.replicas",
     }
+
+
+def test_several_mistakes_of_one_model_and_of_the_capacity_are_reported_together() -> None:
+    def one_model(platform: dict[str, Any]) -> None:
+        platform["models"][0].update(accelerator="intel-gaudi3", pipelineParallel=2)
+
+    assert len(mistakes(one_model)) == 3, "no image, two pods a copy, and a range of copies"
+
+    def capacity(platform: dict[str, Any]) -> None:
+        platform["quota"] = {"accelerators": 1}
+        platform["capacity"] = [{"accelerator": "cpu", "nodes": 1, "cpu": "8", "memory": "32Gi"}]
+
+    assert [line.split(" = ")[0] for line in mistakes(capacity)] == [
+        "  - spillway:platform.quota.accelerators",
+        "  - spillway:platform.models[0].accelerator",
+    ]
 
 
 def test_a_platform_that_is_no_object_is_one_message() -> None:

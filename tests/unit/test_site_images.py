@@ -15,6 +15,7 @@ from rehearsal.site.images import Image, ImageFile
 from rehearsal.site.layout import SiteLayout
 from rehearsal.site.simulated_nodes import HARDWARE, node_names, render_nodes
 from rehearsal.site.tiny_model import byte_characters, model_files
+from runtime.accelerators import ACCELERATORS
 
 
 def image(**changes: object) -> Image:
@@ -152,11 +153,13 @@ def test_the_model_is_the_same_every_time_and_its_parts_agree() -> None:
 
 
 def test_simulated_nodes_carry_what_the_vendors_discovery_writes(tmp_path: Path) -> None:
-    layout = SiteLayout("probe", tmp_path)
-    nodes = render_nodes(layout)
-    assert [node["metadata"]["name"] for node, _ in nodes] == node_names(layout)
-    assert node_names(layout) == ["probe-gpu-h100-0", "probe-gpu-h100-1"]
-    for node, status in nodes:
+    nodes = {
+        node["metadata"]["name"]: (node, status)
+        for node, status in render_nodes(SiteLayout("probe", tmp_path))
+    }
+    assert list(nodes) == node_names(SiteLayout("probe", tmp_path))
+    for name in ("probe-gpu-h100-0", "probe-gpu-h100-1"):
+        node, status = nodes[name]
         labels = node["metadata"]["labels"]
         assert labels["nvidia.com/gpu.product"] == "NVIDIA-H100-80GB-HBM3"
         assert labels["nvidia.com/gpu.memory"] == "81559"
@@ -164,7 +167,25 @@ def test_simulated_nodes_carry_what_the_vendors_discovery_writes(tmp_path: Path)
         assert node["spec"]["taints"] == [
             {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
         ]
+    for node, _ in nodes.values():
         assert any("simulated" in key for key in node["metadata"]["annotations"])
+
+
+@pytest.mark.parametrize("name", ["nvidia-h100", "amd-mi300x", "intel-max-1550", "intel-gaudi3"])
+def test_an_accelerator_finds_its_simulated_node(name: str, tmp_path: Path) -> None:
+    profile = ACCELERATORS[name]
+    found = [
+        status["status"]["allocatable"][str(profile.kubernetes_resource)]
+        for node, status in render_nodes(SiteLayout("probe", tmp_path))
+        if profile.node_labels.items() <= node["metadata"]["labels"].items()
+        and {taint["key"] for taint in node["spec"]["taints"]} <= set(profile.taints)
+    ]
+    assert found
+
+
+def test_nothing_lands_on_a_simulated_node_by_chance(tmp_path: Path) -> None:
+    for node, _ in render_nodes(SiteLayout("probe", tmp_path)):
+        assert [taint["effect"] for taint in node["spec"]["taints"]] == ["NoSchedule"]
 
 
 def test_labels_are_valid_and_say_where_they_come_from() -> None:

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from rehearsal import workspace as module
-from rehearsal.platform import Platform
-from rehearsal.workspace import Workspace, WorkspaceError
+from rehearsal.platform import Platform, pods_by_model, stand_in_images
+from rehearsal.workspace import Workspace, WorkspaceError, as_rehearsed
 from runtime.ops.progress import Progress
 
 
@@ -147,6 +147,26 @@ def test_another_sites_kubeconfig_is_refused_with_the_sites_name(
         Platform("local", "local", Progress())
 
 
+def test_up_and_preview_refuse_a_wrong_stack_file_before_any_tool_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setattr("rehearsal.platform.ensure", None)  # called, it would be a TypeError
+    file = module.PROJECT / "stacks" / "Pulumi.test-wrong.yaml"
+    local = (module.PROJECT / "stacks" / "Pulumi.local.yaml").read_text()
+    file.write_text(local.replace("replicas: 1", "replicas: 0"))
+    try:
+        platform = Platform("test-wrong", "local", Progress())
+        for command in (platform.up, platform.preview):
+            with pytest.raises(
+                WorkspaceError, match=r"1 mistake in .*\n  - spillway:platform\.gateway\.replicas = 0"
+            ):
+                command()
+    finally:
+        file.unlink()
+
+
 def test_down_of_a_stack_without_a_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPILLWAY_HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
@@ -204,3 +224,85 @@ def test_a_cluster_in_the_stack_file_is_used_without_kubeconfig(
         yaml.safe_dump({"config": {"spillway:platform": platform}})
     )
     assert Platform("lab", "local", Progress()).workspace.kubeconfig == Path("/etc/lab")
+
+
+def test_a_rehearsal_never_touches_the_cluster_or_the_state_of_the_stack(workspace: Workspace) -> None:
+    stack_file = {
+        "config": {
+            "spillway:platform": {
+                "cluster": {"kubeconfig": "/etc/prod", "context": "prod", "access": "namespace"},
+                "kuberay": {"version": "1.6.2"},
+                "models": [{"name": "m"}],
+            }
+        }
+    }
+    platform = as_rehearsed(stack_file)["config"]["spillway:platform"]
+    assert platform["cluster"] == {"access": "namespace"}
+    assert platform["kuberay"]["repository"] is None
+    assert platform["models"] == [{"name": "m"}]
+    rehearsal = Workspace.rehearsing(workspace.home, "onprem", workspace.kubeconfig)
+    assert rehearsal.stack == "onprem-rehearsal"
+    assert rehearsal.stack_file.name == "Pulumi.onprem.yaml"
+    assert rehearsal.policy_config == module.POLICY_CONFIGS / "onprem.json"
+
+
+def test_a_rehearsal_finds_examples_and_their_policy_configuration(workspace: Workspace) -> None:
+    rehearsal = Workspace.rehearsing(workspace.home, "amd-mi300x", workspace.kubeconfig)
+    rehearsal.check()
+    assert rehearsal.stack_file == module.EXAMPLES / "amd-mi300x.yaml"
+    assert rehearsal.policy_config == module.EXAMPLES / "amd-mi300x.policy.json"
+    with pytest.raises(WorkspaceError, match=r"STACK = nowhere: .*allowed: amd-mi300x.*onprem"):
+        Workspace.rehearsing(workspace.home, "nowhere", workspace.kubeconfig).check()
+
+
+def test_an_example_is_no_stack_before_it_is_copied(workspace: Workspace) -> None:
+    with pytest.raises(WorkspaceError, match=r"there is no stacks/Pulumi\.amd-mi300x\.yaml"):
+        Workspace(workspace.home, "amd-mi300x", workspace.kubeconfig).check()
+
+
+def test_an_operator_that_is_there_already_stays_as_the_stack_says() -> None:
+    platform = {"kuberay": {"install": "existing", "namespace": "ray"}}
+    rehearsed = as_rehearsed({"config": {"spillway:platform": platform}})["config"]["spillway:platform"]
+    assert rehearsed["kuberay"] == platform["kuberay"]
+
+
+def test_every_image_that_a_rehearsed_stack_names_has_a_stand_in() -> None:
+    platform = {
+        "ray": {"image": "rayproject/ray-llm:2.60.0"},
+        "models": [{"name": "a"}, {"name": "b", "image": "registry/b:1"}],
+    }
+    assert stand_in_images(platform) == {
+        "envoyproxy/envoy:v1.40.0": "site.local/envoy:1.40.0",
+        "quay.io/kuberay/operator:v1.6.2": "site.local/kuberay-operator:1.6.2",
+        "rayproject/ray-llm:2.60.0": "site.local/ray-llm-cpu:2.60.0",
+        "registry/b:1": "site.local/ray-llm-cpu:2.60.0",
+    }
+    assert stand_in_images({"ray": {"image": "site.local/ray-llm-cpu:2.60.0"}}).keys() == {
+        "envoyproxy/envoy:v1.40.0",
+        "quay.io/kuberay/operator:v1.6.2",
+    }
+
+
+def test_an_image_of_the_checks_own_and_what_a_mirror_makes_of_the_names_have_stand_ins_too() -> None:
+    platform = {
+        "images": {"mirror": "registry.example/llm"},
+        "checkImage": "quay.io/us/check:1",
+        "ray": {"image": "rayproject/ray-llm:2.60.0"},
+    }
+    assert stand_in_images(platform) == {
+        "registry.example/llm/envoyproxy/envoy:v1.40.0": "site.local/envoy:1.40.0",
+        "registry.example/llm/kuberay/operator:v1.6.2": "site.local/kuberay-operator:1.6.2",
+        "registry.example/llm/rayproject/ray-llm:2.60.0": "site.local/ray-llm-cpu:2.60.0",
+        "registry.example/llm/us/check:1": "site.local/ray-llm-cpu:2.60.0",
+    }
+
+
+def test_a_rehearsal_says_where_the_pods_of_each_model_are() -> None:
+    def pod(role: str, node: str, **devices: str) -> dict[str, object]:
+        labels = {"spillway.dev/model": "m", "ray.io/node-type": role}
+        container = {"resources": {"limits": {"cpu": "1", **devices}}}
+        return {"metadata": {"labels": labels}, "spec": {"nodeName": node, "containers": [container]}}
+
+    worker = {"nvidia.com/gpu": "4"}
+    pods = [pod("head", "cpu-0"), pod("worker", "gpu-0", **worker), pod("worker", "gpu-0", **worker)]
+    assert pods_by_model(pods) == ("m: 1 head on cpu-0, 2 worker on gpu-0 with 4 nvidia.com/gpu",)

@@ -1,41 +1,54 @@
-"""Writes the reference of the stack file: `docs/configuration.md` and `docs/platform.schema.json`.
-
-`python -m stacks.reference` writes both from `stacks.settings`; a test compares the committed files.
-"""
+"""The reference of the stack file, `configuration.md`, and its JSON Schema, from `stacks.settings`."""
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from docs.generator import markdown
 from runtime.accelerators import ACCELERATORS
+from runtime.capacity import NodePool
 from runtime.model import (
     RESERVED_ENGINE_ARGUMENTS,
+    AcceleratorName,
     CpuQuantity,
     EngineArgument,
+    Image,
     MemoryQuantity,
     ModelSource,
     ModelSpec,
+    ObjectName,
 )
 from runtime.serving.ray_service import VLLM_OF_RAY
-from stacks.settings import CONFIG_KEY, DnsLabel, Image, PlatformName, PlatformSettings, RaySettings
+from stacks.mistakes import FULL_KEY
+from stacks.settings import (
+    DnsLabel,
+    HostName,
+    PlatformName,
+    PlatformSettings,
+    ProxyUrl,
+    RaySettings,
+    RegistryPath,
+)
 
-DOCS = Path(__file__).parents[1] / "docs"
 PAGE = "configuration.md"
 SCHEMA = "platform.schema.json"
 
-_KEY = f"spillway:{CONFIG_KEY}"
 # What a validator or pattern behind a named type allows, in words. The error messages say the same.
 _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
+    AcceleratorName: "a name of the table of accelerators below",
     Image: "`NAME:TAG` or `NAME@sha256:DIGEST`, with a fixed version",
+    ObjectName: "a Kubernetes object's name",
+    RegistryPath: "`REGISTRY[/PATH]`, without `https://`",
+    ProxyUrl: "`http://HOST:PORT`, without user and password",
+    HostName: "a host name such as `llm.example.com`",
     PlatformName: "1 to 40 lower-case letters, digits and `-`, first a letter",
     CpuQuantity: "CPUs: `4`, `1.5`, `500m`",
     MemoryQuantity: "bytes: `16Gi`, `512Mi`",
@@ -48,10 +61,11 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (ModelSource, "path"): "absolute path without `..`",
     (ModelSource, "huggingFace"): "`ORGANISATION/NAME`",
     (ModelSource, "hostFolder"): "absolute path without `..`",
-    (ModelSpec, "accelerator"): "a name of the table of accelerators below",
+    (ModelSpec, "nodeSelector"): "label keys and values",
+    (RaySettings, "nodeSelector"): "label keys and values",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
 }
-_SCALARS: Mapping[object, str] = {str: "string", int: "integer"}
+_SCALARS: Mapping[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +125,15 @@ def schema() -> dict[str, Any]:
     """JSON Schema of a whole stack file, for editors; what spans several keys is left to `pulumi preview`."""
     generated = PlatformSettings.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = {name: _plain(value) for name, value in generated.pop("$defs").items()}
-    definitions[ModelSpec.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
+    for model in (ModelSpec, NodePool):
+        definitions[model.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
+    # Names are told by a pattern; pydantic leaves out that no others go.
+    for model, key in (
+        (ModelSpec, "engineArguments"),
+        (ModelSpec, "nodeSelector"),
+        (RaySettings, "nodeSelector"),
+    ):
+        definitions[model.__name__]["properties"][key]["additionalProperties"] = False
     definitions[PlatformSettings.__name__] = _plain(generated)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -121,8 +143,8 @@ def schema() -> dict[str, Any]:
         "properties": {
             "config": {
                 "type": "object",
-                "required": [_KEY],
-                "properties": {_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
+                "required": [FULL_KEY],
+                "properties": {FULL_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
             }
         },
         "$defs": dict(sorted(definitions.items())),
@@ -139,28 +161,23 @@ def page_text() -> str:
     parts = [
         "# Configuration",
         "Written by `make docs` from `stacks/settings.py` and `runtime/model.py`: edit those, not this page.",
-        f"Every key stands under `config:`, `{_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key there is\n"
-        "an error. Types are strict: a quantity such as `4` is a string, so quote it.",
+        f"Every key stands under `config:`, `{FULL_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key\n"
+        "there is an error. Types are strict: a quantity such as `4` is a string, so quote it.",
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
-        f"```yaml\n# yaml-language-server: $schema=../docs/{SCHEMA}\n```",
-        "The schema knows types, ranges and choices. The form of names and images, and what spans several\n"
-        "keys (exactly one model source, distinct model names), is checked by `make preview`.",
+        markdown.fence("yaml", f"# yaml-language-server: $schema=../docs/{SCHEMA}"),
+        "The schema knows types, ranges, choices and the form of names. What spans several keys (exactly\n"
+        "one model source, distinct model names) and whether an image's version is fixed is checked by\n"
+        "`make validate STACK=…` (or `FILE=…`) within a second, and by every `make preview` and `make up`.",
     ]
     for section in sections():
         parts += [f"## {_title(section)}", section.description, _table(section.rows)]
     parts += [_accelerators(), _reserved(), _versions()]
-    return "\n\n".join(parts) + "\n"
+    return markdown.page(*parts)
 
 
-def write(folder: Path = DOCS) -> list[Path]:
-    """Writes both files and returns those that changed."""
-    changed: list[Path] = []
-    for name, text in ((PAGE, page_text()), (SCHEMA, schema_text())):
-        path = folder / name
-        if not path.is_file() or path.read_text() != text:
-            path.write_text(text)
-            changed.append(path)
-    return changed
+def files() -> dict[str, str]:
+    """Both files by their path below `docs/`."""
+    return {PAGE: page_text(), SCHEMA: schema_text()}
 
 
 def _object_in(hint: object) -> type[BaseModel] | None:
@@ -174,8 +191,8 @@ def _is_list(hint: Any) -> bool:
 
 
 def _type(hint: Any) -> str:
-    if hint in _NAMED:
-        return "string"
+    if get_origin(hint) is Annotated:
+        return _type(get_args(hint)[0])
     if hint == EngineArgument:
         return "string, number or boolean"
     if isinstance(hint, type) and issubclass(hint, BaseModel):
@@ -207,10 +224,13 @@ def _default(field: FieldInfo) -> str:
 
 def _allowed(hint: object, described: Mapping[str, Any]) -> str:
     """The choices, the range, or the words of the named type inside."""
-    choices: list[str] = described.get("enum") or ([described["const"]] if "const" in described else [])
+    parts: list[Mapping[str, Any]] = [described, *described.get("anyOf", [])]
+    none: list[str] = []
+    choices: list[str] = next((part["enum"] for part in parts if "enum" in part), none)
+    choices = choices or ([described["const"]] if "const" in described else [])
     if choices:
         return ", ".join(f"`{choice}`" for choice in choices)
-    limits = next((part for part in (described, *described.get("anyOf", [])) if "minimum" in part), None)
+    limits = next((part for part in parts if "minimum" in part), None)
     if limits is not None:
         least, most = limits["minimum"], limits.get("maximum")
         return f"{least} and more" if most is None else f"{least} to {most}"
@@ -225,56 +245,58 @@ def _first_paragraph(model: type[BaseModel]) -> str:
 
 
 def _title(section: Section) -> str:
-    return f"`{section.path}`" if section.path else f"`{_KEY}`"
+    return f"`{section.path}`" if section.path else f"`{FULL_KEY}`"
 
 
 def _table(rows: tuple[Row, ...]) -> str:
-    lines = ["| key | type | default | allowed | description |", "|---|---|---|---|---|"]
-    for row in rows:
-        cells = (f"`{row.path}`", row.type, row.default, row.allowed, row.description)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+    return markdown.table(
+        ("key", "type", "default", "allowed", "description"),
+        ((f"`{row.path}`", row.type, row.default, row.allowed, row.description) for row in rows),
+    )
 
 
 def _accelerators() -> str:
-    lines = [
-        "## Accelerators",
-        "",
-        "| `accelerator` | Kubernetes resource | node labels | memory of one device |",
-        "|---|---|---|---|",
-    ]
+    rows: list[tuple[str, ...]] = []
     for profile in ACCELERATORS.values():
         labels = ", ".join(f"`{key}={value}`" for key, value in profile.node_labels.items()) or "none"
         resource = "none" if profile.is_cpu else f"`{profile.kubernetes_resource}`"
         memory = "none" if profile.is_cpu else f"{profile.memory_gib} GiB"
-        lines.append(f"| `{profile.name}` | {resource} | {labels} | {memory} |")
-    return "\n".join(lines)
+        served = "RayServeLLM, PlainVLLM" if profile.serve_llm else "PlainVLLM"
+        image = f"{'needed' if profile.needs_own_image else 'optional'}: {profile.vllm_image}"
+        rows.append((f"`{profile.name}`", resource, labels, memory, served, image))
+    head = (
+        "`accelerator`",
+        "Kubernetes resource",
+        "node labels",
+        "memory of one device",
+        "served by",
+        "`models[].image`",
+    )
+    return (
+        "## Accelerators\n\n"
+        "Where Ray Serve LLM cannot place an accelerator, PlainVLLM serves it. `models[].image` must be set\n"
+        "where the last column says so, and may be elsewhere. It starts from the image named there; with\n"
+        "RayServeLLM, `ray[serve,default]` of `ray.version` must be installed into it.\n\n"
+        + markdown.table(head, rows)
+    )
 
 
 def _reserved() -> str:
-    lines = [
-        "## Reserved engine arguments",
-        "",
-        "`models[].engineArguments` may not set these, because another key decides them.",
-        "",
-        "| engine argument | key |",
-        "|---|---|",
-        *(f"| `{argument}` | `models[].{key}` |" for argument, key in RESERVED_ENGINE_ARGUMENTS.items()),
-    ]
-    return "\n".join(lines)
+    rows = ((f"`{argument}`", f"`models[].{key}`") for argument, key in RESERVED_ENGINE_ARGUMENTS.items())
+    return (
+        "## Reserved engine arguments\n\n"
+        "`models[].engineArguments` may not set these, because another key decides them.\n\n"
+        + markdown.table(("engine argument", "key"), rows)
+    )
 
 
 def _versions() -> str:
-    lines = [
-        "## Ray and vLLM",
-        "",
-        "Ray Serve LLM imports vLLM's internals, so the two are a pair. `ray.version` must be one of these.",
-        "",
-        "| `ray.version` | vLLM |",
-        "|---|---|",
-        *(f"| `{ray}` | `{vllm}` |" for ray, vllm in VLLM_OF_RAY.items()),
-    ]
-    return "\n".join(lines)
+    rows = ((f"`{ray}`", f"`{vllm}`") for ray, vllm in VLLM_OF_RAY.items())
+    return (
+        "## Ray and vLLM\n\n"
+        "Ray Serve LLM imports vLLM's internals, so the two are a pair. "
+        "`ray.version` must be one of these.\n\n" + markdown.table(("`ray.version`", "vLLM"), rows)
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -290,8 +312,3 @@ def _plain(value: Any) -> Any:
         elif key != "title" or not isinstance(item, str):
             plain[key] = _plain(item)
     return plain
-
-
-if __name__ == "__main__":
-    for path in write():
-        print(f"wrote {path}")

@@ -1,0 +1,1 @@
+"""What `make docs` writes the generated pages with; nothing that runs imports it."""

@@ -1,0 +1,1 @@
+"""Writes the generated pages of `docs/`: configuration, one page per component, one per policy."""

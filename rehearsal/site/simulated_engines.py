@@ -1,0 +1,329 @@
+"""Answers for every pod on simulated nodes: Ray's dashboard, and an OpenAI-style engine without a model.
+
+Runs as a component of the site: `python -m rehearsal.site.simulated_engines --site NAME --home FOLDER`. All
+addresses of simulated pods lead to this one process; the address that a request was sent to tells the pod.
+Its answers say that they are a stand-in's. What it does not know it refuses.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from rehearsal.site import simulated_ray
+from rehearsal.site.api import ApiClient, ApiError, Json
+from rehearsal.site.layout import SiteLayout
+from rehearsal.site.network import replace_file
+from rehearsal.site.simulated_ray import ConfigError, Deployed
+
+DASHBOARD_PORT = 8265
+ENGINE_PORT = 8000
+WELL = "/well"
+ANSWER: str = "No model ran: this is the stand-in engine of a simulated node, on the embedded site."
+_CLUSTER_LABEL = "ray.io/cluster"
+_TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 - the variable's name
+_TOKEN_HEADERS = ("x-ray-authorization", "authorization")
+_REMEMBERED_S = 1.0
+
+
+class RefusedError(Exception):
+    """The request gets this status and this text."""
+
+    def __init__(self, status: HTTPStatus, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class SimulatedPod:
+    """The pod at an address, and the pods of its Ray cluster."""
+
+    pod: Json
+    cluster: list[Json]
+
+    @property
+    def ray_cluster(self) -> str | None:
+        """Namespace and name of its Ray cluster; None if it is not one of Ray's."""
+        metadata = self.pod["metadata"]
+        name = metadata.get("labels", {}).get(_CLUSTER_LABEL)
+        return f"{metadata['namespace']}/{name}" if name else None
+
+    @property
+    def head(self) -> Json | None:
+        """The head pod of its Ray cluster."""
+        return next(
+            (pod for pod in self.cluster if pod["metadata"]["labels"].get("ray.io/node-type") == "head"), None
+        )
+
+    @property
+    def served_by_arguments(self) -> str | None:
+        """The model id that a plain `vllm serve` was started with."""
+        container = self.pod["spec"]["containers"][0]
+        words = [*container.get("command", []), *container.get("args", [])]
+        for place, word in enumerate(words):
+            if word.startswith("--served-model-name="):
+                return str(word).partition("=")[2]
+            if word == "--served-model-name":
+                return str(words[place + 1])
+        return None
+
+
+class SimulatedPods:
+    """Finds pods by address, and keeps what was deployed to each Ray head.
+
+    A head keeps its Serve config as long as it lives, so it is written to a file named after the head's uid:
+    the end of this process is not the end of the simulated Ray.
+    """
+
+    def __init__(self, api: ApiClient, folder: Path) -> None:
+        self._api = api
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[float, SimulatedPod]] = {}
+
+    def at(self, address: str) -> SimulatedPod:
+        """The running pod at an address.
+
+        Raises:
+            RefusedError: There is none, or the API server does not say.
+        """
+        now = time.monotonic()
+        with self._lock:
+            seen = self._found.get(address)
+        if seen and now - seen[0] < _REMEMBERED_S:
+            return seen[1]
+        try:
+            found = self._look_up(address)
+        except (ApiError, OSError) as error:
+            raise RefusedError(
+                HTTPStatus.SERVICE_UNAVAILABLE, f"the API server does not answer: {error}"
+            ) from error
+        with self._lock:
+            self._found[address] = (now, found)
+        return found
+
+    def deployed(self, head: Json | None) -> Deployed | None:
+        """What was put to a head."""
+        kept = self._kept(head)
+        return Deployed(kept["config"], kept["since"]) if kept else None
+
+    def token_digest(self, head: Json) -> str | None:
+        """SHA-256 of the token that a head was first configured with; None before that."""
+        kept = self._kept(head)
+        return kept["token"] if kept else None
+
+    def deploy(self, head: Json, config: Json, token_digest: str) -> None:
+        """Keeps a new Serve config; the same one again changes nothing, as in Ray."""
+        kept = self._kept(head)
+        if kept is None or kept["config"] != config:
+            text = json.dumps({"config": config, "since": time.time(), "token": token_digest})
+            replace_file(self._file(head), text)
+
+    def _kept(self, head: Json | None) -> Json | None:
+        if head is None:
+            return None
+        try:
+            return json.loads(self._file(head).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _file(self, head: Json) -> Path:
+        return self._folder / f"{head['metadata']['uid']}.json"
+
+    def _look_up(self, address: str) -> SimulatedPod:
+        items = self._api.get("/api/v1/pods", fieldSelector=f"status.podIP={address}")["items"]
+        pods = [pod for pod in items if pod["status"].get("phase") == "Running"]
+        if not pods:
+            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, f"no running pod has the address {address}")
+        pod: Json = pods[0]
+        name = pod["metadata"].get("labels", {}).get(_CLUSTER_LABEL)
+        if not name:
+            return SimulatedPod(pod, [])
+        path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods"
+        return SimulatedPod(pod, self._api.get(path, labelSelector=f"{_CLUSTER_LABEL}={name}")["items"])
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request to a simulated pod."""
+
+    protocol_version = "HTTP/1.1"
+    pods: SimulatedPods
+
+    def do_GET(self) -> None:
+        """Reads."""
+        self._answer("GET")
+
+    def do_PUT(self) -> None:
+        """Deploys."""
+        self._answer("PUT")
+
+    def do_POST(self) -> None:
+        """Asks the engine."""
+        self._answer("POST")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class' name
+        """One line per request that changes something or fails; polls would fill the disk."""
+        if self.command == "PUT" or (len(args) > 1 and str(args[1])[0] in "45"):
+            address = self.connection.getsockname()[0]
+            print(f"{time.strftime('%FT%T')} {address} {format % args}", file=sys.stderr, flush=True)
+
+    def _answer(self, method: str) -> None:
+        try:
+            address, port = self.connection.getsockname()[:2]
+            path = self.path.partition("?")[0]
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if path == WELL and address == "127.0.0.1":
+                self._send({"well": True})
+                return
+            pod = self.pods.at(address)
+            if port == DASHBOARD_PORT:
+                self._dashboard(pod, method, path, body)
+            else:
+                self._engine(pod, method, path, body)
+        except RefusedError as refused:
+            self._send({"error": {"message": str(refused)}}, refused.status)
+        except (ConnectionError, TimeoutError):
+            self.close_connection = True
+
+    def _dashboard(self, pod: SimulatedPod, method: str, path: str, body: bytes) -> None:
+        head = pod.head
+        if head is None or head["metadata"]["uid"] != pod.pod["metadata"]["uid"]:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "only the head of a Ray cluster has a dashboard")
+        if path != simulated_ray.APPLICATIONS:
+            raise RefusedError(
+                HTTPStatus.NOT_FOUND, f"this stand-in for Ray's dashboard does not know {path}"
+            )
+        token_digest = self._checked_token(head)
+        if method == "PUT":
+            try:
+                config: Json = json.loads(body)
+                simulated_ray.check_config(config)
+            except (ValueError, ConfigError) as error:
+                raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
+            self.pods.deploy(head, config, token_digest)
+            self._send({})
+        elif method == "GET":
+            nodes = simulated_ray.ray_nodes(pod.cluster)
+            self._send(simulated_ray.applications(self.pods.deployed(head), nodes, time.time()))
+        else:
+            raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} {path} is not known")
+
+    def _checked_token(self, head: Json) -> str:
+        """The digest of the request's token; Ray with a token answers nobody who has none or another.
+
+        The token itself is in a Secret, which no program of the site may read: whoever configures a head
+        first, which is the operator, has the right one.
+        """
+        given = next((self.headers[name] for name in _TOKEN_HEADERS if name in self.headers), "")
+        digest = hashlib.sha256(given.encode()).hexdigest()
+        variables = {variable["name"] for variable in head["spec"]["containers"][0].get("env", [])}
+        known = self.pods.token_digest(head)
+        if _TOKEN_VARIABLE in variables and (not given.startswith("Bearer ") or known not in {None, digest}):
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, "Unauthorized: the token is missing or wrong")
+        return digest
+
+    def _engine(self, pod: SimulatedPod, method: str, path: str, body: bytes) -> None:
+        plain = pod.served_by_arguments
+        models = [plain] if plain else self._models_of_ray(pod)
+        if (method, path) in {("GET", "/-/healthz"), ("GET", "/health")}:
+            self._send("success")
+        elif (method, path) == ("GET", "/v1/models"):
+            self._send({"object": "list", "data": [{"id": name, "object": "model"} for name in models]})
+        elif (method, path) == ("POST", "/v1/chat/completions"):
+            self._chat(models, body)
+        else:
+            raise RefusedError(HTTPStatus.NOT_FOUND, f"this stand-in engine does not know {method} {path}")
+
+    def _models_of_ray(self, pod: SimulatedPod) -> list[str]:
+        deployed = self.pods.deployed(pod.head)
+        if deployed is None or not simulated_ray.is_running(
+            deployed, simulated_ray.ray_nodes(pod.cluster), time.time()
+        ):
+            raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "no application runs on this Ray cluster")
+        return simulated_ray.model_ids(deployed.config)
+
+    def _chat(self, models: list[str], body: bytes) -> None:
+        try:
+            request: Json = json.loads(body)
+            model, prompt = str(request["model"]), json.dumps(request["messages"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, f"no chat request: {error}") from error
+        if model not in models:
+            raise RefusedError(HTTPStatus.NOT_FOUND, f"The model `{model}` does not exist: {models}")
+        words: list[str] = ANSWER.split(" ")[: int(request.get("max_tokens") or 64)]
+        usage = {
+            "prompt_tokens": len(prompt.split()),
+            "completion_tokens": len(words),
+            "total_tokens": len(prompt.split()) + len(words),
+        }
+        if not request.get("stream"):
+            message = {"role": "assistant", "content": " ".join(words)}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            self._send(_completion("chat.completion", model, choice) | {"usage": usage})
+            return
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for event in _events(model, words):
+            data = f"data: {event}\n\n".encode()
+            self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _send(self, answer: Json | str, status: HTTPStatus = HTTPStatus.OK) -> None:
+        data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "text/plain" if isinstance(answer, str) else "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def _completion(kind: str, model: str, choice: Json) -> Json:
+    created = int(time.time())
+    return {
+        "id": f"stand-in-{created}",
+        "object": kind,
+        "created": created,
+        "model": model,
+        "choices": [choice],
+    }
+
+
+def _events(model: str, words: list[str]) -> Iterator[str]:
+    for place, word in enumerate(words):
+        delta = {"content": word if place == 0 else f" {word}"}
+        choice: Json = {"index": 0, "delta": delta, "finish_reason": None}
+        yield json.dumps(_completion("chat.completion.chunk", model, choice))
+    choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
+    yield json.dumps(_completion("chat.completion.chunk", model, choice))
+    yield "[DONE]"
+
+
+def main() -> None:
+    """Serves both ports until it is killed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--site", required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    options = parser.parse_args()
+    layout = SiteLayout(options.site, options.home)
+    folder = layout.run / "simulated-ray"
+    folder.mkdir(parents=True, exist_ok=True)
+    Handler.pods = SimulatedPods(ApiClient.inside(layout, "simulated-engines"), folder)
+    # Every address: those of the simulated pods are routed to this namespace's loopback.
+    servers = [ThreadingHTTPServer(("0.0.0.0", port), Handler) for port in (DASHBOARD_PORT, ENGINE_PORT)]  # noqa: S104
+    for server in servers[1:]:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    servers[0].serve_forever()
+
+
+if __name__ == "__main__":
+    main()

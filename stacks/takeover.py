@@ -1,0 +1,111 @@
+"""Refuses to create what exists already and is not this stack's: it would be overwritten, and deleted later.
+
+Pulumi applies by a fixed field manager and with force (docs/adr/0007), so a creation takes over whatever has
+the name. A hook asks the cluster before each creation; nothing is asked where nothing is created.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+import pulumi
+
+from components.kubernetes.ownership import ADOPT, CLAIM
+from components.naming import PLATFORM_LABEL
+from runtime.cluster import ClusterError, UnreachableError
+
+
+class Objects(Protocol):
+    """What is asked of a cluster."""
+
+    def metadata(
+        self, api_version: str, kind: str, namespace: str | None, name: str
+    ) -> dict[str, Any] | None:
+        """Returns an object's metadata, or None if there is no such object."""
+        ...
+
+
+class TakeoverError(Exception):
+    """An object that is not this stack's has the name; the text is the whole message."""
+
+
+@dataclass(frozen=True)
+class TakeoverCheck:
+    """Decides whether an object may be created.
+
+    Attributes:
+        cluster: Where to look.
+        platform: The platform's name; its label marks what lives in a claimed namespace.
+        stack: The stack's full name.
+        is_preview: Whether nothing will be created; an unreachable cluster is then left to the provider.
+    """
+
+    cluster: Objects
+    platform: str
+    stack: str
+    is_preview: bool
+    _free_namespaces: set[str] = field(default_factory=set[str])
+
+    def check(self, inputs: Mapping[str, Any]) -> None:
+        """Looks for an object of the same name.
+
+        Raises:
+            TakeoverError: There is one, and it is not this stack's.
+            ClusterError: The cluster could not be asked.
+        """
+        declared = cast("Mapping[str, Any]", inputs["metadata"])
+        kind, name = str(inputs["kind"]), str(declared["name"])
+        namespace = declared.get("namespace")
+        if namespace in self._free_namespaces:
+            return
+        try:
+            found = self.cluster.metadata(str(inputs["apiVersion"]), kind, namespace, name)
+        except UnreachableError:
+            if self.is_preview:
+                return
+            raise
+        if found is None:
+            if kind == "Namespace":
+                self._free_namespaces.add(name)
+            return
+        self._refuse_a_foreign_one(kind, declared, found)
+
+    def _refuse_a_foreign_one(self, kind: str, declared: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        name = "/".join(part for part in (found.get("namespace"), found["name"]) if part)
+        annotations: Mapping[str, str] = found.get("annotations") or {}
+        labels: Mapping[str, str] = found.get("labels") or {}
+        if annotations.get(ADOPT) == self.stack:
+            return
+        wanted: Mapping[str, Any] = declared.get("annotations") or {}
+        own_claim = wanted.get(CLAIM)
+        claim = annotations.get(CLAIM)
+        if own_claim is not None:
+            # At the first preview of a stack its claim is not known yet: then nothing is its own.
+            if claim is not None and claim == own_claim:
+                return
+        elif labels.get(PLATFORM_LABEL) == self.platform:
+            return  # left by an interrupted `up`: what it lives in bears this stack's claim
+        of = f"It is of stack {claim.rpartition(':')[0]}, with a state of its own. " if claim else ""
+        place = f"-n {found['namespace']} " if found.get("namespace") else ""
+        raise TakeoverError(
+            f"{kind} {name} exists and is not this stack's; `up` would overwrite it and `destroy` delete it. "
+            f"{of}Choose another namespace or name in the stack file, or, if it may become this stack's: "
+            f"kubectl {place}annotate {kind.lower()} {found['name']} {ADOPT}={self.stack}"
+        )
+
+
+def guard(check: TakeoverCheck) -> pulumi.ResourceHookBinding:
+    """The hook that asks before each creation, in a preview too."""
+
+    async def before_create(args: pulumi.ResourceHookArgs) -> None:
+        inputs = args.new_inputs or {}
+        # Providers and generated values are no objects; Helm itself refuses a release that is another's.
+        if args.type.startswith("kubernetes:") and "metadata" in inputs:
+            try:
+                await asyncio.to_thread(check.check, inputs)
+            except ClusterError as error:
+                raise TakeoverError(f"cannot look whether {args.name} is free: {error}") from None
+
+    hook = pulumi.ResourceHook("refuse-takeover", before_create, pulumi.ResourceHookOptions(on_dry_run=True))
+    return pulumi.ResourceHookBinding(before_create=[hook])

@@ -1,0 +1,61 @@
+"""docs/namespace-role.yaml is what a stack in one namespace needs: no less, and nothing to spare."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from runtime.cluster import plural
+
+ROOT = Path(__file__).parents[2]
+GOLDENS = ROOT / "tests" / "golden"
+# What the documented Role marks as needed for a setting that the namespaced stack does not use.
+OPTIONAL = {("gateway.networking.k8s.io", "httproutes"), ("policy", "poddisruptionbudgets")}
+CLUSTER_SCOPED = {"Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding", "StorageClass"}
+DECLARE = {"get", "list", "watch", "create", "patch", "delete"}
+
+
+def objects(golden: str) -> list[dict[str, Any]]:
+    """The Kubernetes objects that a stack declares."""
+    resources = yaml.safe_load((GOLDENS / f"{golden}.yaml").read_text())["resources"]
+    return [one["inputs"] for one in resources if "apiVersion" in one.get("inputs", {})]
+
+
+def granted() -> dict[tuple[str, str], set[str]]:
+    role = yaml.safe_load((ROOT / "docs" / "namespace-role.yaml").read_text())
+    assert role["kind"] == "Role"
+    return {
+        (group, resource): set(rule["verbs"])
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+@pytest.fixture
+def declared() -> set[tuple[str, str]]:
+    return {(str(one["apiVersion"]).rpartition("/")[0], plural(one["kind"])) for one in objects("namespaced")}
+
+
+def test_the_role_grants_what_the_namespaced_stack_declares(declared: set[tuple[str, str]]) -> None:
+    role = granted()
+    for resource in declared:
+        assert role.get(resource) == DECLARE, resource
+
+
+def test_the_role_lets_nothing_be_changed_that_no_stack_declares(declared: set[tuple[str, str]]) -> None:
+    changeable = {resource for resource, verbs in granted().items() if verbs & {"create", "patch", "delete"}}
+    assert changeable == declared | OPTIONAL
+
+
+def test_a_namespaced_stack_declares_nothing_outside_its_namespace() -> None:
+    for one in objects("namespaced"):
+        assert one["kind"] not in CLUSTER_SCOPED
+        assert one["kind"] != "ResourceQuota", "the quota is the administrator's"
+        assert one["metadata"]["namespace"] == "team-llm", one["kind"]
+
+
+def test_the_role_says_no_star() -> None:
+    for (group, resource), verbs in granted().items():
+        assert "*" not in {group, resource, *verbs}

@@ -1,0 +1,1 @@
+"""Faults against a whole platform: what is broken, when, and what must hold afterwards."""

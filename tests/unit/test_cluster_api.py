@@ -1,0 +1,168 @@
+"""The reader of a cluster, against a small API server on this machine."""
+
+import http.server
+import json
+import threading
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.cluster import (
+    Access,
+    ClusterApi,
+    ClusterError,
+    ExecPlugin,
+    ForbiddenError,
+    UnreachableError,
+    plural,
+)
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Answers with what `answers` has for a path, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers: dict[str, tuple[int, Any]] = {}
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.drop_after_answer = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def do_GET(self) -> None:
+        self.server.asked.append((self.path, dict(self.headers)))
+        status, body = self.server.answers.get(self.path, (404, {"message": "not found"}))
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+        # A server may close a kept connection without saying so.
+        self.close_connection = self.server.drop_after_answer
+
+    def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        pass
+
+
+@pytest.fixture
+def server() -> Generator[Server]:
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def reader(server: Server, **access: Any) -> ClusterApi:
+    return ClusterApi(Access(context="lab", server=server.url, **access))
+
+
+def test_an_objects_metadata_is_asked_for_without_its_content(server: Server) -> None:
+    path = "/apis/networking.k8s.io/v1/namespaces/llm/networkpolicies/allow-dns"
+    server.answers[path] = (200, {"metadata": {"name": "allow-dns"}})
+    found = reader(server).metadata("networking.k8s.io/v1", "NetworkPolicy", "llm", "allow-dns")
+    assert found == {"name": "allow-dns"}
+    assert "as=PartialObjectMetadata" in server.asked[0][1]["Accept"]
+
+
+def test_what_belongs_to_no_namespace_is_found_too(server: Server) -> None:
+    server.answers["/api/v1/namespaces/llm"] = (200, {"metadata": {"name": "llm"}})
+    assert reader(server).metadata("v1", "Namespace", None, "llm") == {"name": "llm"}
+
+
+def test_what_does_not_exist_is_none(server: Server) -> None:
+    assert reader(server).metadata("v1", "Secret", "llm", "keys") is None
+
+
+def test_a_token_is_sent_and_never_in_an_error(server: Server) -> None:
+    server.answers["/x"] = (403, {"message": "no"})
+    with pytest.raises(ForbiddenError) as error:
+        reader(server, token="very-secret").get("/x")
+    assert server.asked[0][1]["Authorization"] == "Bearer very-secret"
+    assert "very-secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "does not accept the credentials of context 'lab'"), (500, "answered 500: broken")],
+)
+def test_a_refusal_is_one_message(status: int, words: str, server: Server) -> None:
+    server.answers["/x"] = (status, {"message": "broken"})
+    with pytest.raises(ClusterError, match=words):
+        reader(server).get("/x")
+
+
+def test_a_connection_that_the_server_closed_is_opened_again(server: Server) -> None:
+    server.drop_after_answer = True
+    server.answers["/x"] = (200, {"a": 1})
+    api = reader(server)
+    assert [api.get("/x") for _ in range(3)] == [{"a": 1}] * 3
+
+
+def test_no_answer_is_told_apart_from_a_refusal() -> None:
+    nobody = Access(context="lab", server="http://127.0.0.1:9")
+    with pytest.raises(UnreachableError, match=r"no answer from http://127.0.0.1:9 \(context 'lab'\)"):
+        ClusterApi(nobody).get("/x")
+
+
+def plugin(folder: Path, script: str) -> ExecPlugin:
+    program = folder / "login"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return ExecPlugin(
+        command=str(program),
+        arguments=("get-token",),
+        environment={"PROFILE": "lab"},
+        api_version="client.authentication.k8s.io/v1",
+    )
+
+
+def test_a_credential_plugin_is_asked_once_and_its_token_is_used(server: Server, tmp_path: Path) -> None:
+    script = (
+        'echo run >> "$0.log"; echo "{\\"status\\": {\\"token\\": \\"$1-$PROFILE\\"}}"; '
+        'case "$KUBERNETES_EXEC_INFO" in *ExecCredential*) ;; *) exit 3;; esac'
+    )
+    server.answers["/x"] = (200, {})
+    api = reader(server, plugin=plugin(tmp_path, script))
+    api.get("/x")
+    api.get("/x")
+    assert [headers["Authorization"] for _, headers in server.asked] == ["Bearer get-token-lab"] * 2
+    assert (tmp_path / "login.log").read_text() == "run\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("echo 'session expired' >&2; exit 255", "failed with 255: session expired; log in"),
+        ("echo hello", "gave no credentials"),
+    ],
+)
+def test_a_credential_plugin_that_fails_says_what_it_said(
+    script: str, words: str, server: Server, tmp_path: Path
+) -> None:
+    with pytest.raises(ClusterError, match=words):
+        reader(server, plugin=plugin(tmp_path, script)).get("/x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"),
+    [
+        ("Namespace", "namespaces"),
+        ("NetworkPolicy", "networkpolicies"),
+        ("Ingress", "ingresses"),
+        ("HTTPRoute", "httproutes"),
+        ("RayService", "rayservices"),
+    ],
+)
+def test_kinds_are_plural_in_paths(kind: str, word: str) -> None:
+    assert plural(kind) == word
