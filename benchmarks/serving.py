@@ -192,9 +192,9 @@ def measure(
 def result(found: Mapping[int, Mapping[str, Sequence[Figures]]], machine: Mapping[str, object]) -> Result:
     """The page and the JSON."""
     tables = [
-        f"Tiny random Llama on the CPU, {_INPUT_TOKENS} tokens in and {_OUTPUT_TOKENS} out, streamed, greedy. "
-        "Closed loop. Medians of the runs, with the range in brackets. The engine, the client and the rest "
-        "of the site share the machine."
+        f"Tiny random Llama on the CPU, {_INPUT_TOKENS} tokens in and {_OUTPUT_TOKENS} out, streamed, "
+        "greedy. Closed loop. Medians of the runs, with the range in brackets. The engine, the client and "
+        "the rest of the site share the machine."
     ]
     for concurrency, by_name in found.items():
         ways = [name for name in by_name if name != _VLLM_CLIENT]
