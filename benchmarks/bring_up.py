@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks.machine import describe, memory_watched
 from benchmarks.measures import Spread
+from benchmarks.processes import BenchmarkError, output
 from benchmarks.results import Result, table
 from rehearsal.workspace import PROJECT
 from runtime.ops.progress import Progress
@@ -115,7 +116,7 @@ def bring_up(site: str, home: Path) -> list[Line]:
     """Runs `make up` with a state of its own and returns its output with times.
 
     Raises:
-        RuntimeError: It failed; the message has the end of its output.
+        BenchmarkError: It failed.
     """
     started = time.monotonic()
     lines: list[Line] = []
@@ -130,7 +131,7 @@ def bring_up(site: str, home: Path) -> list[Line]:
         for text in process.stderr or ():
             lines.append(Line(text.rstrip("\n"), time.monotonic() - started))
     if process.returncode != 0:
-        raise RuntimeError("make up failed:\n" + "\n".join(line.text for line in lines[-15:]))
+        raise BenchmarkError("make up failed:\n" + "\n".join(line.text for line in lines[-15:]))
     return lines
 
 
@@ -138,18 +139,9 @@ def take_down(site: str, home: Path) -> None:
     """Runs `make down`.
 
     Raises:
-        RuntimeError: It failed, or something is left.
+        BenchmarkError: It failed, or something is left.
     """
-    done = subprocess.run(
-        _command("down", site),
-        cwd=PROJECT,
-        env=_environment(home),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"make down failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    output(_command("down", site), folder=PROJECT, environment=_environment(home))
 
 
 def _command(command: str, site: str) -> list[str]:
@@ -194,7 +186,9 @@ def result(
         }.items()
     ]
     tables = [
-        f"{len(runs)} run(s); medians in seconds, with the range in brackets.",
+        f"{len(runs)} run(s); medians in seconds, with the range in brackets."
+        if memory
+        else "Read from what an earlier run printed: commit, time and load above are those of the reading.",
         table(["phase", "s"], rows),
     ]
     if memory:

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import yaml
 
 from benchmarks.machine import describe
 from benchmarks.measures import Spread, ratio
-from benchmarks.processes import answers, free_port, served
+from benchmarks.processes import answers, free_port, output, served
 from benchmarks.results import Result, table
 from rehearsal.tools import Toolbox, ToolError
 from rehearsal.tools.cache import Cache
@@ -86,18 +85,21 @@ def litellm_tool() -> Tool:
 
 def shoot(wrk: str, target: Target, body: Path, connections: int, seconds: float) -> Shot:
     """Asks a target for some seconds, each connection with one request after the other."""
-    command = [wrk, "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s", "-s", _HERE / "wrk.lua"]
+    command: list[str | Path] = [
+        wrk,
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds:g}s",
+        "--timeout",
+        "10s",
+        "-s",
+        _HERE / "wrk.lua",
+    ]
     environment = {**os.environ, "BENCH_BODY": str(body)}
     if target.key:
         environment["BENCH_KEY"] = target.key
-    done = subprocess.run(
-        [*command, f"http://127.0.0.1:{target.port}/v1/chat/completions"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return parse_wrk(done.stdout)
+    command.append(f"http://127.0.0.1:{target.port}/v1/chat/completions")
+    return parse_wrk(output(command, environment=environment))
 
 
 def parse_wrk(text: str) -> Shot:
@@ -370,6 +372,7 @@ def main(options: argparse.Namespace, folder: Path, progress: Progress) -> Resul
 
     Raises:
         ToolError: Envoy or wrk is missing, or LiteLLM cannot be installed.
+        BenchmarkError: One of what is compared does not come up.
     """
     machine = describe()
     wrk = shutil.which("wrk")

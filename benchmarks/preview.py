@@ -6,7 +6,6 @@ two previews are compared: same resources, same inputs, same timeouts.
 
 import argparse
 import json
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import yaml
 
 from benchmarks.machine import describe
 from benchmarks.measures import Spread, ratio
+from benchmarks.processes import BenchmarkError, output
 from benchmarks.results import Result, table
 from benchmarks.site_start import running_site
 from rehearsal.tools import Toolbox
@@ -30,10 +30,9 @@ BARE = Path(__file__).parent / "bare_program"
 
 _OURS, _BARE, _JUDGED = "spillway", "bare", "spillway with policies"
 _MASKED = "[secret]"
-_LAST_LINES = 15
 
 
-class DifferentPreviewsError(Exception):
+class DifferentPreviewsError(BenchmarkError):
     """The two programs do not declare the same, so their times say nothing about each other."""
 
 
@@ -215,18 +214,11 @@ class Previews:
         command = ["pulumi", "preview", "--non-interactive", "--stack", self._stack, *options]
         if program == _JUDGED:
             command += ["--policy-pack", str(POLICY_PACK)]
-        done = subprocess.run(
+        return output(
             [*command, "--config-file", str(config)],
-            cwd=PROJECT if ours else BARE,
-            env=self._environment(program),
-            capture_output=True,
-            text=True,
-            check=False,
+            folder=PROJECT if ours else BARE,
+            environment=self._environment(program),
         )
-        if done.returncode != 0:
-            said = "\n".join((done.stderr + done.stdout).strip().splitlines()[-_LAST_LINES:])
-            raise RuntimeError(f"preview of {program} with {self.models} models failed:\n{said}")
-        return done.stdout
 
     def _environment(self, program: str) -> dict[str, str]:
         # The workspace has every run judged; here the policies are measured apart. And where the shell

@@ -1,8 +1,9 @@
-"""Servers that a benchmark starts: free ports, waiting until one answers, and ending it."""
+"""Commands that a benchmark runs, and servers that it starts and ends again."""
 
 import contextlib
 import http.client
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -15,8 +16,26 @@ _END_S = 20.0
 _LOG_LINES = 15
 
 
-class ServerError(Exception):
-    """A server did not come up; the message has the end of its log."""
+class BenchmarkError(Exception):
+    """Something that is measured does not work; the message has the end of what it said."""
+
+
+def output(
+    command: Sequence[str | Path],
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Runs a command in a folder and an environment (default: our own) and returns what it printed.
+
+    Raises:
+        BenchmarkError: It failed.
+    """
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-_LOG_LINES:])
+        raise BenchmarkError(f"{shlex.join(map(str, command))} ended with {done.returncode}:\n{said}")
+    return done.stdout
 
 
 def free_port() -> int:
@@ -38,7 +57,7 @@ def served(
     """Runs a server while the body runs; its whole process group ends with it.
 
     Raises:
-        ServerError: It ended, or was not ready in time.
+        BenchmarkError: It ended, or was not ready in time.
     """
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -73,9 +92,9 @@ def _wait(process: subprocess.Popen[bytes], ready: Callable[[], bool], log: Path
     deadline = time.monotonic() + patience_s
     while not ready():
         if process.poll() is not None:
-            raise ServerError(f"{process.args!r} ended with {process.returncode}:\n{_end_of(log)}")
+            raise BenchmarkError(f"{process.args!r} ended with {process.returncode}:\n{_end_of(log)}")
         if time.monotonic() > deadline:
-            raise ServerError(f"{process.args!r} not ready in {patience_s:.0f} s:\n{_end_of(log)}")
+            raise BenchmarkError(f"{process.args!r} not ready in {patience_s:.0f} s:\n{_end_of(log)}")
         time.sleep(0.2)
 
 

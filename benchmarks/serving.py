@@ -20,7 +20,7 @@ import yaml
 from benchmarks.bring_up import take_down
 from benchmarks.machine import describe
 from benchmarks.measures import Spread, ratio
-from benchmarks.processes import served
+from benchmarks.processes import BenchmarkError, served
 from benchmarks.results import Result, table
 from rehearsal.platform import Platform
 from rehearsal.site import Site
@@ -121,11 +121,11 @@ def _figures(command: Sequence[str], environment: Mapping[str, str], result: Pat
         command, cwd=PROJECT, env=dict(environment), capture_output=True, text=True, check=False
     )
     if not result.exists():
-        raise RuntimeError(f"{command[2:5]} failed:\n{done.stderr[-2000:]}")
+        raise BenchmarkError(f"{command[2:5]} failed:\n{done.stderr[-2000:]}")
     found = json.loads(result.read_text())
     if found["failed"]:
         first = next(error for error in found["errors"] if error)
-        raise RuntimeError(f"{found['failed']} requests failed, the first: {first}")
+        raise BenchmarkError(f"{found['failed']} requests failed, the first: {first}")
     return {key: float(found[key]) for key in (*_FIGURES, "total_input_tokens", "total_output_tokens")}
 
 
