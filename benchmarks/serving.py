@@ -111,8 +111,14 @@ class Bench:
         command += ["--random-output-len", str(_OUTPUT_TOKENS), "--ignore-eos", "--temperature", "0"]
         command += ["--num-prompts", str(self.requests * concurrency), "--max-concurrency", str(concurrency)]
         command += ["--num-warmups", str(2 * concurrency), "--percentile-metrics", "ttft,tpot,itl,e2el"]
-        command += ["--save-result", "--result-dir", str(self.folder), "--result-filename", result.name]
+        command += ["--save-result", "--save-detailed"]
+        command += ["--result-dir", str(self.folder), "--result-filename", result.name]
         return _figures(command, {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}, result)
+
+    def keys_of_one_only(self) -> list[str]:
+        """The keys that only one of the two clients wrote in its last run."""
+        ours, vllms = (json.loads((self.folder / name).read_text()) for name in ("ours.json", "vllms.json"))
+        return sorted(ours.keys() ^ vllms.keys())
 
 
 def _figures(command: Sequence[str], environment: Mapping[str, str], result: Path) -> Figures:
@@ -189,7 +195,11 @@ def measure(
     return found
 
 
-def result(found: Mapping[int, Mapping[str, Sequence[Figures]]], machine: Mapping[str, object]) -> Result:
+def result(
+    found: Mapping[int, Mapping[str, Sequence[Figures]]],
+    keys_of_one_only: Sequence[str],
+    machine: Mapping[str, object],
+) -> Result:
     """The page and the JSON."""
     tables = [
         f"Tiny random Llama on the CPU, {_INPUT_TOKENS} tokens in and {_OUTPUT_TOKENS} out, streamed, "
@@ -231,11 +241,15 @@ def result(found: Mapping[int, Mapping[str, Sequence[Figures]]], machine: Mappin
             for key in _FIGURES
         ]
         tables.append(table(["figure", "ours", "vllm bench serve", "ours to vLLM's"], rows))
+    tables.append(f"Keys that only one of the two clients writes: {', '.join(keys_of_one_only) or 'none'}.")
     return Result(
         name="serving",
         title="Ray Serve LLM against bare `vllm serve`",
         machine=machine,
-        data={"by_concurrency": {str(key): value for key, value in found.items()}},
+        data={
+            "by_concurrency": {str(key): value for key, value in found.items()},
+            "keys_of_one_only": list(keys_of_one_only),
+        },
         tables=tables,
     )
 
@@ -285,9 +299,10 @@ def main(options: argparse.Namespace, folder: Path, progress: Progress) -> Resul
                 Way(_GATEWAY, f"http://{gateway}:80", key),
             ]
             found = measure(bench, ways, bare, options.runs or (1 if options.quick else 5), progress)
+        keys = bench.keys_of_one_only()
     finally:
         take_down(options.site, home)
-    return result(found, machine)
+    return result(found, keys, machine)
 
 
 def _address(site: Site, namespace: str, service: str) -> str:
