@@ -25,6 +25,7 @@ from benchmarks.results import Result, table
 from rehearsal.platform import Platform
 from rehearsal.site import Site
 from rehearsal.site.api import object_path
+from rehearsal.site.images import ENGINE_ENVIRONMENT
 from rehearsal.site.network import NetworkNamespace
 from rehearsal.site.tiny_model import model_files
 from rehearsal.tools import Toolbox
@@ -158,6 +159,7 @@ def running_bare(bench: Bench, model: ModelSpec, ray: RayRuntime) -> Generator[W
     command = bench.inside(vllm, "serve", bench.model, "--served-model-name", bench.model_id)
     command += ["--host", "127.0.0.1", "--port", str(_BARE_PORT), *engine_flags(model, ray)]
     environment = {
+        **ENGINE_ENVIRONMENT,
         **model.profile.environment,
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
@@ -190,8 +192,9 @@ def measure(
                 for way in [*ways[turn:], *ways[:turn]]:
                     step.update(f"{concurrency} clients, run {number + 1} of {runs}, {way.name}")
                     here.setdefault(way.name, []).append(bench.ours(way, concurrency))
-                step.update(f"{concurrency} clients, run {number + 1} of {runs}, {_VLLM_CLIENT}")
-                here.setdefault(_VLLM_CLIENT, []).append(bench.vllms(bare, concurrency))
+                    if way is bare:  # the two clients right after each other
+                        step.update(f"{concurrency} clients, run {number + 1} of {runs}, {_VLLM_CLIENT}")
+                        here.setdefault(_VLLM_CLIENT, []).append(bench.vllms(way, concurrency))
     return found
 
 
