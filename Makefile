@@ -2,13 +2,14 @@
 STACK ?= local
 FILE ?= stacks/Pulumi.$(STACK).yaml
 SITE ?= local
+NAME ?= all
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse down validate preview env test test-fast test-faults check golden docs tools \
+.PHONY: help setup up rehearse down validate preview env test test-fast test-faults check bench golden docs tools \
   tools-status images site-status clean
 
 help: ## Show the commands
@@ -58,6 +59,9 @@ test: setup check tools ## All checks and every test tier; the first run builds 
 
 test-faults: setup tools ## Faults at random moments, counted (FAULT_RUNS=104, FAULT_SEED=1); hours
 	@$(BIN)/pytest -m faults tests/faults
+
+bench: setup tools ## Benchmarks, as root on a quiet machine: hours (NAME=gateway runs one, QUICK=1 small runs)
+	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
 golden: setup ## Write the golden previews of the committed stacks anew
 	@$(BIN)/pytest tests/golden --update-golden -q

@@ -5,7 +5,8 @@ the name. A hook asks the cluster before each creation; nothing is asked where n
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -97,15 +98,22 @@ class TakeoverCheck:
 
 def guard(check: TakeoverCheck) -> pulumi.ResourceHookBinding:
     """The hook that asks before each creation, in a preview too."""
+    hook = pulumi.ResourceHook("refuse-takeover", asking(check), pulumi.ResourceHookOptions(on_dry_run=True))
+    return pulumi.ResourceHookBinding(before_create=[hook])
+
+
+def asking(check: TakeoverCheck) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
+    """What the hook does."""
+    # A thread of its own: all of the loop's may wait for registrations, and those for this hook.
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="takeover")
 
     async def before_create(args: pulumi.ResourceHookArgs) -> None:
         inputs = args.new_inputs or {}
         # Providers and generated values are no objects; Helm itself refuses a release that is another's.
         if args.type.startswith("kubernetes:") and "metadata" in inputs:
             try:
-                await asyncio.to_thread(check.check, inputs)
+                await asyncio.get_running_loop().run_in_executor(thread, check.check, inputs)
             except ClusterError as error:
                 raise TakeoverError(f"cannot look whether {args.name} is free: {error}") from None
 
-    hook = pulumi.ResourceHook("refuse-takeover", before_create, pulumi.ResourceHookOptions(on_dry_run=True))
-    return pulumi.ResourceHookBinding(before_create=[hook])
+    return before_create

@@ -1,11 +1,15 @@
 """What exists and is not this stack's is refused; what an interrupted `up` left is not."""
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pulumi
 import pytest
 
 from runtime.cluster import UnreachableError
-from stacks.takeover import TakeoverCheck, TakeoverError
+from stacks.takeover import TakeoverCheck, TakeoverError, asking
 
 STACK = "organization/spillway/lab"
 CLAIM = f"{STACK}:aaaa"
@@ -113,3 +117,20 @@ def test_a_cluster_that_does_not_answer_is_no_matter_for_a_preview_but_for_an_up
     check(cluster, is_preview=True).check(policy())
     with pytest.raises(UnreachableError):
         check(cluster).check(policy())
+
+
+def test_it_is_asked_although_all_threads_of_the_loop_wait_for_registrations() -> None:
+    # Else a preview with many models stands still: the registrations wait for the engine, it for the hook.
+    cluster, asked = FakeCluster(), threading.Event()
+
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
+        registration = loop.run_in_executor(None, asked.wait, 10)
+        arguments = pulumi.ResourceHookArgs("urn", "id", "llm", "kubernetes:core/v1:Namespace", namespace())
+        await asyncio.wait_for(asking(check(cluster))(arguments), 5)
+        asked.set()
+        assert await registration
+
+    asyncio.run(ask())
+    assert cluster.asked == ["v1 Namespace None/llm"]
