@@ -2,13 +2,14 @@
 STACK ?= local
 FILE ?= stacks/Pulumi.$(STACK).yaml
 SITE ?= local
+NAME ?= all
 PYTHON ?= python3
 UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse down validate preview env test test-fast test-faults check golden docs tools \
+.PHONY: help setup up rehearse down validate preview env test test-fast test-faults check bench golden docs tools \
   tools-status images site-status clean
 
 help: ## Show the commands
@@ -51,13 +52,16 @@ check: setup ## Lint, types, layers
 	@$(BIN)/pyright
 
 test-fast: setup check ## Checks and the fast tier, without network
-	@$(BIN)/pytest -m "not engine and not rehearsal and not faults"
+	@$(BIN)/pytest -n auto --dist loadfile -m "not engine and not rehearsal and not faults"
 
 test: setup check tools ## All checks and every test tier; the first run builds the tools
 	@$(BIN)/pytest
 
 test-faults: setup tools ## Faults at random moments, counted (FAULT_RUNS=104, FAULT_SEED=1); hours
 	@$(BIN)/pytest -m faults tests/faults
+
+bench: setup tools ## Benchmarks, as root on a quiet machine: hours (NAME=gateway runs one, QUICK=1 small runs)
+	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
 
 golden: setup ## Write the golden previews of the committed stacks anew
 	@$(BIN)/pytest tests/golden --update-golden -q

@@ -5,14 +5,18 @@ vllm/benchmarks/serve.py), so that the same tools read both. It is stricter in o
 ends without `[DONE]` is a failure here, and a success there.
 """
 
+import argparse
 import asyncio
 import json
+import os
 import random
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TypeAlias, cast
 
 import aiohttp
@@ -275,3 +279,39 @@ def _busiest_second(good: Sequence[Exchange]) -> tuple[float, int]:
         for second in range(int(exchange.started - first), int(ended - first) + 1):
             requests[second] = requests.get(second, 0) + 1
     return float(max(tokens.values(), default=0)), max(requests.values(), default=0)
+
+
+def main() -> int:
+    """Sends one load and writes the figures as JSON; exits with 1 if a request failed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
+    parser.add_argument("--url", required=True, help="base URL of the server, without /v1")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--concurrency", type=int, default=1, help="requests under way (default: 1)")
+    parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--warm-up", type=int, default=10, help="requests before, not counted")
+    parser.add_argument("--input-tokens", type=int, default=512)
+    parser.add_argument("--output-tokens", type=int, default=128)
+    parser.add_argument("--token-ids", default="1000:30000", help="FIRST:END of the ids that prompts hold")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--result", type=Path, required=True, help="file for the figures")
+    options = parser.parse_args()
+    first, _, end = options.token_ids.partition(":")
+    load = Load(
+        url=options.url.rstrip("/"),
+        model=options.model,
+        concurrency=options.concurrency,
+        requests=options.requests,
+        warm_up=options.warm_up,
+        input_tokens=options.input_tokens,
+        output_tokens=options.output_tokens,
+        token_ids=range(int(first), int(end)),
+        seed=options.seed,
+        api_key=os.environ.get("API_KEY"),  # not an argument: those are seen by every user
+    )
+    found = run(load)
+    options.result.write_text(json.dumps(found) + "\n")
+    return 1 if found["failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

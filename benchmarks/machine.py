@@ -105,6 +105,14 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty=, with changes that are not committed"]
-    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    # The results of one benchmark are no change of what the next one measures.
+    changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude)results")
+    commit = _git("rev-parse", "--short", "HEAD") or "unknown"
+    return f"{commit}, with changes that are not committed" if changes else commit
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()

@@ -6,8 +6,6 @@ two previews are compared: same resources, same inputs, same timeouts.
 
 import argparse
 import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,9 @@ import yaml
 
 from benchmarks.machine import describe
 from benchmarks.measures import Spread, ratio
+from benchmarks.processes import BenchmarkError, output
 from benchmarks.results import Result, table
+from benchmarks.site_start import running_site
 from rehearsal.tools import Toolbox
 from rehearsal.workspace import POLICY_PACK, PROJECT, Workspace
 from runtime.ops.progress import Progress
@@ -30,10 +30,9 @@ BARE = Path(__file__).parent / "bare_program"
 
 _OURS, _BARE, _JUDGED = "spillway", "bare", "spillway with policies"
 _MASKED = "[secret]"
-_LAST_LINES = 15
 
 
-class DifferentPreviewsError(Exception):
+class DifferentPreviewsError(BenchmarkError):
     """The two programs do not declare the same, so their times say nothing about each other."""
 
 
@@ -215,25 +214,19 @@ class Previews:
         command = ["pulumi", "preview", "--non-interactive", "--stack", self._stack, *options]
         if program == _JUDGED:
             command += ["--policy-pack", str(POLICY_PACK)]
-        done = subprocess.run(
+        return output(
             [*command, "--config-file", str(config)],
-            cwd=PROJECT if ours else BARE,
-            env=self._environment(program),
-            capture_output=True,
-            text=True,
-            check=False,
+            folder=PROJECT if ours else BARE,
+            environment=self._environment(program),
         )
-        if done.returncode != 0:
-            said = "\n".join((done.stderr + done.stdout).strip().splitlines()[-_LAST_LINES:])
-            raise RuntimeError(f"preview of {program} with {self.models} models failed:\n{said}")
-        return done.stdout
 
     def _environment(self, program: str) -> dict[str, str]:
-        # The workspace has every run judged; here the policies are measured apart.
+        # The workspace has every run judged; here the policies are measured apart. And where the shell
+        # forbids it, Python would compile the SDKs anew in every run.
         own = {
             name: value
             for name, value in self.workspace.environment().items()
-            if not name.startswith("PULUMI_OPTION_")
+            if not name.startswith("PULUMI_OPTION_") and name != "PYTHONDONTWRITEBYTECODE"
         }
         return {**own, "BARE_RESOURCES": str(self._bare_file)} if program == _BARE else own
 
@@ -354,7 +347,9 @@ def main(arguments: argparse.Namespace, folder: Path, progress: Progress) -> Res
     machine = describe()
     sizes = cast("Sequence[int]", arguments.models or (QUICK_MODELS if arguments.quick else MODELS))
     runs = int(arguments.runs or (2 if arguments.quick else 5))
-    kubeconfig = arguments.kubeconfig or os.environ.get("KUBECONFIG")
-    if kubeconfig is None:
-        raise SystemExit("preview: name a cluster with --kubeconfig; `python -m benchmarks` makes one")
-    return result(measure(Path(kubeconfig).absolute(), folder, sizes, runs, progress), machine)
+    if arguments.kubeconfig:
+        found = measure(arguments.kubeconfig.absolute(), folder, sizes, runs, progress)
+    else:
+        with running_site(arguments.site, folder / "site", progress) as site:
+            found = measure(site.kubeconfig, folder, sizes, runs, progress)
+    return result(found, machine)

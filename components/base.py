@@ -1,6 +1,5 @@
 """The base of all components: type token, parenting, and outputs registered on every path."""
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,8 +11,6 @@ class Component(pulumi.ComponentResource):
 
     `declared` takes the plain, known part of the arguments: policies then see the intent (models,
     accelerators, replicas) at preview, where provider outputs are still unknown.
-
-    Hooks in `opts` are for the children: nothing is created for the component itself.
     """
 
     def __init__(
@@ -23,16 +20,14 @@ class Component(pulumi.ComponentResource):
         declared: Mapping[str, Any],
         opts: pulumi.ResourceOptions | None,
     ) -> None:
-        own = copy.copy(opts or pulumi.ResourceOptions())
-        self._hooks, own.hooks = own.hooks, None
-        super().__init__(f"spillway:{kind}", name, dict(declared), own)
+        super().__init__(f"spillway:{kind}", name, dict(declared), opts)
         self._declared = dict(declared)
 
     def child(
         self, *, depends_on: list[pulumi.Resource] | None = None, **options: Any
     ) -> pulumi.ResourceOptions:
         """Options for a child resource; everything else is inherited from the parent."""
-        return pulumi.ResourceOptions(parent=self, depends_on=depends_on, hooks=self._hooks, **options)
+        return pulumi.ResourceOptions(parent=self, depends_on=depends_on, **options)
 
     def finish(self, **outputs: pulumi.Input[Any]) -> None:
         """Registers the outputs, with what was declared beside them for stack policies."""

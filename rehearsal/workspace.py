@@ -227,6 +227,9 @@ class Workspace:
         values["PULUMI_OPTION_POLICY_PACK"] = str(POLICY_PACK)
         if self.policy_config is not None:
             values["PULUMI_OPTION_POLICY_PACK_CONFIG"] = str(self.policy_config)
+        if self.rehearsal_of is not None:
+            # It has no file in the project, and plain Pulumi would write one that holds nothing but a salt.
+            values["PULUMI_OPTION_CONFIG_FILE"] = str(self._private_stack_file)
         return values
 
     def environment(self) -> dict[str, str]:

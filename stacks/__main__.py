@@ -4,13 +4,14 @@ import pulumi
 
 from components.kubernetes.ownership import stack_name
 from stacks import cluster, onprem, settings
-from stacks.takeover import TakeoverCheck, guard
+from stacks.takeover import TakeoverCheck, refuse_takeovers
 
 try:
     platform = settings.load()
     api = cluster.connect(platform.cluster)
     cluster.require_kuberay(api, platform)
     check = TakeoverCheck(api, platform.name, stack_name(), pulumi.runtime.is_dry_run())
-    onprem.deploy(platform, guard(check)).export()
+    refuse_takeovers(check, shared_namespace=platform.cluster.access == "namespace")
+    onprem.deploy(platform).export()
 except settings.SettingsError as error:
     raise pulumi.RunError(str(error)) from None

@@ -34,14 +34,11 @@ from stacks.settings import IngressSettings, KubeRaySettings, PlatformSettings, 
 Owner = TypeVar("Owner", bound=Spec)
 
 
-def deploy(settings: PlatformSettings, guard: pulumi.ResourceHookBinding | None = None) -> PlatformOutputs:
-    """Declares the platform; the order of deletion is the reverse of what each part depends on.
-
-    `guard` is asked before any object is created; see `stacks.takeover`.
-    """
+def deploy(settings: PlatformSettings) -> PlatformOutputs:
+    """Declares the platform; the order of deletion is the reverse of what each part depends on."""
     settings = _on_mirror(settings)
     cluster, generated = kubernetes_provider("cluster", settings.cluster), random_provider()
-    on_cluster = pulumi.ResourceOptions(providers=[cluster, generated], hooks=guard)
+    on_cluster = pulumi.ResourceOptions(providers=[cluster, generated])
     surroundings = _surroundings(settings)
     gateway_config = _gateway_config(settings)
     claim = StackClaim(f"{settings.name}-claim", on_cluster)

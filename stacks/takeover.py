@@ -1,12 +1,13 @@
 """Refuses to create what exists already and is not this stack's: it would be overwritten, and deleted later.
 
 Pulumi applies by a fixed field manager and with force (docs/adr/0007), so a creation takes over whatever has
-the name. A hook asks the cluster before each creation; nothing is asked where nothing is created.
+the name. A hook asks the cluster before a creation; nothing is asked where nothing is created.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, cast
 
 import pulumi
@@ -14,6 +15,9 @@ import pulumi
 from components.kubernetes.ownership import ADOPT, CLAIM
 from components.naming import PLATFORM_LABEL
 from runtime.cluster import ClusterError, Objects, UnreachableError
+
+# What a stack declares outside of namespaces.
+IN_NO_NAMESPACE = ("kubernetes:core/v1:Namespace", "kubernetes:core/v1:PersistentVolume")
 
 
 class TakeoverError(Exception):
@@ -35,7 +39,6 @@ class TakeoverCheck:
     platform: str
     stack: str
     is_preview: bool
-    _free_namespaces: set[str] = field(default_factory=set[str])
 
     def check(self, inputs: Mapping[str, Any]) -> None:
         """Looks for an object of the same name.
@@ -47,19 +50,14 @@ class TakeoverCheck:
         declared = cast("Mapping[str, Any]", inputs["metadata"])
         kind, name = str(inputs["kind"]), str(declared["name"])
         namespace = declared.get("namespace")
-        if namespace in self._free_namespaces:
-            return
         try:
             found = self.cluster.metadata(str(inputs["apiVersion"]), kind, namespace, name)
         except UnreachableError:
             if self.is_preview:
                 return
             raise
-        if found is None:
-            if kind == "Namespace":
-                self._free_namespaces.add(name)
-            return
-        self._refuse_a_foreign_one(kind, declared, found)
+        if found is not None:
+            self._refuse_a_foreign_one(kind, declared, found)
 
     def _refuse_a_foreign_one(self, kind: str, declared: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         name = "/".join(part for part in (found.get("namespace"), found["name"]) if part)
@@ -85,17 +83,45 @@ class TakeoverCheck:
         )
 
 
-def guard(check: TakeoverCheck) -> pulumi.ResourceHookBinding:
-    """The hook that asks before each creation, in a preview too."""
+def refuse_takeovers(check: TakeoverCheck, *, shared_namespace: bool) -> None:
+    """Has the cluster asked before the program's objects are created, in a preview too.
+
+    Each question is a call from the engine to the program, and there are ten objects a model. What is in a
+    namespace that bears the stack's claim goes with that namespace anyway, so only a namespace of others
+    is asked for each object.
+
+    Args:
+        check: Decides.
+        shared_namespace: Whether the platform's namespace is not the stack's own.
+    """
+    hook = pulumi.ResourceHook("refuse-takeover", asking(check), pulumi.ResourceHookOptions(on_dry_run=True))
+
+    def with_hook(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+        if not is_asked_for(args.type_, shared_namespace=shared_namespace):
+            return None
+        hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook]))
+        return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, hooks))
+
+    pulumi.runtime.register_stack_transformation(with_hook)
+
+
+def is_asked_for(resource_type: str, *, shared_namespace: bool) -> bool:
+    """Whether the cluster is asked before a resource of a Pulumi type is created."""
+    if not shared_namespace:
+        return resource_type in IN_NO_NAMESPACE
+    # Helm itself refuses a release that is another's.
+    return resource_type.startswith("kubernetes:") and resource_type != "kubernetes:helm.sh/v3:Release"
+
+
+def asking(check: TakeoverCheck) -> Callable[[pulumi.ResourceHookArgs], Awaitable[None]]:
+    """What the hook does."""
+    # A thread of its own: all of the loop's may wait for registrations, and those for this hook.
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="takeover")
 
     async def before_create(args: pulumi.ResourceHookArgs) -> None:
-        inputs = args.new_inputs or {}
-        # Providers and generated values are no objects; Helm itself refuses a release that is another's.
-        if args.type.startswith("kubernetes:") and "metadata" in inputs:
-            try:
-                await asyncio.to_thread(check.check, inputs)
-            except ClusterError as error:
-                raise TakeoverError(f"cannot look whether {args.name} is free: {error}") from None
+        try:
+            await asyncio.get_running_loop().run_in_executor(thread, check.check, args.new_inputs or {})
+        except ClusterError as error:
+            raise TakeoverError(f"cannot look whether {args.name} is free: {error}") from None
 
-    hook = pulumi.ResourceHook("refuse-takeover", before_create, pulumi.ResourceHookOptions(on_dry_run=True))
-    return pulumi.ResourceHookBinding(before_create=[hook])
+    return before_create

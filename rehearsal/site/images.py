@@ -29,6 +29,10 @@ OPERATOR_IMAGE = f"{REGISTRY}/kuberay-operator:{versions.KUBERAY}"
 ENVOY_IMAGE = f"{REGISTRY}/envoy:{versions.ENVOY}"
 RAY_IMAGE = f"{REGISTRY}/ray-llm-cpu:{versions.RAY}"
 NAMESPACE = "k8s.io"
+# vLLM compiles one small function of its sampler with the machine's C++ compiler when it is first sampled,
+# whatever `enforce_eager` says. Here that takes longer than all else between Ready and the first answer,
+# and a machine without a compiler would have no answer at all.
+ENGINE_ENVIRONMENT = {"TORCH_COMPILE_DISABLE": "1"}
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _IMPORT_TIMEOUT_S = 120
@@ -200,6 +204,7 @@ def site_images(tools: SiteTools) -> list[Image]:
                 "PATH": f"{serving}:{_SYSTEM_PATH}",
                 "HOME": "/home/ray",
                 "RAY_USAGE_STATS_ENABLED": "0",
+                **ENGINE_ENVIRONMENT,
             },
             home="/home/ray",
             host_programs=True,

@@ -401,7 +401,7 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("kill -9 of all components", _kill_all_components, ("idle", "change"), r"ended; `make up`"),
     Fault("kill -9 of containerd's shims", _kill_named("containerd-shim"), ("idle", "change"), None),
-    Fault("kill -9 of the gateway", _kill_named("/opt/envoy/envoy"), ("idle", "change"), None),
+    Fault("kill -9 of the gateway", _kill_named("/etc/envoy/config"), ("idle", "change"), None),
     Fault("kill -9 of the operator", _kill_named("/manager"), ("idle", "up", "change", "down"), None, 2),
     Fault("kill -9 of the Ray head", _kill_named("gcs_server"), ("idle", "change"), None, engine="real"),
     Fault("kill -9 of the Ray worker", _kill_named("ray::"), ("idle", "change"), None, engine="real"),

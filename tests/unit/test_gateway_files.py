@@ -16,34 +16,34 @@ CONFIG = GatewayConfig(models=(TINY, LLAMA))
 
 GOLDEN_CLUSTERS = """\
 resources:
-  - '@type': type.googleapis.com/envoy.config.cluster.v3.Cluster
-    name: tiny/onprem
-    type: STRICT_DNS
-    dns_lookup_family: V4_PREFERRED
-    connect_timeout: 2s
-    per_connection_buffer_limit_bytes: 262144
-    circuit_breakers:
-      thresholds:
-        - max_connections: 20000
-          max_pending_requests: 10000
-          max_requests: 10000
-          max_retries: 10000
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        common_http_protocol_options:
-          idle_timeout: 4s
-        explicit_http_config:
-          http_protocol_options: {}
-    load_assignment:
-      cluster_name: tiny/onprem
-      endpoints:
-        - lb_endpoints:
-            - endpoint:
-                address:
-                  socket_address:
-                    address: tiny.models
-                    port_value: 8000
+- '@type': type.googleapis.com/envoy.config.cluster.v3.Cluster
+  name: tiny/onprem
+  type: STRICT_DNS
+  dns_lookup_family: V4_PREFERRED
+  connect_timeout: 2s
+  per_connection_buffer_limit_bytes: 262144
+  circuit_breakers:
+    thresholds:
+    - max_connections: 20000
+      max_pending_requests: 10000
+      max_requests: 10000
+      max_retries: 10000
+  typed_extension_protocol_options:
+    envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+      '@type': type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+      common_http_protocol_options:
+        idle_timeout: 4s
+      explicit_http_config:
+        http_protocol_options: {}
+  load_assignment:
+    cluster_name: tiny/onprem
+    endpoints:
+    - lb_endpoints:
+      - endpoint:
+          address:
+            socket_address:
+              address: tiny.models
+              port_value: 8000
 """
 
 GOLDEN_ROUTE = """\
@@ -52,20 +52,20 @@ match:
   safe_regex:
     regex: /v1/chat/completions|/v1/completions|/v1/embeddings|/tokenize|/detokenize
   headers:
-    - name: :method
-      string_match:
-        exact: POST
+  - name: :method
+    string_match:
+      exact: POST
   dynamic_metadata:
-    - filter: envoy.filters.http.json_to_metadata
-      path:
-        - key: model
-      value:
-        or_match:
-          value_matchers:
-            - string_match:
-                exact: tiny
-            - string_match:
-                prefix: 'tiny:'
+  - filter: envoy.filters.http.json_to_metadata
+    path:
+    - key: model
+    value:
+      or_match:
+        value_matchers:
+        - string_match:
+            exact: tiny
+        - string_match:
+            prefix: 'tiny:'
 route:
   cluster: tiny/onprem
   timeout: 0s
@@ -80,22 +80,22 @@ route:
 
 GOLDEN_KEYS = """\
 resources:
-  - '@type': type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig
-    name: envoy.filters.http.api_key_auth
-    typed_config:
-      '@type': type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth
-      credentials:
-        - key: sk-alice-0123456789
-          client: alice
-        - key: sk-bob-0123456789ab
-          client: bob
-        - key: sk-bob-new-01234567
-          client: bob
-      key_sources:
-        - header: Authorization
-      forwarding:
-        header: x-spillway-client
-        hide_credentials: true
+- '@type': type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig
+  name: envoy.filters.http.api_key_auth
+  typed_config:
+    '@type': type.googleapis.com/envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth
+    credentials:
+    - key: sk-alice-0123456789
+      client: alice
+    - key: sk-bob-0123456789ab
+      client: bob
+    - key: sk-bob-new-01234567
+      client: bob
+    key_sources:
+    - header: Authorization
+    forwarding:
+      header: x-spillway-client
+      hide_credentials: true
 """
 
 
@@ -113,7 +113,7 @@ def test_the_cluster_of_a_model_reads_like_this() -> None:
 
 def test_the_route_of_a_model_reads_like_this() -> None:
     text = render(replace(CONFIG, models=(TINY,)))["routes.yaml"]
-    assert textwrap.indent(GOLDEN_ROUTE, " " * 12).replace(" " * 12 + "name", " " * 10 + "- name", 1) in text
+    assert textwrap.indent(GOLDEN_ROUTE, " " * 6).replace(" " * 6 + "name", " " * 4 + "- name", 1) in text
 
 
 def test_the_keys_read_like_this() -> None:

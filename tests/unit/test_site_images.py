@@ -11,7 +11,7 @@ import pytest
 
 from rehearsal.site import host_program_runtime
 from rehearsal.site.host_program_runtime import MARKER, bind_host_programs, bundle_of
-from rehearsal.site.images import Image, ImageFile
+from rehearsal.site.images import RAY_IMAGE, Image, ImageFile, site_images
 from rehearsal.site.layout import SiteLayout
 from rehearsal.site.simulated_nodes import HARDWARE, node_names, render_nodes
 from rehearsal.site.tiny_model import byte_characters, model_files
@@ -47,6 +47,23 @@ def test_every_blob_is_named_by_its_digest_and_referenced(tmp_path: Path) -> Non
         data = blobs[f"blobs/sha256/{descriptor['digest'].removeprefix('sha256:')}"]
         assert len(data) == descriptor["size"]
     assert named["annotations"]["io.containerd.image.name"] == "site.local/x:1"
+
+
+class Tools:
+    """Tools that nothing is read of."""
+
+    python = Path("/tools/serving/bin/python")
+
+    def path(self, name: str) -> Path:
+        return Path("/tools") / name
+
+    def folder(self, name: str) -> Path:
+        return Path("/tools") / name
+
+
+def test_the_engine_of_a_site_needs_no_compiler() -> None:
+    [engine] = [one for one in site_images(Tools()) if one.reference == RAY_IMAGE]
+    assert engine.environment["TORCH_COMPILE_DISABLE"] == "1"
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:

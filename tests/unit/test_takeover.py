@@ -1,14 +1,27 @@
 """What exists and is not this stack's is refused; what an interrupted `up` left is not."""
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pulumi
 import pytest
+import yaml
 
 from runtime.cluster import UnreachableError
-from stacks.takeover import TakeoverCheck, TakeoverError
+from stacks.takeover import IN_NO_NAMESPACE, TakeoverCheck, TakeoverError, asking, is_asked_for
+from tests.support.stack_files import CLUSTER_STACKS, EXAMPLES, ROOT, STACKS
 
 STACK = "organization/spillway/lab"
 CLAIM = f"{STACK}:aaaa"
+KINDS = (
+    "kubernetes:core/v1:Namespace",
+    "kubernetes:core/v1:ConfigMap",
+    "kubernetes:ray.io/v1:RayService",
+    "kubernetes:helm.sh/v3:Release",
+    "random:index/randomPassword:RandomPassword",
+)
 UNKNOWN = object()  # what a preview has for a claim that is not generated yet
 
 
@@ -45,14 +58,6 @@ def test_a_name_that_is_free_may_be_taken() -> None:
     cluster = FakeCluster()
     check(cluster).check(policy())
     assert cluster.asked == ["networking.k8s.io/v1 NetworkPolicy llm/default-deny"]
-
-
-def test_in_a_namespace_that_is_not_there_nothing_else_is_asked_for() -> None:
-    cluster = FakeCluster()
-    takeover = check(cluster)
-    takeover.check(namespace())
-    takeover.check(policy())
-    assert cluster.asked == ["v1 Namespace None/llm"]
 
 
 def test_a_namespace_of_nobodys_is_refused_with_the_object_and_both_ways_out() -> None:
@@ -113,3 +118,41 @@ def test_a_cluster_that_does_not_answer_is_no_matter_for_a_preview_but_for_an_up
     check(cluster, is_preview=True).check(policy())
     with pytest.raises(UnreachableError):
         check(cluster).check(policy())
+
+
+def test_it_is_asked_although_all_threads_of_the_loop_wait_for_registrations() -> None:
+    # Else a preview with many models stands still: the registrations wait for the engine, it for the hook.
+    cluster, asked = FakeCluster(), threading.Event()
+
+    async def ask() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
+        registration = loop.run_in_executor(None, asked.wait, 10)
+        arguments = pulumi.ResourceHookArgs("urn", "id", "llm", "kubernetes:core/v1:Namespace", namespace())
+        await asyncio.wait_for(asking(check(cluster))(arguments), 5)
+        asked.set()
+        assert await registration
+
+    asyncio.run(ask())
+    assert cluster.asked == ["v1 Namespace None/llm"]
+
+
+def test_in_a_namespace_of_its_own_a_stack_asks_for_the_namespace_and_not_for_what_is_in_it() -> None:
+    asked = {kind for kind in KINDS if is_asked_for(kind, shared_namespace=False)}
+    assert asked == {"kubernetes:core/v1:Namespace"}
+
+
+def test_in_a_namespace_of_others_a_stack_asks_for_every_object_but_a_helm_release() -> None:
+    asked = {kind for kind in KINDS if is_asked_for(kind, shared_namespace=True)}
+    assert asked == set(KINDS[:3])
+
+
+@pytest.mark.parametrize("stack", [*STACKS, *CLUSTER_STACKS, *EXAMPLES])
+def test_no_stack_declares_an_object_without_namespace_that_is_not_asked_for(stack: str) -> None:
+    declared = yaml.safe_load((ROOT / "tests" / "golden" / f"{stack}.yaml").read_text())["resources"]
+    outside = {
+        one["type"]
+        for one in declared
+        if (metadata := one.get("inputs", {}).get("metadata")) and "namespace" not in metadata
+    }
+    assert outside <= set(IN_NO_NAMESPACE)

@@ -55,6 +55,14 @@ def test_a_shell_that_sources_the_file_has_the_same_environment(workspace: Works
     assert path == workspace.environment()["PATH"]
 
 
+def test_plain_pulumi_reads_a_rehearsals_settings_from_outside_the_project(workspace: Workspace) -> None:
+    rehearsal = Workspace.rehearsing(workspace.home, "cpu", workspace.kubeconfig)
+    file = Path(rehearsal.variables()["PULUMI_OPTION_CONFIG_FILE"])
+    assert file == rehearsal.copy_stack_file()
+    assert file.is_relative_to(workspace.home)
+    assert "PULUMI_OPTION_CONFIG_FILE" not in workspace.variables()
+
+
 def test_pulumi_writes_its_salt_into_a_copy_that_follows_the_committed_file(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
