@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from runtime import versions
 from runtime.capacity import NodePool, capacity_mistakes
+from runtime.gateway import GatewayConfig
 from runtime.images import registry_host
 from runtime.model import (
     IMAGE_PATTERN,
@@ -30,6 +31,7 @@ from runtime.model import (
     written_as,
 )
 from runtime.quantities import cpus, memory_bytes
+from runtime.serving.ray_service import RayRuntime
 from runtime.stack_file import list_mistakes
 from runtime.versions import VLLM_OF_RAY
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
@@ -198,10 +200,16 @@ class RaySettings(Spec):
         default=versions.RAY, description="Ray version in `image`, with the vLLM that belongs to it."
     )
     image: Image = Field(description="Serving image with Ray and vLLM.")
-    head_cpu: CpuQuantity = Field(default="4", description="CPU limit of a Ray head.")
-    head_memory: MemoryQuantity = Field(default="16Gi", description="Memory limit of a Ray head.")
-    head_cpu_request: CpuQuantity = Field(default="1", description="CPU request of a Ray head.")
-    head_memory_request: MemoryQuantity = Field(default="4Gi", description="Memory request of a Ray head.")
+    head_cpu: CpuQuantity = Field(default=RayRuntime.head_cpu, description="CPU limit of a Ray head.")
+    head_memory: MemoryQuantity = Field(
+        default=RayRuntime.head_memory, description="Memory limit of a Ray head."
+    )
+    head_cpu_request: CpuQuantity = Field(
+        default=RayRuntime.head_cpu_request, description="CPU request of a Ray head."
+    )
+    head_memory_request: MemoryQuantity = Field(
+        default=RayRuntime.head_memory_request, description="Memory request of a Ray head."
+    )
     node_selector: NodeLabels = Field(
         default_factory=dict[str, str], description="Labels of the nodes for Ray heads, such as a CPU pool."
     )
@@ -306,10 +314,16 @@ class GatewaySettings(Spec):
         description="Names of the clients; each gets an API key of its own.",
     )
     max_request_bytes: int = Field(
-        default=10 * 1024 * 1024, ge=1024, le=16 * 1024 * 1024, description="Largest request body in bytes."
+        default=GatewayConfig.max_request_bytes,
+        ge=1024,
+        le=16 * 1024 * 1024,
+        description="Largest request body in bytes.",
     )
     stream_idle_timeout_seconds: int = Field(
-        default=600, ge=1, le=3600, description="A stream that is silent for this long is cut."
+        default=int(GatewayConfig.stream_idle_timeout_s),
+        ge=1,
+        le=3600,
+        description="A stream that is silent for this long is cut.",
     )
 
     @model_validator(mode="after")

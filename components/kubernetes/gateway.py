@@ -140,6 +140,7 @@ class Gateway(Component):
             "liveness_probe": {"http_get": ready, "period_seconds": 10, "failure_threshold": 6},
             # SIGTERM ends Envoy and its streams at once; until then the Service forgets the pod.
             "lifecycle": {"pre_stop": {"sleep": {"seconds": _LEAVE_S}}},
+            # Envoy's own budget of memory and its threads (GatewayConfig) are made to fit these limits.
             "resources": {
                 "limits": {"cpu": "2", "memory": "1Gi"},
                 "requests": {"cpu": "100m", "memory": "128Mi"},
