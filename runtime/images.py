@@ -28,6 +28,11 @@ def full_name(image: str) -> str:
     return f"{registry}/{path}"
 
 
+def tag_of(image: str) -> str:
+    """Returns the tag of a reference; empty where it has none."""
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[2]
+
+
 def registry_host(reference: str) -> str:
     """Returns the registry of a reference, with its port: `docker.io` where none is written."""
     return _split(reference)[0]

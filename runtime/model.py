@@ -135,11 +135,11 @@ ServingKind = Literal["RayServeLLM", "PlainVLLM"]
 _NAME, _TAG, _DIGEST = r"[a-z0-9]+([.:/_-][a-zA-Z0-9]+)*?", r"[\w][\w.-]{0,127}", "sha256:[0-9a-f]{64}"
 # Tags that stand for another image every day.
 _MOVING_TAGS = ("latest", "main", "master", "nightly")
-IMAGE_PATTERN = re.compile(rf"(?P<name>{_NAME})(:(?P<tag>{_TAG}))?(@(?P<digest>{_DIGEST}))?")
+_IMAGE = re.compile(rf"(?P<name>{_NAME})(:(?P<tag>{_TAG}))?(@(?P<digest>{_DIGEST}))?")
 
 
 def _pinned_image(value: str) -> str:
-    match = IMAGE_PATTERN.fullmatch(value)
+    match = _IMAGE.fullmatch(value)
     if match is None:
         raise ValueError("is no image reference; write REGISTRY/NAME:TAG or REGISTRY/NAME@sha256:DIGEST")
     if match["digest"] is None and match["tag"] in {None, *_MOVING_TAGS}:

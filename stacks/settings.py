@@ -13,9 +13,8 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from runtime import versions
 from runtime.capacity import NodePool, capacity_mistakes
 from runtime.gateway import GatewayConfig
-from runtime.images import registry_host
+from runtime.images import registry_host, tag_of
 from runtime.model import (
-    IMAGE_PATTERN,
     ContradictionError,
     ContradictionsError,
     CpuQuantity,
@@ -236,8 +235,7 @@ class RaySettings(Spec):
 
     @model_validator(mode="after")
     def _image_is_that_ray(self) -> Self:
-        tag = IMAGE_PATTERN.fullmatch(self.image)
-        named = re.match(r"\d+\.\d+\.\d+", (tag["tag"] or "") if tag else "")
+        named = re.match(r"\d+\.\d+\.\d+", tag_of(self.image))
         if named is not None and named[0] != self.version and self.version in VLLM_OF_RAY:
             raise ContradictionError(
                 "image",

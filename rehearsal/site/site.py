@@ -223,7 +223,7 @@ class Site:
             if owner and owner != str(self.layout.state):
                 raise SiteError(
                     f"a site named {self.layout.name!r} already runs from {owner}: stop that one or "
-                    "choose another name with --site"
+                    "choose another name: SITE=NAME"
                 )
 
     def _prepare(self, tools: SiteTools) -> int:

@@ -42,10 +42,7 @@ class Toolbox:
         missing = [tool.title for tool in tools if tool.name not in receipts]
         missing += [f"Debian's {package.name}" for package in packages if not is_present(package)]
         if missing:
-            raise ToolError(
-                f"tools are missing: {', '.join(missing)}; get them with: "
-                f"python -m rehearsal.tools ensure {' '.join(groups)}"
-            )
+            raise ToolError(f"tools are missing: {', '.join(missing)}; get them with: make tools")
         return cls(cache, receipts, tools, packages)
 
     def path(self, name: str) -> Path:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, cast
 from urllib.parse import urlencode
 
 from runtime.cluster.api import ForbiddenError
+from runtime.images import tag_of
 
 # 1.6.2 is the first one that waits for a RayService's clusters before it lets the RayService go.
 LEAST_VERSION = (1, 6, 2)
@@ -84,8 +85,7 @@ def _operator_problem(cluster: Reader, operator_namespace: str, namespace: str) 
 
 
 def _version(image: str) -> tuple[int, ...] | None:
-    tag = image.partition("@")[0].rpartition("/")[2].partition(":")[2]
-    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", tag)
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", tag_of(image))
     return tuple(map(int, found.groups())) if found else None
 
 

@@ -67,6 +67,7 @@ def test_decisions_are_numbered_without_gaps_and_listed() -> None:
     for path in DECISIONS:
         lines = path.read_text().splitlines()
         assert lines[0].startswith(f"# {path.name[:4]}: ")
+        assert lines[2].startswith("Status: ")
         assert [line for line in lines if line.startswith("## ")] == [
             "## Context",
             "## Decision",

@@ -1,8 +1,8 @@
-"""Where a registry mirror has the image that a reference names."""
+"""Image references: what Docker leaves unsaid in them, and where a registry mirror has the image."""
 
 import pytest
 
-from runtime.images import mirrored, registry_host
+from runtime.images import full_name, mirrored, registry_host, tag_of
 
 MIRROR = "registry.example.com:5000/llm"
 DIGEST = "sha256:" + "a" * 64
@@ -27,6 +27,21 @@ DIGEST = "sha256:" + "a" * 64
 )
 def test_a_mirror_takes_the_registrys_place_and_nothing_is_left_unsaid(image: str, path: str) -> None:
     assert mirrored(image, MIRROR) == f"{MIRROR}/{path}"
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "tag"),
+    [
+        ("redis:8", "docker.io/library/redis:8", "8"),
+        ("rayproject/ray-llm:2.60.0", "docker.io/rayproject/ray-llm:2.60.0", "2.60.0"),
+        ("localhost:5000/tool", "localhost:5000/tool", ""),
+        (f"quay.io/a/b:v1@{DIGEST}", f"quay.io/a/b:v1@{DIGEST}", "v1"),
+    ],
+)
+def test_a_reference_is_written_in_full_and_its_tag_is_told_from_a_port(
+    image: str, name: str, tag: str
+) -> None:
+    assert (full_name(image), tag_of(image)) == (name, tag)
 
 
 def test_an_image_on_the_mirror_stays_where_it_is() -> None:

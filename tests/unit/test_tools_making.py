@@ -510,7 +510,7 @@ def test_loading_a_toolbox_that_is_not_there_names_the_command(workshop: Worksho
         Toolbox.load(["pulumi"])
 
     assert str(raised.value).startswith("tools are missing: pulumi 3.")
-    assert str(raised.value).endswith("get them with: python -m rehearsal.tools ensure pulumi")
+    assert str(raised.value).endswith("get them with: make tools")
 
 
 def test_cleaning_removes_read_only_folders_and_says_how_much_was_freed(workshop: Workshop) -> None:
