@@ -1,6 +1,6 @@
 """Names and labels that every Kubernetes object of a platform carries."""
 
-PLATFORM_LABEL = "spillway.dev/platform"
+from runtime.labels import PLATFORM_LABEL
 
 
 def labels(platform: str, component: str) -> dict[str, str]:

@@ -23,11 +23,11 @@ from rehearsal.workspace import PROJECT, Workspace, WorkspaceError, platform_obj
 from runtime import versions
 from runtime.cluster import ClusterApi, read_kubeconfig
 from runtime.images import mirrored
+from runtime.labels import MODEL_LABEL
 from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
 from runtime.ops.deletions import await_deletions
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import HALF_MADE_RELEASES, PulumiCli
-from runtime.serving.pods import MODEL_LABEL
 
 _PROMPT = "Say hello."
 _ANSWER_TOKENS = 24

@@ -13,8 +13,8 @@ from typing import Any, cast
 import pulumi
 
 from components.kubernetes.ownership import ADOPT, CLAIM
-from components.naming import PLATFORM_LABEL
 from runtime.cluster import ClusterError, Objects, UnreachableError
+from runtime.labels import PLATFORM_LABEL
 
 # What a stack declares outside of namespaces.
 IN_NO_NAMESPACE = ("kubernetes:core/v1:Namespace", "kubernetes:core/v1:PersistentVolume")

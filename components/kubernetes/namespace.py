@@ -9,9 +9,9 @@ import pulumi_kubernetes as kubernetes
 from components.base import Component
 from components.kubernetes.metadata import object_meta, pod_security_labels
 from components.naming import selector
+from runtime.labels import MODEL_LABEL
 from runtime.model import ModelSpec
 from runtime.serving.endpoint import endpoint_of
-from runtime.serving.pods import MODEL_LABEL
 from runtime.serving.ray_service import DASHBOARD_PORT
 
 GATEWAY = "gateway"

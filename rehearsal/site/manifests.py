@@ -3,7 +3,7 @@
 from rehearsal.site.api import Json
 from rehearsal.site.layout import API_PORT, DNS_SERVICE_IP, NODE_IP, SITE_IMAGES
 from rehearsal.site.simulated_nodes import SELECTOR_LABEL, SELECTOR_VALUE, SIMULATED_TAINT
-from runtime.serving.pods import MODEL_LABEL
+from runtime.labels import MODEL_LABEL
 
 ADMISSION_API = "admissionregistration.k8s.io/v1beta1"
 _RBAC = "rbac.authorization.k8s.io"

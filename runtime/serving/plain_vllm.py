@@ -6,9 +6,9 @@ answers 503 when the engine is dead).
 
 import math
 
+from runtime.labels import MODEL_LABEL, SERVING_LABEL
 from runtime.model import EngineArgument, ModelSpec
 from runtime.serving.pods import (
-    MODEL_LABEL,
     JsonObject,
     JsonValue,
     certificate_volumes,
@@ -26,9 +26,6 @@ from runtime.serving.pods import (
 from runtime.surroundings import Surroundings
 
 PLAIN_PORT = 8000
-# Pods of a RayService carry the model's label too. While a model moves from one kind to the other, only
-# this label tells them apart.
-SERVING_LABEL = "spillway.dev/serving"
 
 _HOME = "/home/vllm"
 _PROBE_PERIOD_S = 10

@@ -9,7 +9,6 @@ from runtime.surroundings import CA_FILE, CA_FOLDER, CA_VOLUME, Surroundings
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
 
-MODEL_LABEL = "spillway.dev/model"
 REVISION_ANNOTATION = "spillway.dev/revision"
 
 # `ray` of the published Ray images.

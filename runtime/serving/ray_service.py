@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import yaml
 
 from runtime.digest import short_digest
+from runtime.labels import MODEL_LABEL
 from runtime.model import ModelSpec, NodeToleration
 from runtime.quantities import cpus
 from runtime.serving.pods import (
-    MODEL_LABEL,
     JsonObject,
     JsonValue,
     certificate_volumes,
