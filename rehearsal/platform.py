@@ -132,7 +132,7 @@ class Platform:
             self._destroy()
             lines: list[str] = []
             clean = True
-            self.workspace.unfinished_file.unlink(missing_ok=True)
+            self.workspace.forget_unfinished()
             if self._embedded:
                 self.workspace.cluster_file.unlink(missing_ok=True)
                 others = self._other_stacks()
@@ -172,10 +172,8 @@ class Platform:
         self._update(cli, "destroy", options)
 
     def _update(self, cli: PulumiCli, command: Literal["up", "destroy"], options: Sequence[str]) -> None:
-        self.workspace.unfinished_file.touch()
-        with self.workspace.state_kept():
+        with self.workspace.updating():
             cli.update(command, self._progress, *options, trouble=self._site_trouble)
-        self.workspace.unfinished_file.unlink()
 
     def _prepare(self) -> PulumiCli:
         if problem := disk_problem(self._home):
@@ -215,7 +213,7 @@ class Platform:
             # A site that was stopped and started is another cluster: what the state has is not in it.
             self._progress.line("  done    the site is a new one; Pulumi looks at what is still there")
             options.append("--refresh")
-        elif self._state_is_old or self.workspace.unfinished_file.exists():
+        elif self._state_is_old or self.workspace.is_unfinished:
             # What was begun may have come to its end in the cluster, and the state does not know.
             self._progress.line("  done    the last update did not finish; Pulumi looks at what is there")
             options.append("--refresh")
@@ -276,7 +274,7 @@ class Platform:
         if self._embedded:
             self._forget_half_made_releases()
         cli.settle_creations(self._progress, self.workspace.copy_stack_file())
-        if self.workspace.unfinished_file.exists():
+        if self.workspace.is_unfinished:
             access = read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)
             await_deletions(cli.objects(), ClusterApi(access), self._progress)
 

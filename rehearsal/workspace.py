@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -121,8 +121,16 @@ class Workspace:
         return self.home / "stacks" / f"{self.stack}.cluster"
 
     @property
-    def unfinished_file(self) -> Path:
-        """There from the moment at which Pulumi begins an update until it has finished it."""
+    def is_unfinished(self) -> bool:
+        """Whether the last update did not come to its end, so that the state may not know what it did."""
+        return self._unfinished_file.exists()
+
+    def forget_unfinished(self) -> None:
+        """There is nothing left that the state could be wrong about."""
+        self._unfinished_file.unlink(missing_ok=True)
+
+    @property
+    def _unfinished_file(self) -> Path:
         return self.home / "stacks" / f"{self.stack}.unfinished"
 
     @property
@@ -281,11 +289,17 @@ class Workspace:
         """
         return mend_state(self.home / "state", _project_name()) if self._backend_is_ours else []
 
-    def state_kept(self) -> AbstractContextManager[None]:
-        """Keeps the last whole state while Pulumi works on it; only in Spillway's own backend."""
-        if not self._backend_is_ours:
-            return contextlib.nullcontext()
-        return kept_whole(self.home / "state", _project_name(), self.stack)
+    @contextmanager
+    def updating(self) -> Generator[None]:
+        """Around an update: keeps the last whole state meanwhile, and notes if the update does not finish.
+
+        The state is kept in Spillway's own backend only.
+        """
+        self._unfinished_file.touch()
+        kept = kept_whole(self.home / "state", _project_name(), self.stack)
+        with kept if self._backend_is_ours else contextlib.nullcontext():
+            yield
+        self.forget_unfinished()
 
     def orphaned_plugins(self) -> list[psutil.Process]:
         """Providers whose Pulumi was killed; the official ones go on for as long as they like."""

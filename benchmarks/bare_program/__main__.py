@@ -1,7 +1,7 @@
 """The bare program: registers the resources of a file one after the other, and computes nothing.
 
-No components, settings or rendering: every property stands in the file as it goes to the provider. That
-makes it the floor of what a Python program with these resources costs, for the preview benchmark.
+No settings or rendering: every property stands in the file as it goes to the provider. That makes it the
+floor of what a Python program with these resources costs, for the preview benchmark.
 """
 
 import json
@@ -35,6 +35,7 @@ cluster = kubernetes.Provider(
 )
 generated = random.Provider("random")
 made: dict[str, pulumi.CustomResource] = {}
+components: dict[str, pulumi.ComponentResource] = {}
 
 
 def secret_from(names: list[str]) -> pulumi.Output[dict[str, str]]:
@@ -45,7 +46,13 @@ def secret_from(names: list[str]) -> pulumi.Output[dict[str, str]]:
 
 for resource in json.loads(Path(os.environ["BARE_RESOURCES"]).read_text()):
     kind, key, inputs = resource["type"], resource["key"], resource["inputs"]
+    if resource["is_component"]:
+        parent = pulumi.ResourceOptions(parent=components.get(resource["parent"]))
+        components[key] = pulumi.ComponentResource(kind, resource["name"], inputs, parent)
+        components[key].register_outputs(resource["outputs"])
+        continue
     options = pulumi.ResourceOptions(
+        parent=components.get(resource["parent"]),
         provider=generated if kind.startswith("random:") else cluster,
         depends_on=[made[name] for name in resource["depends_on"]],
         custom_timeouts=pulumi.CustomTimeouts(**resource["timeouts"]) if resource["timeouts"] else None,

@@ -41,16 +41,24 @@ DOCUMENT = {
 }
 
 
-def test_a_preview_is_its_custom_resources_and_what_each_waits_for() -> None:
-    password, secret, files = declared(DOCUMENT)
-    assert [resource.name for resource in (password, secret, files)] == ["token", "token", "files"]
+def test_a_preview_is_its_resources_with_what_is_around_each_and_what_it_waits_for() -> None:
+    password, secret, part, files = declared(DOCUMENT)
+    assert [resource.name for resource in (password, secret, part, files)] == [
+        "token",
+        "token",
+        "part",
+        "files",
+    ]
+    assert (part.is_component, files.is_component) == (True, False)
+    assert (secret.parent, files.parent) == ("", part.key)
     # The ConfigMap waits for the Secret, because its component does.
     assert files.needs == (secret.key,)
     assert secret.secret_from == (password.key,)
 
 
 def test_the_bare_program_gets_what_the_program_gave_and_no_secret() -> None:
-    password, secret, files = bare_resources(declared(DOCUMENT))
+    password, secret, part, files = bare_resources(declared(DOCUMENT))
+    assert part["is_component"]
     assert password["inputs"] == {"length": 32}
     assert (secret["inputs"], secret["secret_from"]) == ({}, [password["key"]])
     assert (files["inputs"], files["timeouts"]) == ({"data": {"a": "b"}}, {"create": "900s"})

@@ -344,3 +344,18 @@ def test_a_rehearsal_says_where_the_pods_of_each_model_are() -> None:
     worker = {"nvidia.com/gpu": "4"}
     pods = [pod("head", "cpu-0"), pod("worker", "gpu-0", **worker), pod("worker", "gpu-0", **worker)]
     assert pods_by_model(pods) == ("m: 1 head on cpu-0, 2 worker on gpu-0 with 4 nvidia.com/gpu",)
+
+
+def test_an_update_that_does_not_finish_is_noted_until_one_does(workspace: Workspace) -> None:
+    workspace.cluster_file.parent.mkdir(parents=True)
+
+    def interrupted() -> None:
+        with workspace.updating():
+            assert workspace.is_unfinished, "a kill -9 now would leave no note"
+            raise KeyboardInterrupt
+
+    pytest.raises(KeyboardInterrupt, interrupted)
+    assert workspace.is_unfinished
+    with workspace.updating():
+        pass
+    assert not workspace.is_unfinished
