@@ -354,7 +354,8 @@ def test_an_update_that_does_not_finish_is_noted_until_one_does(workspace: Works
             assert workspace.is_unfinished, "a kill -9 now would leave no note"
             raise KeyboardInterrupt
 
-    pytest.raises(KeyboardInterrupt, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert workspace.is_unfinished
     with workspace.updating():
         pass
