@@ -17,6 +17,9 @@ STOPPING_S = 150.0
 COMMAND_S = 900.0
 _UNREADABLE = re.compile(r"Traceback \(most recent|panic: |goroutine \d+ \[")
 
+# A moment of each phase at which the whole site runs.
+_ALWAYS_THERE = {"up": "pulumi up: preview", "change": "", "idle": "", "down": ""}
+
 
 @dataclass
 class Outcome:
@@ -86,8 +89,8 @@ class Drill:
         """Does one run and leaves the platform up, or down after a `down`."""
         outcome = self._strike(planned, planned.stage)
         if not outcome.struck:
-            # That moment did not come this time; at the beginning there is always something.
-            outcome = self._strike(planned, "")
+            # That moment did not come this time, or too early for what was to be struck.
+            outcome = self._strike(planned, _ALWAYS_THERE[planned.phase])
         return outcome
 
     def end(self) -> tuple[bool, Evidence, str]:
