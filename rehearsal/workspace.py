@@ -24,6 +24,7 @@ from rehearsal.plugins import EXEC_SCRIPT
 from rehearsal.plugins.launchers import write_launchers
 from rehearsal.state_files import kept_whole, mend_state
 from rehearsal.tools import Source, Toolbox
+from runtime import versions
 from runtime.ops.progress import Progress
 from runtime.stack_file import StackFileError, list_mistakes, read_stack_file
 
@@ -368,7 +369,8 @@ def _project_name() -> str:
 def as_rehearsed(stack_file: dict[str, Any]) -> dict[str, Any]:
     """The content of a stack file for the embedded site.
 
-    It never names a cluster, and its chart is one that is here; everything else stays as it is written.
+    It never names a cluster, and its chart and operator are the ones that are here; everything else stays
+    as it is written.
     """
     platform: dict[str, Any] = dict(stack_file["config"]["spillway:platform"])
     cluster: dict[str, Any] = platform.get("cluster") or {}
@@ -377,7 +379,12 @@ def as_rehearsed(stack_file: dict[str, Any]) -> dict[str, Any]:
     }
     kuberay: dict[str, Any] = platform.get("kuberay") or {}
     if kuberay.get("install", "chart") == "chart":
-        platform["kuberay"] = {**kuberay, "chart": OPERATOR_CHART, "repository": None}
+        platform["kuberay"] = {
+            **kuberay,
+            "chart": OPERATOR_CHART,
+            "repository": None,
+            "version": versions.KUBERAY,
+        }
     return {**stack_file, "config": {**stack_file["config"], "spillway:platform": platform}}
 
 

@@ -269,7 +269,7 @@ def test_a_rehearsal_never_touches_the_cluster_or_the_state_of_the_stack(workspa
         "config": {
             "spillway:platform": {
                 "cluster": {"kubeconfig": "/etc/prod", "context": "prod", "access": "namespace"},
-                "kuberay": {"version": "1.6.2"},
+                "kuberay": {"version": "9.9.9"},
                 "models": [{"name": "m"}],
             }
         }
@@ -277,6 +277,7 @@ def test_a_rehearsal_never_touches_the_cluster_or_the_state_of_the_stack(workspa
     platform = as_rehearsed(stack_file)["config"]["spillway:platform"]
     assert platform["cluster"] == {"access": "namespace"}
     assert platform["kuberay"]["repository"] is None
+    assert platform["kuberay"]["version"] == "1.6.2", "the chart that is here"
     assert platform["models"] == [{"name": "m"}]
     rehearsal = Workspace.rehearsing(workspace.home, "onprem", workspace.kubeconfig)
     assert rehearsal.stack == "onprem-rehearsal"
