@@ -123,6 +123,8 @@ class Drill:
         outcome.note = scene.note.strip()
         outcome.readable = not any(_UNREADABLE.search(text) for text in texts)
         outcome.told = fault.words is None or any(re.search(fault.words, text) for text in texts)
+        if phase == "down":
+            driven.forget_destroyed_key()
         self._recover("down" if phase == "down" and chance.random() < 0.5 else "up", outcome)
         return outcome
 

@@ -28,6 +28,7 @@ SIMULATED_IMAGE = "rayproject/ray-llm:2.60.0-py312-cu130"
 HOME_BYTES = 3 << 30
 FIELD_MANAGER = "spillway"
 _STACK = "pulumi:pulumi:Stack"
+_KEY = re.compile(r"RandomPassword::\S+-key-default$")
 # Of these a cluster has copies that carry the fields of what they were made from.
 _NO_OBJECTS = {"events", "controllerrevisions", "replicasets", "pods", "endpoints", "endpointslices"}
 
@@ -138,6 +139,13 @@ class Driven:
             lost.append("the API key is another one")
         self.key = key
         return Evidence(lost, [*self._processes(), *self._locks()])
+
+    def forget_destroyed_key(self) -> None:
+        """After a `down` that got as far as the key, the next `up` makes another one, and rightly so."""
+        with contextlib.suppress(AssertionError):
+            names = [str(one["urn"]) for one in _listed(self._state(), "resources")]
+            if not any(_KEY.search(name) for name in names):
+                self.key = None
 
     def ended_evidence(self) -> Evidence:
         """Looks for anything of the platform after a `down`."""
