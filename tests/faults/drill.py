@@ -122,7 +122,13 @@ class Drill:
             undo()
         outcome.note = scene.note.strip()
         outcome.readable = not any(_UNREADABLE.search(text) for text in texts)
-        outcome.told = fault.words is None or any(re.search(fault.words, text) for text in texts)
+        # A command that had just done all of its work has nothing to say of a Ctrl-C.
+        was_done = scene.terminal is not None and scene.terminal.process.returncode == 0
+        outcome.told = (
+            fault.words is None
+            or (fault.command_stops and was_done)
+            or any(re.search(fault.words, text) for text in texts)
+        )
         if phase == "down":
             driven.forget_destroyed_key()
         self._recover("down" if phase == "down" and chance.random() < 0.5 else "up", outcome)
