@@ -17,8 +17,8 @@ STOPPING_S = 150.0
 COMMAND_S = 900.0
 _UNREADABLE = re.compile(r"Traceback \(most recent|panic: |goroutine \d+ \[")
 
-# A moment of each phase at which the whole site runs.
-_ALWAYS_THERE = {"up": "pulumi up: preview", "change": "", "idle": "", "down": ""}
+# A moment of each phase at which the site, the operator and the gateway run.
+_ALWAYS_THERE = {"up": r"(RayService|Job) \S+ since", "change": "", "idle": "", "down": ""}
 
 
 @dataclass
