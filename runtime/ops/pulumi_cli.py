@@ -134,12 +134,15 @@ class PulumiCli:
         if not begun:
             return
         progress.line(f"  done    a Pulumi was killed while it made {', '.join(map(_name_of, begun))}")
-        named = [(one["urn"], name) for one in begun if (name := _cluster_name(one))]
         imports = [
-            argument for pair in named for one in pair for argument in ("--import-pending-creates", one)
+            argument
+            for one in begun
+            if (name := _cluster_name(one))
+            for part in (one["urn"], name)
+            for argument in ("--import-pending-creates", part)
         ]
-        targets = [argument for urn, _ in named for argument in ("--target", urn)]
-        options = ["--config-file", str(config_file), "--clear-pending-creates", *imports, *targets]
+        # Not only these as targets: the CLI refuses a target that turns out not to be there.
+        options = ["--config-file", str(config_file), "--clear-pending-creates", *imports]
         self.update("refresh", progress, *options)
 
     def _exists(self) -> bool:
