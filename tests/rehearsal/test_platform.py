@@ -219,7 +219,8 @@ def test_a_wrong_stack_file_is_one_message_and_changes_nothing(up: Deployment) -
     process = up.start("up")
     printed, _ = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert 'spillway:platform.models[0].accelerator = "cpus": allowed: cpu,' in printed
+    assert 'spillway:platform.models[0].accelerator = "cpus": must be one of cpu,' in printed
+    assert "did you mean cpu?" in printed
     assert "Traceback" not in printed
     up.write(maxSequences=6)
 
