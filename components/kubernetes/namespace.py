@@ -94,7 +94,11 @@ class PlatformNamespace(Component):
             f"{name}-quota",
             metadata=object_meta(args.platform, "platform", args.platform, namespace=args.namespace),
             spec={"hard": dict(quota)},
-            opts=self.child(depends_on=[namespace]),
+            # The provider waits until the quota controller has counted, by default for less than a minute; after a
+            # restart of the control plane that controller has to discover every kind first.
+            opts=self.child(
+                depends_on=[namespace], custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m")
+            ),
         )
         return [namespace, limits]
 
