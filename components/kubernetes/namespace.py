@@ -92,13 +92,18 @@ class PlatformNamespace(Component):
         )
         limits = kubernetes.core.v1.ResourceQuota(
             f"{name}-quota",
-            metadata=object_meta(args.platform, "platform", args.platform, namespace=args.namespace),
-            spec={"hard": dict(quota)},
-            # The provider waits until the quota controller has counted, by default for less than a minute; after a
-            # restart of the control plane that controller has to discover every kind first.
-            opts=self.child(
-                depends_on=[namespace], custom_timeouts=pulumi.CustomTimeouts(create="5m", update="5m")
+            metadata=object_meta(
+                args.platform,
+                "platform",
+                args.platform,
+                namespace=args.namespace,
+                # The provider gives the quota controller one minute to count, whatever the timeouts say, and
+                # fails the update where a control plane that has just started takes longer. Nothing needs
+                # the wait: until then pods are refused, and their controllers ask again.
+                annotations={"pulumi.com/skipAwait": "true"},
             ),
+            spec={"hard": dict(quota)},
+            opts=self.child(depends_on=[namespace]),
         )
         return [namespace, limits]
 

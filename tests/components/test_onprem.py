@@ -358,3 +358,10 @@ def _model(name: str) -> dict[str, str]:
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
     """A secret's value; the mock engine keeps secrets wrapped."""
     return dict(value.get("value", value))
+
+
+def test_an_update_does_not_wait_for_a_quota_to_be_counted_which_the_provider_limits_to_a_minute(
+    local: Synthesized,
+) -> None:
+    quota = local.one("kubernetes:core/v1:ResourceQuota")
+    assert quota.inputs["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
