@@ -1,6 +1,5 @@
 """What the on-prem scenario declares on a cluster that is somebody else's, run against a mock engine."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,16 +9,9 @@ from stacks.settings import parse
 from tests.support.stack_files import platform_object, platform_settings
 from tests.support.synth import Synthesized, synth
 
+pytestmark = pytest.mark.usefixtures("kubeconfig")
+
 CLAIM = "spillway.dev/claim"
-
-
-@pytest.fixture(autouse=True)
-def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "kubeconfig"
-    path.write_text("apiVersion: v1\nkind: Config\n")
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.delenv("CONTEXT", raising=False)
-    return path
 
 
 def declared(stack: str, **changes: Any) -> Synthesized:

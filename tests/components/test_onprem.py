@@ -13,6 +13,8 @@ from stacks.settings import PlatformSettings, SettingsError, parse
 from tests.support.stack_files import platform_object, platform_settings
 from tests.support.synth import Synthesized, generated, synth
 
+pytestmark = pytest.mark.usefixtures("kubeconfig")
+
 RAY_SERVICE = "kubernetes:ray.io/v1:RayService"
 SECRET = "kubernetes:core/v1:Secret"
 NO_OTHER_ACCELERATORS = {
@@ -20,15 +22,6 @@ NO_OTHER_ACCELERATORS = {
     "requests.gpu.intel.com/i915": "0",
     "requests.habana.ai/gaudi": "0",
 }
-
-
-@pytest.fixture(autouse=True)
-def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "kubeconfig"
-    path.write_text("apiVersion: v1\nkind: Config\n")
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.delenv("CONTEXT", raising=False)
-    return path
 
 
 def declared(settings: PlatformSettings) -> Synthesized:

@@ -92,15 +92,6 @@ def _readable(value: Any) -> Any:
     return {key: _readable(mapping[key]) for key in sorted(mapping)}
 
 
-@pytest.fixture
-def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "kubeconfig"
-    path.write_text("apiVersion: v1\nkind: Config\n")
-    monkeypatch.setenv("KUBECONFIG", str(path))
-    monkeypatch.delenv("CONTEXT", raising=False)
-    return path
-
-
 @pytest.mark.parametrize("stack", ALL)
 def test_a_committed_stack_declares_what_its_golden_preview_shows(
     stack: str, kubeconfig: Path, request: pytest.FixtureRequest

@@ -1,7 +1,6 @@
 """Every committed stack and example passes the policies with the configuration that lies beside it."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,8 @@ from policies.rule import Finding, Resource
 from stacks import onprem
 from tests.support.stack_files import EXAMPLES, ROOT, STACKS, platform_settings
 from tests.support.synth import synth
+
+pytestmark = pytest.mark.usefixtures("kubeconfig")
 
 
 def config_of(stack: str) -> dict[str, dict[str, Any]]:
@@ -33,13 +34,6 @@ def findings(stack: str, config: dict[str, dict[str, Any]]) -> list[str]:
             verdict = rule.evaluate(subject, {**defaults, **config.get(rule.name, {})})
             found += verdict if isinstance(verdict, list) else []
     return [finding.message for finding in found]
-
-
-@pytest.fixture(autouse=True)
-def kubeconfig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "kubeconfig"
-    path.write_text("apiVersion: v1\nkind: Config\n")
-    monkeypatch.setenv("KUBECONFIG", str(path))
 
 
 @pytest.mark.parametrize("stack", [*STACKS, *EXAMPLES])
