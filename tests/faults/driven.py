@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from rehearsal.tools.cache import Cache
 from rehearsal.workspace import Workspace
 from tests.faults.terminal import Terminal
 from tests.support.stack_files import ROOT, platform_object
+from tests.support.stage import environment_of
 
 # Any image that is not the site's own goes to simulated nodes, where a scripted stand-in answers for Ray.
 SIMULATED_IMAGE = "rayproject/ray-llm:2.60.0-py312-cu130"
@@ -57,8 +57,7 @@ class Driven:
         self.workspace = make(home, f"test-{name}", self.site.kubeconfig)
         self.stack = self.workspace.stack
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "KUBE"))},
-            "SPILLWAY_HOME": str(home),
+            **environment_of(home),
             # What other sessions on this machine do is no leftover of ours.
             **({"SPILLWAY_CACHE": str(cache)} if cache else {}),
         }

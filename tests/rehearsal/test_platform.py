@@ -29,6 +29,7 @@ from rehearsal.site.tiny_model import model_files
 from rehearsal.site.toolbox import SiteTools
 from tests.rehearsal.conftest import eventually
 from tests.support.stack_files import ROOT, platform_object
+from tests.support.stage import environment_of
 from tests.support.tiny_weights import tiny_weights
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
@@ -45,10 +46,7 @@ class Deployment:
         self.home = home
         self.site = Site(SITE, home)
         self.stack_file = ROOT / "stacks" / f"Pulumi.{STACK}.yaml"
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "KUBE"))},
-            "SPILLWAY_HOME": str(home),
-        }
+        self.environment = environment_of(home)
         self.write()
 
     def write(self, **model: Any) -> None:

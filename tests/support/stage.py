@@ -15,15 +15,18 @@ from runtime.ops.progress import Progress
 from tests.support.stack_files import ROOT
 
 
+def environment_of(home: Path) -> dict[str, str]:
+    """A shell whose state is in a folder of its own, and that names no other cluster or backend."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "KUBE"))}
+    return {**kept, "SPILLWAY_HOME": str(home)}
+
+
 class Stage:
     """Commands against one site, with a state of their own."""
 
     def __init__(self, site: str, home: Path) -> None:
         self.home, self.site = home, Site(site, home)
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("PULUMI_", "KUBE"))},
-            "SPILLWAY_HOME": str(home),
-        }
+        self.environment = environment_of(home)
 
     @classmethod
     @contextmanager
