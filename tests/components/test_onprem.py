@@ -358,3 +358,10 @@ def test_an_update_does_not_wait_for_a_quota_to_be_counted_which_the_provider_li
 ) -> None:
     quota = local.one("kubernetes:core/v1:ResourceQuota")
     assert quota.inputs["metadata"]["annotations"]["pulumi.com/skipAwait"] == "true"
+
+
+def test_a_stack_without_a_model_of_rays_has_no_operator_and_no_token() -> None:
+    result = declared(platform_settings("intel-gaudi3"))
+    assert not result.of("kubernetes:helm.sh/v3:Release")
+    assert not result.of("spillway:kubernetes:RayToken")
+    assert result.of("spillway:kubernetes:PlainVLLM")
