@@ -86,7 +86,7 @@ class TakeoverCheck:
 def refuse_takeovers(check: TakeoverCheck, *, shared_namespace: bool) -> None:
     """Has the cluster asked before the program's objects are created, in a preview too.
 
-    Each question is a call from the engine to the program, and there are several objects a model. What is in a
+    Each question is a call from the engine to the program, and a model has several objects. What is in a
     namespace that bears the stack's claim goes with that namespace anyway, so only a namespace of others
     is asked for each object.
 
