@@ -1,17 +1,19 @@
 """The edge: one Envoy that lets the host into the site, and nothing else out of it.
 
 Envoy runs in the site's network namespace, where it dials; its listeners are sockets of the host's
-namespace, at 127.0.0.1 only. No link, address or rule is added to the host.
+namespace, at 127.0.0.1 only. No link, address or rule is added to the host. A site that another one is
+linked to has listeners at its own end of the link too: its private load balancer.
 """
 
 import http.client
 import json
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rehearsal.site.layout import API_PORT, NODE_IP, SiteLayout
+from rehearsal.site.link import FAR_IP
 from rehearsal.site.network import program, replace_file, run_command
 
 API_KEY = "api"
@@ -21,17 +23,48 @@ _MANY = 1 << 20
 
 @dataclass(frozen=True)
 class Forward:
-    """A port of the host's loopback and the address inside the site that it leads to."""
+    """A port and the address inside the site that it leads to.
+
+    Attributes:
+        name: Identifies it.
+        host_port: Port of the host's loopback, or of `linked` where that is given.
+        address: Where it leads to.
+        port: The port there.
+        linked: Address of the site's end of a link; None for the host's loopback.
+    """
 
     name: str
     host_port: int
     address: str
     port: int
+    linked: str | None = None
 
 
 def api_forward(host_port: int) -> Forward:
     """The way to the API server."""
     return Forward(API_KEY, host_port, NODE_IP, API_PORT)
+
+
+def private_ports_file(layout: SiteLayout) -> Path:
+    """The private load balancer: its ports, each with the node port that it leads to."""
+    return layout.edge / "private.json"
+
+
+def private_forwards(layout: SiteLayout) -> list[Forward]:
+    """The listeners at the site's end of a link."""
+    try:
+        ports: dict[str, int] = json.loads(private_ports_file(layout).read_text())
+    except (FileNotFoundError, ValueError):
+        return []
+    return [
+        Forward(f"private/{port}", int(port), NODE_IP, target, linked=FAR_IP)
+        for port, target in sorted(ports.items())
+    ]
+
+
+def write_private_ports(layout: SiteLayout, ports: Mapping[int, int]) -> None:
+    """Tells the load balancer of the site which private ports there are, and their node ports."""
+    replace_file(private_ports_file(layout), json.dumps({str(port): ports[port] for port in sorted(ports)}))
 
 
 def bootstrap_file(layout: SiteLayout) -> Path:
@@ -149,17 +182,14 @@ def _response(kind: str, resources: Sequence[dict[str, object]]) -> str:
 
 
 def _listener(layout: SiteLayout, forward: Forward) -> dict[str, object]:
+    address: dict[str, object] = {"address": forward.linked or "127.0.0.1", "port_value": forward.host_port}
+    if forward.linked is None:
+        address["network_namespace_filepath"] = str(layout.host_netns_path)
     return {
         "name": forward.name,
         # Shared ports would let two sites' Envoys listen at the same one and split its connections.
         "enable_reuse_port": False,
-        "address": {
-            "socket_address": {
-                "address": "127.0.0.1",
-                "port_value": forward.host_port,
-                "network_namespace_filepath": str(layout.host_netns_path),
-            }
-        },
+        "address": {"socket_address": address},
         "filter_chains": [
             {
                 "filters": [

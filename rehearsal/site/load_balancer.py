@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rehearsal.site.api import ApiClient, ApiError, Json
-from rehearsal.site.edge import Forward, active_ports, api_forward, write_forwards
+from rehearsal.site.edge import Forward, active_ports, api_forward, private_forwards, write_forwards
 from rehearsal.site.layout import NODE_IP, SiteLayout
 from rehearsal.site.network import HostPorts
 
@@ -89,7 +89,7 @@ class LoadBalancer:
         listed = self._api.get(SERVICES)
         wanted = balanced_ports(listed["items"])
         active = active_ports(self._layout)
-        forwards = [api_forward(self._api_port)]
+        forwards = [api_forward(self._api_port), *private_forwards(self._layout)]
         host_ports: dict[tuple[str, str], list[int]] = {}
         kept = self._ports.table()
         for port in wanted:

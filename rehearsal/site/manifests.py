@@ -33,8 +33,12 @@ ROLES: dict[str, list[Rule]] = {
 }
 
 
-def bootstrap_documents() -> list[Json]:
-    """Lists the objects, in the order in which they are applied."""
+def bootstrap_documents(*, runs_models: bool = True) -> list[Json]:
+    """Lists the objects, in the order in which they are applied.
+
+    Args:
+        runs_models: Whether pods of models whose image is the site's own run for real.
+    """
     documents: list[Json] = []
     for user, rules in ROLES.items():
         documents += [
@@ -64,10 +68,10 @@ def bootstrap_documents() -> list[Json]:
         }
     )
     documents.append(_endpoints("kube-system", "kube-dns", "kube-dns-site", ports))
-    return documents + _placement_on_simulated_nodes()
+    return documents + _placement_on_simulated_nodes(runs_models=runs_models)
 
 
-def _placement_on_simulated_nodes() -> list[Json]:
+def _placement_on_simulated_nodes(*, runs_models: bool) -> list[Json]:
     """Sends the pods of models that this site cannot run to the simulated nodes.
 
     A model whose image is the site's own runs for real. Any other image is not here, nor is its hardware:
@@ -114,6 +118,8 @@ def _placement_on_simulated_nodes() -> list[Json]:
             "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}],
         },
     }
+    if not runs_models:
+        del policy["spec"]["matchConditions"]
     binding: Json = {
         "apiVersion": ADMISSION_API,
         "kind": "MutatingAdmissionPolicyBinding",

@@ -5,7 +5,7 @@ capacity and quota meet the same values as on a real cluster. Nothing runs on it
 addresses is `rehearsal.site.simulated_engines`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rehearsal.site.api import Json
@@ -184,7 +184,7 @@ HARDWARE = (NVIDIA_H100, AMD_MI300X, INTEL_MAX_1550, INTEL_GAUDI3, PROCESSORS)
 
 
 def node_names(layout: SiteLayout) -> list[str]:
-    """Lists the names of the simulated nodes."""
+    """Lists the names of the simulated nodes that a site has from its start."""
     return [
         f"{layout.name}-{hardware.short_name}-{number}"
         for hardware in HARDWARE
@@ -193,17 +193,27 @@ def node_names(layout: SiteLayout) -> list[str]:
 
 
 def render_nodes(layout: SiteLayout) -> list[tuple[Json, Json]]:
-    """Renders the nodes: each object as it is applied, and the status that goes with it."""
+    """Renders those nodes: each object as it is applied, and the status that goes with it."""
     return [
-        (_node(layout, hardware, number), _status(hardware))
+        (
+            simulated_node(
+                f"{layout.name}-{hardware.short_name}-{number}", hardware.labels, [hardware.taint]
+            ),
+            simulated_status(hardware.cpu, hardware.memory, hardware.resources),
+        )
         for hardware in HARDWARE
         for number in range(hardware.nodes)
     ]
 
 
-def _node(layout: SiteLayout, hardware: SimulatedHardware, number: int) -> Json:
-    name = f"{layout.name}-{hardware.short_name}-{number}"
-    key, value = hardware.taint
+def simulated_node(name: str, labels: Mapping[str, str], taints: Sequence[tuple[str, str]]) -> Json:
+    """Renders one simulated node.
+
+    Args:
+        name: Its name.
+        labels: What stands on such a node, beside what all nodes have.
+        taints: Keys and values; the effect is NoSchedule.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Node",
@@ -214,20 +224,17 @@ def _node(layout: SiteLayout, hardware: SimulatedHardware, number: int) -> Json:
                 "kubernetes.io/arch": "amd64",
                 "kubernetes.io/hostname": name,
                 "kubernetes.io/os": "linux",
-                **hardware.labels,
+                **labels,
             },
             "annotations": {SIMULATED_ANNOTATION: "true: no hardware, no kubelet; pods here do not run"},
         },
-        "spec": {"taints": [{"key": key, "value": value, "effect": "NoSchedule"}]},
+        "spec": {
+            "taints": [{"key": key, "value": value, "effect": "NoSchedule"} for key, value in taints],
+        },
     }
 
 
-def _status(hardware: SimulatedHardware) -> Json:
-    capacity = {
-        "cpu": hardware.cpu,
-        "memory": hardware.memory,
-        "ephemeral-storage": "1Ti",
-        "pods": "110",
-        **hardware.resources,
-    }
+def simulated_status(cpu: str, memory: str, resources: Mapping[str, str]) -> Json:
+    """Renders the status of a simulated node: its cores, its memory, and its devices."""
+    capacity = {"cpu": cpu, "memory": memory, "ephemeral-storage": "1Ti", "pods": "110", **resources}
     return {"status": {"capacity": capacity, "allocatable": capacity}}

@@ -101,10 +101,18 @@ class SiteStatus:
 
 
 class Site:
-    """One embedded site."""
+    """One embedded site.
 
-    def __init__(self, name: str, home: Path) -> None:
+    Args:
+        name: Its name.
+        home: Spillway's home folder.
+        of_cloud: It stands for a cluster in a cloud: it has no simulated nodes of its own, because nodes come
+            and go with node groups, and no model runs in it.
+    """
+
+    def __init__(self, name: str, home: Path, *, of_cloud: bool = False) -> None:
         self.layout = SiteLayout(name, home)
+        self._of_cloud = of_cloud
 
     @property
     def kubeconfig(self) -> Path:
@@ -131,7 +139,8 @@ class Site:
                 self._refuse_foreign_site()
                 api_port = self._prepare(tools)
                 components = site_components(self.layout, tools, api_port=api_port)
-            _Starter(self.layout, tools, progress, self.api()).run(components)
+            starter = _Starter(self.layout, tools, progress, self.api(), of_cloud=self._of_cloud)
+            starter.run(components)
             write_admin_kubeconfig(self.layout, api_port)
 
     def stop(self, progress: Progress, *, keep_data: bool = False) -> teardown.Leftovers:
@@ -265,7 +274,16 @@ class Site:
 class _Starter:
     """Starts the components of one site, each as soon as what it needs is there."""
 
-    def __init__(self, layout: SiteLayout, tools: SiteTools, progress: Progress, api: ApiClient) -> None:
+    def __init__(
+        self,
+        layout: SiteLayout,
+        tools: SiteTools,
+        progress: Progress,
+        api: ApiClient,
+        *,
+        of_cloud: bool = False,
+    ) -> None:
+        self._of_cloud = of_cloud
         self._layout = layout
         self._tools = tools
         self._progress = progress
@@ -286,7 +304,8 @@ class _Starter:
         work["custom resources"] = (["kube-apiserver"], self._custom_resources)
         work["node"] = (["kubelet", "kube-proxy"], self._node)
         work["cluster DNS"] = (["coredns", "kube-proxy"], self._dns)
-        work["simulated nodes"] = (["kwok"], self._simulated_nodes)
+        if not self._of_cloud:
+            work["simulated nodes"] = (["kwok"], self._simulated_nodes)
         work["service accounts"] = (["kube-controller-manager"], self._service_accounts)
         started: dict[str, Future[None]] = {}
 
@@ -411,7 +430,7 @@ class _Starter:
         for namespace in ("default", "kube-system"):
             path = object_path("v1", "Namespace", None, namespace)
             self._ready(f"namespace {namespace}", lambda path=path: self._missing(path))
-        for document in bootstrap_documents():
+        for document in bootstrap_documents(runs_models=not self._of_cloud):
             self._api.apply(document)
 
     def _custom_resources(self) -> None:

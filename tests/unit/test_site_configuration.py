@@ -9,7 +9,8 @@ import yaml
 
 from rehearsal.site import cgroups, components, containers, edge
 from rehearsal.site.components import render_coredns, render_kube_proxy
-from rehearsal.site.layout import SiteError, SiteLayout, default_home
+from rehearsal.site.layout import NODE_IP, SiteError, SiteLayout, default_home
+from rehearsal.site.link import FAR_IP
 from rehearsal.site.load_balancer import balanced_ports, ingress_status
 from rehearsal.site.manifests import ROLES, bootstrap_documents
 from rehearsal.site.network import render_cni
@@ -182,6 +183,34 @@ def test_every_bootstrap_document_has_a_name_and_a_kind() -> None:
     documents = bootstrap_documents()
     identities = [(document["kind"], document["metadata"]["name"]) for document in documents]
     assert len(set(identities)) == len(identities)
+
+
+def test_a_site_of_a_cloud_runs_no_model_even_in_an_image_of_its_own() -> None:
+    def conditions(*, runs_models: bool) -> list[object]:
+        (policy,) = (
+            document
+            for document in bootstrap_documents(runs_models=runs_models)
+            if document["kind"] == "MutatingAdmissionPolicy"
+        )
+        return policy["spec"].get("matchConditions", [])
+
+    assert conditions(runs_models=True)
+    assert conditions(runs_models=False) == []
+
+
+def test_private_ports_are_listened_at_the_sites_end_of_a_link_and_never_on_the_host(tmp_path: Path) -> None:
+    layout = SiteLayout("probe", tmp_path)
+    assert edge.private_forwards(layout) == []
+    edge.write_private_ports(layout, {443: 30443, 80: 30080})
+    forwards = edge.private_forwards(layout)
+    assert [(forward.host_port, forward.address, forward.port) for forward in forwards] == [
+        (443, NODE_IP, 30443),
+        (80, NODE_IP, 30080),
+    ]
+    listeners = json.loads(edge.render_listeners(layout, forwards))["resources"]
+    for listener in listeners:
+        assert listener["address"]["socket_address"]["address"] == FAR_IP
+        assert "network_namespace_filepath" not in listener["address"]["socket_address"]
 
 
 def service(**spec: object) -> dict[str, object]:
