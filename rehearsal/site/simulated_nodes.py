@@ -197,7 +197,9 @@ def render_nodes(layout: SiteLayout) -> list[tuple[Json, Json]]:
     return [
         (
             simulated_node(
-                f"{layout.name}-{hardware.short_name}-{number}", hardware.labels, [hardware.taint]
+                f"{layout.name}-{hardware.short_name}-{number}",
+                hardware.labels,
+                [_no_schedule(hardware.taint)],
             ),
             simulated_status(hardware.cpu, hardware.memory, hardware.resources),
         )
@@ -206,13 +208,13 @@ def render_nodes(layout: SiteLayout) -> list[tuple[Json, Json]]:
     ]
 
 
-def simulated_node(name: str, labels: Mapping[str, str], taints: Sequence[tuple[str, str]]) -> Json:
+def simulated_node(name: str, labels: Mapping[str, str], taints: Sequence[Json]) -> Json:
     """Renders one simulated node.
 
     Args:
         name: Its name.
         labels: What stands on such a node, beside what all nodes have.
-        taints: Keys and values; the effect is NoSchedule.
+        taints: Its taints. Without one, pods that shall run for real are put there and never run.
     """
     return {
         "apiVersion": "v1",
@@ -228,10 +230,13 @@ def simulated_node(name: str, labels: Mapping[str, str], taints: Sequence[tuple[
             },
             "annotations": {SIMULATED_ANNOTATION: "true: no hardware, no kubelet; pods here do not run"},
         },
-        "spec": {
-            "taints": [{"key": key, "value": value, "effect": "NoSchedule"} for key, value in taints],
-        },
+        "spec": {"taints": list(taints)},
     }
+
+
+def _no_schedule(taint: tuple[str, str]) -> Json:
+    key, value = taint
+    return {"key": key, "value": value, "effect": "NoSchedule"}
 
 
 def simulated_status(cpu: str, memory: str, resources: Mapping[str, str]) -> Json:

@@ -1,0 +1,162 @@
+"""What the EKS cluster's own programs ask of the AWS double: its nodes, its groups, its load balancers."""
+
+import http.client
+import importlib
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rehearsal.eks.node_autoscaler import Group
+from runtime.quantities import cpus, memory_bytes
+
+Json = dict[str, Any]
+
+
+class AwsError(Exception):
+    """The double does not answer; the text says how."""
+
+
+@dataclass(frozen=True)
+class BalancedPort:
+    """A listener of a private load balancer, and the port of the nodes that it leads to."""
+
+    name: str
+    port: int
+    node_port: int
+
+
+class Aws:
+    """The double at an address of the loopback, in one region.
+
+    Args:
+        endpoint: Its URL.
+        region: The region, as in `us-east-1`.
+    """
+
+    def __init__(self, endpoint: str, region: str) -> None:
+        self._endpoint = endpoint.rstrip("/")
+        self._region = region
+        self._clients: dict[str, Any] = {}
+
+    def nodes(self) -> list[Json]:
+        """Nodes that have joined and are not gone, of all clusters."""
+        try:
+            with urllib.request.urlopen(f"{self._endpoint}/spillway/nodes", timeout=10) as answer:  # noqa: S310
+                return json.loads(answer.read())["nodes"]
+        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError, KeyError) as error:
+            raise AwsError(f"{self._endpoint}/spillway/nodes: {error}") from error
+
+    def groups(self, nodes: list[Json]) -> list[Group]:
+        """The Auto Scaling groups of node groups.
+
+        Args:
+            nodes: What `nodes` said.
+        """
+        client = self._client("autoscaling")
+        answer = self._ask(client.describe_auto_scaling_groups)
+        machines = {str(node["instanceType"]): _machine(node["resources"]) for node in nodes}
+        groups: list[Group] = []
+        for group in answer["AutoScalingGroups"]:
+            tags = {tag["Key"]: tag["Value"] for tag in group["Tags"]}
+            if "eks:nodegroup-name" not in tags:
+                continue
+            name = str(group["AutoScalingGroupName"])
+            instances = {instance["InstanceId"] for instance in group["Instances"]}
+            its_type = self._instance_type(tags["eks:cluster-name"], tags["eks:nodegroup-name"])
+            groups.append(
+                Group(
+                    name=name,
+                    least=int(group["MinSize"]),
+                    most=int(group["MaxSize"]),
+                    desired=int(group["DesiredCapacity"]),
+                    tags=tags,
+                    machine=machines.get(its_type) or self._machine_of(its_type),
+                    existing=frozenset(
+                        str(node["name"])
+                        for node in nodes
+                        if node["instanceId"] in instances and node["state"] == "Ready"
+                    ),
+                )
+            )
+        return groups
+
+    def ask_for(self, group: str, nodes: int) -> None:
+        """Sets how many nodes a group shall have."""
+        client = self._client("autoscaling")
+        self._ask(client.set_desired_capacity, AutoScalingGroupName=group, DesiredCapacity=nodes)
+
+    def end(self, instance: str) -> None:
+        """Ends one instance, so that its group gets smaller."""
+        client = self._client("autoscaling")
+        self._ask(
+            client.terminate_instance_in_auto_scaling_group,
+            InstanceId=instance,
+            ShouldDecrementDesiredCapacity=True,
+        )
+
+    def balanced_ports(self) -> list[BalancedPort]:
+        """The listeners of all internal load balancers with one target group each."""
+        client = self._client("elbv2")
+        targets = {
+            str(group["TargetGroupArn"]): int(group["Port"])
+            for group in self._ask(client.describe_target_groups)["TargetGroups"]
+        }
+        ports: list[BalancedPort] = []
+        for balancer in self._ask(client.describe_load_balancers)["LoadBalancers"]:
+            listeners = self._ask(client.describe_listeners, LoadBalancerArn=balancer["LoadBalancerArn"])
+            for listener in listeners["Listeners"]:
+                arn = str(listener["DefaultActions"][0].get("TargetGroupArn"))
+                if balancer["Scheme"] == "internal" and arn in targets:
+                    ports.append(BalancedPort(str(balancer["DNSName"]), int(listener["Port"]), targets[arn]))
+        return ports
+
+    def _instance_type(self, cluster: str, group: str) -> str:
+        client = self._client("eks")
+        found = self._ask(client.describe_nodegroup, clusterName=cluster, nodegroupName=group)["nodegroup"]
+        if named := found.get("instanceTypes"):
+            return str(named[0])
+        template: Mapping[str, str] = found["launchTemplate"]
+        versions = self._ask(
+            self._client("ec2").describe_launch_template_versions,
+            LaunchTemplateId=template["id"],
+            Versions=[str(template["version"])],
+        )
+        return str(versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]["InstanceType"])
+
+    def _machine_of(self, instance_type: str) -> dict[str, float]:
+        client = self._client("ec2")
+        found = self._ask(client.describe_instance_types, InstanceTypes=[instance_type])["InstanceTypes"][0]
+        memory = found["MemoryInfo"]["SizeInMiB"] * 2**20
+        return {"cpu": float(found["VCpuInfo"]["DefaultVCpus"]), "memory": float(memory)}
+
+    def _client(self, service: str) -> Any:
+        if service not in self._clients:
+            # An extra, which the site without AWS does not need.
+            boto3: Any = importlib.import_module("boto3")
+            config: Any = importlib.import_module("botocore.config")
+            self._clients[service] = boto3.client(
+                service,
+                endpoint_url=self._endpoint,
+                region_name=self._region,
+                aws_access_key_id="rehearsal",
+                aws_secret_access_key="rehearsal",  # noqa: S106 - the double takes any
+                config=config.Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=10),
+            )
+        return self._clients[service]
+
+    def _ask(self, call: Any, **request: Any) -> Json:
+        exceptions: Any = importlib.import_module("botocore.exceptions")
+        try:
+            return call(**request)
+        except (exceptions.BotoCoreError, exceptions.ClientError) as error:
+            raise AwsError(str(error)) from error
+
+
+def _machine(resources: Mapping[str, str]) -> dict[str, float]:
+    return {
+        name: float(cpus(amount) if name == "cpu" else memory_bytes(amount))
+        for name, amount in resources.items()
+    }
