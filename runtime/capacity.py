@@ -88,7 +88,9 @@ class PodSize:
 
     def beside(self, room: "PodSize") -> "PodSize":
         """What is left of the room with the pod in it."""
-        return PodSize(room.devices - self.devices, room.memory - self.memory, room.milli_cpus - self.milli_cpus)
+        return PodSize(
+            room.devices - self.devices, room.memory - self.memory, room.milli_cpus - self.milli_cpus
+        )
 
     def words(self) -> str:
         """The size for a reader, such as `8 devices, 12 CPU and 96 GiB`."""
