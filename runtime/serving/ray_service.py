@@ -167,7 +167,8 @@ def _arguments(model: ModelSpec, cluster_revision: str, external: ExternalScalin
         "deployment_config": {
             **_copies(model, external),
             "max_ongoing_requests": model.max_sequences,
-            "max_queued_requests": model.queue_limit,
+            # Ray takes no 0 (2.60, DeploymentConfig.validate_max_queued_requests).
+            "max_queued_requests": max(1, model.queue_limit),
         },
         "runtime_env": {"env_vars": {**_engine_environment(model), REVISION_VARIABLE: cluster_revision}},
     }
