@@ -12,8 +12,9 @@ from rehearsal.site.api import ApiClient, Json, object_path
 from rehearsal.site.layout import SiteLayout
 from rehearsal.site.link import FAR_IP
 from rehearsal.site.network import replace_file
+from rehearsal.site.simulated_engines import SimulatedPods, speed_folder
 from rehearsal.site.simulated_nodes import SIMULATED_TAINT, simulated_node, simulated_status
-from rehearsal.site.simulated_ray import wanted_copies
+from rehearsal.site.simulated_ray import Deployed, deployment_name, llm_configs, wanted_replicas
 
 INSTANCE_LABEL = "spillway.dev/instance"
 _MERGE = "application/merge-patch+json"
@@ -40,6 +41,7 @@ class EksCluster:
         self._near = near
         self._api = api
         self._aws = aws
+        self._ray = SimulatedPods(api, speed_folder(layout))
         self._unneeded_s = unneeded_s
         self._empty_since: dict[str, float] = {}
         self._idle_since: dict[str, float | None] = {}
@@ -96,8 +98,8 @@ class EksCluster:
             if not spec.get("enableInTreeAutoscaling") or "deletionTimestamp" in metadata:
                 continue
             identity = str(metadata["uid"])
-            copies = wanted_copies(self._layout, self._heads(metadata))
-            wish = ray_autoscaler.wish(cluster, copies, self._idle_since.get(identity), now)
+            workers = sum(workers_wanted(deployed) for deployed in self._deployed(metadata))
+            wish = ray_autoscaler.wish(cluster, workers, self._idle_since.get(identity), now)
             self._idle_since[identity] = wish.idle_since
             before = [int(group.get("replicas") or 0) for group in spec["workerGroupSpecs"]]
             if list(wish.replicas) == before:
@@ -111,11 +113,11 @@ class EksCluster:
             self._api.request("PATCH", path, body, content_type="application/json-patch+json")
             yield f"Ray cluster {metadata['name']}: workers {before} -> {list(wish.replicas)}"
 
-    def _heads(self, cluster: Json) -> list[str]:
+    def _deployed(self, cluster: Json) -> list[Deployed]:
         selector = f"ray.io/cluster={cluster['name']},ray.io/node-type=head"
         path = f"/api/v1/namespaces/{cluster['namespace']}/pods"
         heads: list[Json] = self._api.get(path, labelSelector=selector)["items"]
-        return [str(head["metadata"]["uid"]) for head in heads]
+        return [found for head in heads if (found := self._ray.deployed(head))]
 
     def _scale_nodes(self, nodes: Sequence[Json], pods: Sequence[Json], now: float) -> Iterator[str]:
         groups = self._aws.groups(list(nodes))
@@ -146,3 +148,13 @@ class EksCluster:
         hosts = "".join(f"{FAR_IP} {name}\n" for name in names)
         if self._near.config.is_dir() and replace_file(self._near.hosts, hosts):
             yield f"private load balancers: {', '.join(names) or 'none'}"
+
+
+def workers_wanted(deployed: Deployed) -> int:
+    """Pods that the copies of all models of a Serve config take, as the placement groups of Ray ask for them."""
+    copies = wanted_replicas(deployed)
+    return sum(
+        copies[deployment_name(llm)] * int((llm.get("engine_kwargs") or {}).get("pipeline_parallel_size", 1))
+        for application in deployed.config["applications"]
+        for llm in llm_configs(application)
+    )

@@ -26,19 +26,19 @@ class Wish:
     idle_since: float | None
 
 
-def wish(cluster: Json, copies: int, idle_since: float | None, now: float) -> Wish:
+def wish(cluster: Json, workers: int, idle_since: float | None, now: float) -> Wish:
     """Decides once for one Ray cluster, whose copies all run in its first worker group.
 
     Args:
         cluster: The RayCluster.
-        copies: Copies that Serve wants, of all models together.
+        workers: Pods that the copies take which Serve wants.
         idle_since: What the last decision said.
         now: Seconds of any steady clock.
     """
     groups: list[Json] = cluster["spec"]["workerGroupSpecs"]
     now_set = tuple(int(group.get("replicas") or 0) for group in groups)
     wanted = tuple(
-        min(max(copies if place == 0 else 0, int(group["minReplicas"])), int(group["maxReplicas"]))
+        min(max(workers if place == 0 else 0, int(group["minReplicas"])), int(group["maxReplicas"]))
         for place, group in enumerate(groups)
     )
     if wanted >= now_set:
