@@ -9,7 +9,7 @@ from rehearsal.eks.aws import Aws
 from rehearsal.eks.node_autoscaler import is_movable
 from rehearsal.site import edge
 from rehearsal.site.api import ApiClient, Json, object_path
-from rehearsal.site.layout import SiteLayout
+from rehearsal.site.layout import API_PORT, SiteLayout
 from rehearsal.site.link import FAR_IP
 from rehearsal.site.network import replace_file
 from rehearsal.site.simulated_engines import SimulatedPods, speed_folder
@@ -143,7 +143,9 @@ class EksCluster:
 
     def _lead_in(self) -> Iterator[str]:
         ports = self._aws.balanced_ports()
-        edge.write_private_ports(self._layout, {port.port: port.node_port for port in ports})
+        leads_to = {port.port: port.node_port for port in ports}
+        # The private endpoint of the cluster's own API is reached over the same link.
+        edge.write_private_ports(self._layout, {**leads_to, API_PORT: API_PORT})
         names = sorted({port.name for port in ports})
         hosts = "".join(f"{FAR_IP} {name}\n" for name in names)
         if self._near.config.is_dir() and replace_file(self._near.hosts, hosts):
@@ -151,10 +153,10 @@ class EksCluster:
 
 
 def workers_wanted(deployed: Deployed) -> int:
-    """Pods that the copies of all models of a Serve config take, as the placement groups of Ray ask for them."""
+    """Pods that the copies of all models of a Serve config take: one for each stage of a pipeline."""
     copies = wanted_replicas(deployed)
     return sum(
-        copies[deployment_name(llm)] * int((llm.get("engine_kwargs") or {}).get("pipeline_parallel_size", 1))
+        copies[deployment_name(llm)] * int(llm["engine_kwargs"].get("pipeline_parallel_size", 1))
         for application in deployed.config["applications"]
         for llm in llm_configs(application)
     )

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from rehearsal.site.layout import API_SERVICE_IP, CLUSTER_DOMAIN, NODE_IP, SiteLayout
+from rehearsal.site.link import FAR_IP
 
 VALID_DAYS = 365
 RENEW_DAYS = 30
@@ -47,12 +48,12 @@ def subjects(layout: SiteLayout) -> list[Subject]:
         f"kubernetes.default.svc.{CLUSTER_DOMAIN}",
     ]
     return [
-        # The name that the API server's endpoints are reached by: inside, as a Service, and from the host.
+        # What the API server is reached by: inside, as a Service, from the host, and over a link.
         Subject(
             "kube-apiserver",
             "kube-apiserver",
             client=False,
-            server_names=(*services, "localhost", "127.0.0.1", NODE_IP, API_SERVICE_IP),
+            server_names=(*services, "localhost", "127.0.0.1", NODE_IP, API_SERVICE_IP, FAR_IP),
         ),
         Subject("kube-apiserver-kubelet-client", "spillway:kube-apiserver"),
         Subject("kube-apiserver-etcd-client", "kube-apiserver", authority=ETCD_CA),
