@@ -4,13 +4,14 @@
 command line of the Envoy that reads both. Everything here is a pure function of its arguments.
 """
 
-from runtime.gateway.config import GatewayConfig, ModelRoute, Upstream
+from runtime.gateway.config import GatewayConfig, ModelRoute, Overflow, Upstream
 from runtime.gateway.files import BOOTSTRAP_FILE, arguments, render, render_api_keys
 
 __all__ = [
     "BOOTSTRAP_FILE",
     "GatewayConfig",
     "ModelRoute",
+    "Overflow",
     "Upstream",
     "arguments",
     "render",
