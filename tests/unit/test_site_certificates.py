@@ -62,7 +62,7 @@ def test_a_client_certificate_cannot_serve(layout: SiteLayout) -> None:
 def test_the_api_server_is_valid_by_every_way_to_it(layout: SiteLayout) -> None:
     names = load(layout, "kube-apiserver").extensions.get_extension_for_class(x509.SubjectAlternativeName)
     addresses = {str(address) for address in names.value.get_values_for_type(x509.IPAddress)}
-    assert addresses == {"127.0.0.1", "10.0.0.9", "10.96.0.1"}
+    assert addresses == {"127.0.0.1", "10.0.0.9", "10.96.0.1", "10.99.0.2"}
     assert "kubernetes.default.svc" in names.value.get_values_for_type(x509.DNSName)
 
 
