@@ -12,7 +12,8 @@ from pathlib import Path
 from rehearsal.eks.aws import Aws, AwsError
 from rehearsal.eks.cluster import EksCluster
 from rehearsal.site.api import ApiClient, ApiError
-from rehearsal.site.layout import SiteLayout
+from rehearsal.site.layout import SiteError, SiteLayout
+from rehearsal.site.link import Link
 
 ROUND_S = 0.5
 
@@ -30,7 +31,7 @@ def main() -> None:
     layout = SiteLayout(options.site, options.home)
     cluster = EksCluster(
         layout,
-        SiteLayout(options.near, options.home),
+        Link(SiteLayout(options.near, options.home), layout),
         ApiClient.inside(layout),
         Aws(options.aws, options.region),
         unneeded_s=options.unneeded,
@@ -39,7 +40,7 @@ def main() -> None:
         try:
             for line in cluster.round(time.monotonic()):
                 print(f"{time.strftime('%FT%T')} {line}", flush=True)
-        except (AwsError, ApiError, OSError) as error:
+        except (AwsError, ApiError, SiteError, OSError) as error:
             print(f"{time.strftime('%FT%T')} {error}", file=sys.stderr, flush=True)
         time.sleep(ROUND_S)
 

@@ -6,7 +6,6 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from rehearsal.eks.node_autoscaler import Group
@@ -17,15 +16,6 @@ Json = dict[str, Any]
 
 class AwsError(Exception):
     """The double does not answer; the text says how."""
-
-
-@dataclass(frozen=True)
-class BalancedPort:
-    """A listener of a private load balancer, and the port of the nodes that it leads to."""
-
-    name: str
-    port: int
-    node_port: int
 
 
 class Aws:
@@ -97,20 +87,25 @@ class Aws:
             ShouldDecrementDesiredCapacity=True,
         )
 
-    def balanced_ports(self) -> list[BalancedPort]:
-        """The listeners of all internal load balancers with one target group each."""
+    def networks(self) -> list[str]:
+        """The networks of all VPCs but the one that every account has."""
+        vpcs: list[Json] = self._ask(self._client("ec2").describe_vpcs)["Vpcs"]
+        return sorted(str(vpc["CidrBlock"]) for vpc in vpcs if not vpc["IsDefault"])
+
+    def balanced_ports(self) -> dict[int, int]:
+        """Port of each listener of an internal load balancer to the port of the nodes that it leads to."""
         client = self._client("elbv2")
         targets = {
             str(group["TargetGroupArn"]): int(group["Port"])
             for group in self._ask(client.describe_target_groups)["TargetGroups"]
         }
-        ports: list[BalancedPort] = []
+        ports: dict[int, int] = {}
         for balancer in self._ask(client.describe_load_balancers)["LoadBalancers"]:
             listeners = self._ask(client.describe_listeners, LoadBalancerArn=balancer["LoadBalancerArn"])
             for listener in listeners["Listeners"]:
                 arn = str(listener["DefaultActions"][0].get("TargetGroupArn"))
                 if balancer["Scheme"] == "internal" and arn in targets:
-                    ports.append(BalancedPort(str(balancer["DNSName"]), int(listener["Port"]), targets[arn]))
+                    ports[int(listener["Port"])] = targets[arn]
         return ports
 
     def _instance_type(self, cluster: str, group: str) -> str:

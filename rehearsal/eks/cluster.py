@@ -10,8 +10,7 @@ from rehearsal.eks.node_autoscaler import is_movable
 from rehearsal.site import edge
 from rehearsal.site.api import ApiClient, Json, object_path
 from rehearsal.site.layout import API_PORT, SiteLayout
-from rehearsal.site.link import FAR_IP
-from rehearsal.site.network import replace_file
+from rehearsal.site.link import Link
 from rehearsal.site.simulated_engines import SimulatedPods, speed_folder
 from rehearsal.site.simulated_nodes import SIMULATED_TAINT, simulated_node, simulated_status
 from rehearsal.site.simulated_ray import Deployed, deployment_name, llm_configs, wanted_replicas
@@ -28,17 +27,17 @@ class EksCluster:
 
     Args:
         layout: The site.
-        near: The site that the link comes from, whose DNS learns the load balancers' names.
+        link: The link over which the on-prem site reaches it.
         api: Its API server.
         aws: The AWS double.
         unneeded_s: Seconds until an empty node goes; the real autoscaler waits ten minutes.
     """
 
     def __init__(
-        self, layout: SiteLayout, near: SiteLayout, api: ApiClient, aws: Aws, *, unneeded_s: float
+        self, layout: SiteLayout, link: Link, api: ApiClient, aws: Aws, *, unneeded_s: float
     ) -> None:
         self._layout = layout
-        self._near = near
+        self._link = link
         self._api = api
         self._aws = aws
         self._ray = SimulatedPods(api, speed_folder(layout))
@@ -46,6 +45,7 @@ class EksCluster:
         self._empty_since: dict[str, float] = {}
         self._idle_since: dict[str, float | None] = {}
         self._said: dict[str, str] = {}
+        self._routed: list[str] = []
 
     def round(self, now: float) -> Iterator[str]:
         """Brings everything up to date once, and tells what it changed.
@@ -142,14 +142,13 @@ class EksCluster:
         self._said = dict(decided.unplaced)
 
     def _lead_in(self) -> Iterator[str]:
-        ports = self._aws.balanced_ports()
-        leads_to = {port.port: port.node_port for port in ports}
+        networks = self._aws.networks()
+        if networks != self._routed and self._link.is_there:
+            self._link.route(networks)
+            self._routed = networks
+            yield f"routed over the link: {', '.join(networks) or 'nothing'}"
         # The private endpoint of the cluster's own API is reached over the same link.
-        edge.write_private_ports(self._layout, {**leads_to, API_PORT: API_PORT})
-        names = sorted({port.name for port in ports})
-        hosts = "".join(f"{FAR_IP} {name}\n" for name in names)
-        if self._near.config.is_dir() and replace_file(self._near.hosts, hosts):
-            yield f"private load balancers: {', '.join(names) or 'none'}"
+        edge.write_private_ports(self._layout, {**self._aws.balanced_ports(), API_PORT: API_PORT})
 
 
 def workers_wanted(deployed: Deployed) -> int:

@@ -123,15 +123,10 @@ def render_coredns(layout: SiteLayout) -> str:
     }}
     cache 5
 }}
-# There is no way out of the site but a link: say so at once instead of letting clients wait and retry.
+# There is no way out of the site: say so at once instead of letting clients wait and retry.
 . {{
     bind {NODE_IP}
     errors
-    hosts {layout.hosts} {{
-        ttl 5
-        reload 1s
-        fallthrough
-    }}
     template ANY ANY {{
         rcode NXDOMAIN
     }}
@@ -167,7 +162,6 @@ def render_kube_proxy(layout: SiteLayout) -> str:
 def write_component_configuration(layout: SiteLayout) -> None:
     """Writes the files that CoreDNS, kube-proxy, kwok and Envoy read."""
     replace_file(kwok_file(layout), READY_AGAIN)
-    layout.hosts.touch()  # CoreDNS follows its changes; who links the site to another writes it
     replace_file(coredns_file(layout), render_coredns(layout))
     replace_file(kube_proxy_file(layout), render_kube_proxy(layout))
     replace_file(edge.bootstrap_file(layout), edge.render_bootstrap(layout))

@@ -2,7 +2,7 @@
 
 Envoy runs in the site's network namespace, where it dials; its listeners are sockets of the host's
 namespace, at 127.0.0.1 only. No link, address or rule is added to the host. A site that another one is
-linked to has listeners at its own end of the link too: its private load balancer.
+linked to has listeners in its own namespace too: its private load balancer.
 """
 
 import http.client
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rehearsal.site.layout import API_PORT, NODE_IP, SiteLayout
-from rehearsal.site.link import FAR_IP
 from rehearsal.site.network import program, replace_file, run_command
 
 API_KEY = "api"
@@ -27,17 +26,17 @@ class Forward:
 
     Attributes:
         name: Identifies it.
-        host_port: Port of the host's loopback, or of `linked` where that is given.
+        host_port: Port of the host's loopback or, with `private`, of every address of the site.
         address: Where it leads to.
         port: The port there.
-        linked: Address of the site's end of a link; None for the host's loopback.
+        private: It is for what comes over a link, and the host has no such port.
     """
 
     name: str
     host_port: int
     address: str
     port: int
-    linked: str | None = None
+    private: bool = False
 
 
 def api_forward(host_port: int) -> Forward:
@@ -51,13 +50,13 @@ def private_ports_file(layout: SiteLayout) -> Path:
 
 
 def private_forwards(layout: SiteLayout) -> list[Forward]:
-    """The listeners at the site's end of a link."""
+    """The listeners for what comes over a link."""
     try:
         ports: dict[str, int] = json.loads(private_ports_file(layout).read_text())
     except (FileNotFoundError, ValueError):
         return []
     return [
-        Forward(f"private/{port}", int(port), NODE_IP, target, linked=FAR_IP)
+        Forward(f"private/{port}", int(port), NODE_IP, target, private=True)
         for port, target in sorted(ports.items())
     ]
 
@@ -182,8 +181,11 @@ def _response(kind: str, resources: Sequence[dict[str, object]]) -> str:
 
 
 def _listener(layout: SiteLayout, forward: Forward) -> dict[str, object]:
-    address: dict[str, object] = {"address": forward.linked or "127.0.0.1", "port_value": forward.host_port}
-    if forward.linked is None:
+    address: dict[str, object] = {
+        "address": "0.0.0.0" if forward.private else "127.0.0.1",  # noqa: S104 - in the site's namespace
+        "port_value": forward.host_port,
+    }
+    if not forward.private:
         address["network_namespace_filepath"] = str(layout.host_netns_path)
     return {
         "name": forward.name,

@@ -178,11 +178,6 @@ class SiteLayout:
         return self.state / "edge"
 
     @property
-    def hosts(self) -> Path:
-        """Names beyond the cluster's own that its DNS knows, as in `/etc/hosts`."""
-        return self.config / "hosts"
-
-    @property
     def host_netns_path(self) -> Path:
         """The host's network namespace, mounted so that Envoy can open listeners in it."""
         return self.run / "host.netns"

@@ -1,11 +1,11 @@
 """The link between two sites: what a VPN or Direct Connect is between a data centre and its VPC.
 
 A veth pair whose ends lie in the two sites' network namespaces; the host gets no address of it. Both sites
-use the same addresses inside, so the near side hides behind its end, as many a VPN gateway does, and only
-the far end's address is reached: what listens there is the far site's private load balancer.
+use the same addresses inside, so the near side hides behind its end, as many a VPN gateway does, and
+reaches only the networks that are routed: every address of them is the far site itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rehearsal.site.layout import SiteError, SiteLayout
@@ -52,6 +52,16 @@ class Link:
         self._set_rules(
             self.near, f"ip {_NAT_TABLE}", {f"out {{ {nat}; }}": f'oifname "{DEVICE}" masquerade'}
         )
+
+    def route(self, networks: Sequence[str]) -> None:
+        """Leads networks of the far side over the link; one that is routed already stays.
+
+        Args:
+            networks: In CIDR notation.
+        """
+        for network in networks:
+            self._ip(self.near, "route", "replace", network, "via", FAR_IP, "dev", DEVICE)
+            self._ip(self.far, "route", "replace", "local", network, "dev", "lo")
 
     @property
     def is_there(self) -> bool:

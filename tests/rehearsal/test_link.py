@@ -33,9 +33,7 @@ def fixture_link(tmp_path: Path) -> Generator[Link]:
 @pytest.fixture(name="server")
 def fixture_server(link: Link) -> Generator[None]:
     command = ["nsenter", f"--net={link.far.netns_path}", "python3", "-m", "http.server", str(PORT)]
-    server = subprocess.Popen(
-        [*command, "--bind", FAR_IP], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     eventually("the far side listens", lambda: True if reached(link) else None)
     yield
     server.kill()
@@ -57,6 +55,14 @@ def test_the_near_side_reaches_the_far_end_and_the_host_gets_no_address_of_it(
     for address in (NEAR_IP, FAR_IP):
         with socket.socket() as here, pytest.raises(OSError, match="assign requested address"):
             here.bind((address, 0))
+
+
+def test_every_address_of_a_routed_network_is_the_far_side(link: Link, server: None) -> None:
+    with pytest.raises(OSError, match="unreachable"):
+        NetworkNamespace(link.near).connect("10.40.7.9", PORT, 0.5)
+    link.route(["10.40.0.0/16"])
+    link.route(["10.40.0.0/16"])
+    NetworkNamespace(link.near).connect("10.40.7.9", PORT, 0.5).close()
 
 
 def test_a_cut_loses_packets_without_a_word_until_it_is_mended(link: Link, server: None) -> None:
