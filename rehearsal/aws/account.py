@@ -136,6 +136,10 @@ class AwsDouble:
         """
         page(self.endpoint, "PUT", "script", dict(script))
 
+    def script(self) -> dict[str, Any]:
+        """What it is told to do wrong now, as `put_script` takes it."""
+        return page(self.endpoint, "GET", "script")
+
     def nodes(self) -> list[dict[str, Any]]:
         """The nodes that are there now; see `rehearsal.aws.node_groups.nodes`."""
         return page(self.endpoint, "GET", "nodes")["nodes"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rehearsal.eks.aws import Aws, AwsError
 from rehearsal.eks.cluster import EksCluster
+from rehearsal.eks.heartbeat import heartbeat_file
 from rehearsal.site.api import ApiClient, ApiError
 from rehearsal.site.layout import SiteError, SiteLayout
 from rehearsal.site.link import Link
@@ -40,6 +41,7 @@ def main() -> None:
         try:
             for line in cluster.round(time.monotonic()):
                 print(f"{time.strftime('%FT%T')} {line}", flush=True)
+            heartbeat_file(layout).touch()
         except (AwsError, ApiError, SiteError, OSError) as error:
             print(f"{time.strftime('%FT%T')} {error}", file=sys.stderr, flush=True)
         time.sleep(ROUND_S)

@@ -15,6 +15,7 @@ from runtime.quantities import cpus, memory_bytes
 
 ENABLED_TAG = "k8s.io/cluster-autoscaler/enabled"
 _TEMPLATE = "k8s.io/cluster-autoscaler/node-template"
+_ENDED = ("Succeeded", "Failed")
 Amounts = dict[str, float]
 
 
@@ -98,8 +99,9 @@ def plan(
         unneeded_s: After so long an empty node goes (the real one's `--scale-down-unneeded-time`).
     """
     usable = [group for group in groups if group.enabled]
-    # Nodes that are on their way count before new ones are asked for.
-    coming: list[tuple[Group, Amounts]] = [
+    # Room on nodes that are there, and nodes that are on their way, count before new ones are asked for.
+    coming = [(group, _room_left(group, node, pods)) for group in usable for node in sorted(group.existing)]
+    coming += [
         (group, dict(group.template.room))
         for group in usable
         for _ in range(max(0, group.desired - len(group.existing)))
@@ -132,7 +134,7 @@ def is_movable(pod: Json) -> bool:
     """Whether a pod keeps its node from being empty: those of daemons and those that ended do not."""
     owners: Iterable[Json] = pod["metadata"].get("ownerReferences", [])
     daemon = any(owner["kind"] == "DaemonSet" for owner in owners)
-    return not daemon and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+    return not daemon and pod.get("status", {}).get("phase") not in _ENDED
 
 
 def _pending(pods: Sequence[Json]) -> list[Json]:
@@ -167,6 +169,15 @@ def requests_of(pod: Json) -> Amounts:
             value = cpus(amount) if name == "cpu" else memory_bytes(amount)
             total[name] = total.get(name, 0.0) + float(value)
     return total
+
+
+def _room_left(group: Group, node: str, pods: Sequence[Json]) -> Amounts:
+    room = dict(group.template.room)
+    for pod in pods:
+        if pod["spec"].get("nodeName") == node and pod.get("status", {}).get("phase") not in _ENDED:
+            for name, amount in requests_of(pod).items():
+                room[name] = room.get(name, 0.0) - amount
+    return room
 
 
 def _fits(pod: Json, group: Group) -> bool:

@@ -108,11 +108,19 @@ class Site:
         home: Spillway's home folder.
         of_cloud: It stands for a cluster in a cloud: it has no simulated nodes of its own, because nodes come
             and go with node groups, and no model runs in it.
+        further: Components beside a site's own.
     """
 
-    def __init__(self, name: str, home: Path, *, of_cloud: bool = False) -> None:
+    def __init__(
+        self, name: str, home: Path, *, of_cloud: bool = False, further: Sequence[Component] = ()
+    ) -> None:
         self.layout = SiteLayout(name, home)
         self._of_cloud = of_cloud
+        self._further = further
+
+    @property
+    def _names(self) -> list[str]:
+        return [*COMPONENTS, *(component.name for component in self._further)]
 
     @property
     def kubeconfig(self) -> Path:
@@ -138,7 +146,7 @@ class Site:
                 check_machine()
                 self._refuse_foreign_site()
                 api_port = self._prepare(tools)
-                components = site_components(self.layout, tools, api_port=api_port)
+                components = [*site_components(self.layout, tools, api_port=api_port), *self._further]
             starter = _Starter(self.layout, tools, progress, self.api(), of_cloud=self._of_cloud)
             starter.run(components)
             write_admin_kubeconfig(self.layout, api_port)
@@ -178,15 +186,15 @@ class Site:
         checks: dict[str, Component] = {}
         if tools and edge.API_KEY in ports and self.layout.pki.exists():
             made = site_components(self.layout, tools, api_port=ports[edge.API_KEY])
-            checks = {component.name: component for component in made}
-        found = [self._component_status(name, checks.get(name)) for name in COMPONENTS]
+            checks = {component.name: component for component in [*made, *self._further]}
+        found = [self._component_status(name, checks.get(name)) for name in self._names]
         return SiteStatus(
             self.layout.name, str(self.layout.admin_kubeconfig), found, self._beyond_components(found)
         )
 
     def ended(self) -> list[str]:
         """Lists the components that were started and do not run any more; quick enough to ask often."""
-        records = [record for name in COMPONENTS if (record := load_record(self.layout, name))]
+        records = [record for name in self._names if (record := load_record(self.layout, name))]
         return [record.component for record in records if not record.identity.running()]
 
     def logs(self, component: str) -> Path:
@@ -195,8 +203,8 @@ class Site:
         Raises:
             SiteError: There is no such component or it has no log yet.
         """
-        if component not in COMPONENTS:
-            raise SiteError(f"no component {component!r}: one of {', '.join(COMPONENTS)}")
+        if component not in self._names:
+            raise SiteError(f"no component {component!r}: one of {', '.join(self._names)}")
         path = self.layout.log(component)
         if not path.exists():
             raise SiteError(f"{component} of site {self.layout.name!r} has no log: it was not started")

@@ -47,6 +47,14 @@ def test_nodes_that_are_on_their_way_are_not_asked_for_again() -> None:
     assert plan([replace(GROUP, desired=1)], [pod("a")], {}, 600).desired == {}
 
 
+def test_room_on_a_node_that_has_just_joined_is_used_before_another_is_asked_for() -> None:
+    joined = replace(GROUP, desired=1, existing=frozenset({"n1"}))
+    assert plan([joined], [pod("a")], {}, 600).desired == {}
+    there = pod("b", 3, pending=False, nodeName="n1")
+    assert plan([joined], [pod("a", 1), there], {}, 600).desired == {}
+    assert plan([joined], [pod("a", 2), there], {}, 600).desired == {"g6e": 2}
+
+
 def test_a_group_never_grows_beyond_its_most_and_says_so() -> None:
     decided = plan([GROUP], [pod("a"), pod("b"), pod("c")], {}, 600)
     assert decided.desired == {"g6e": 2}
