@@ -116,9 +116,11 @@ def resource(token: str) -> Contract:
         KeyError: The installed SDK has no such type.
     """
     path, _, name = resource_tokens()[token].rpartition(".")
-    module = importlib.import_module(path)
-    class_ = getattr(module, name)
-    return Contract(token, inputs_of(getattr(module, f"{name}Args")), _outputs_of(class_))
+    class_ = getattr(importlib.import_module(path), name)
+    # `InitArgs` where a nested type of another resource has the name; the generator steps aside for it.
+    own = importlib.import_module(class_.__module__)
+    arguments = getattr(own, f"{name}InitArgs", None) or getattr(own, f"{name}Args")
+    return Contract(token, inputs_of(arguments), _outputs_of(class_))
 
 
 @cache
