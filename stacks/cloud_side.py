@@ -79,7 +79,9 @@ def deploy_cloud_side(
     place = _place(cloud, account, keys, on_aws)
     linked = _link(cloud, account, place, on_aws)
     entrance = Entrance(
-        name, EntranceArgs(cloud=account, place=place, on_prem_cidrs=cloud.on_prem_cidrs), on_aws
+        f"{name}-entrance",
+        EntranceArgs(cloud=account, place=place, on_prem_cidrs=cloud.on_prem_cidrs),
+        on_aws,
     )
     storage = ModelStorage(
         f"{name}-storage",
@@ -87,7 +89,7 @@ def deploy_cloud_side(
         on_aws,
     )
     cluster = EksCluster(
-        name,
+        f"{name}-eks",
         EksClusterArgs(
             cloud=account,
             place=place,
@@ -184,7 +186,7 @@ def _place(
             )
         case NewVpc() as new:
             network = CloudNetwork(
-                account.name,
+                f"{account.name}-network",
                 CloudNetworkArgs(
                     cloud=account,
                     cidr=new.cidr,

@@ -121,7 +121,7 @@ def deploy_eks_side(
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
     )
     space = PlatformNamespace(
-        platform,
+        f"{platform}-namespace",
         PlatformNamespaceArgs(
             platform=platform,
             namespace=namespace,

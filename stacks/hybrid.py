@@ -45,7 +45,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             region=account.region,
             kubeconfig=side.cluster.kubeconfig,
             bucket=side.storage.bucket,
-            repositories=side.storage.repositories,
+            repositories=side.storage.repository_urls,
             entrance=[f"{address}:{PORT}" for address in side.entrance.values()],
             cost=cost,
         ),
