@@ -22,16 +22,28 @@ from runtime.node_groups import (
 )
 
 _ACCOUNT = r"^[0-9]{12}$"
-_ROLE = r"^arn:aws:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}$"
-_PRINCIPAL = r"^arn:aws:iam::[0-9]{12}:(role|user)/[\w+=,.@/-]{1,512}$"
+_ROLE = r"^arn:aws:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$"
+_PRINCIPAL = r"^arn:aws:iam::[0-9]{12}:(role|user)/[A-Za-z0-9_+=,.@/-]+$"
 _VPC = r"^vpc-[0-9a-f]{8,17}$"
 _SUBNET = r"^subnet-[0-9a-f]{8,17}$"
 _DX_GATEWAY = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _VERSION = r"^1\.[0-9]{2}$"
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
-_TAG = r"^[\w .:/=+@-]{1,200}$"
+_TAG = r"^[A-Za-z0-9_ .:/=+@-]{1,200}$"
 # What a VPC may be, and what EKS needs of it (docs.aws.amazon.com/vpc, VPC CIDR blocks: /16 to /28).
 _LARGEST_VPC, _SMALLEST_VPC = 16, 24
+# RFC 1918, RFC 6598 (shared), loopback, link-local.
+_NEVER_PUBLIC = tuple(
+    ipaddress.IPv4Network(cidr)
+    for cidr in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+    )
+)
 
 
 def _cidr(value: str) -> str:
@@ -46,11 +58,21 @@ def _cidr(value: str) -> str:
 
 def _address(value: str) -> str:
     try:
-        public = ipaddress.IPv4Address(value).is_global
+        address = ipaddress.IPv4Address(value)
     except ValueError:
-        public = False
-    if not public:
+        address = None
+    if address is None or any(address in network for network in _NEVER_PUBLIC):
         raise ValueError("must be the public IPv4 address of your VPN device; write that")
+    return value
+
+
+def _private_address(value: str) -> str:
+    try:
+        private = ipaddress.IPv4Address(value).is_private
+    except ValueError:
+        private = False
+    if not private:
+        raise ValueError("must be a private IPv4 address such as 10.20.0.10; write one of the subnet")
     return value
 
 
@@ -58,6 +80,11 @@ Cidr = Annotated[
     str,
     AfterValidator(_cidr),
     written_as(r"^[0-9.]{7,15}/[0-9]{1,2}$", "an IPv4 network in CIDR notation", "10.20.0.0/16"),
+]
+PrivateAddress = Annotated[
+    str,
+    AfterValidator(_private_address),
+    written_as(r"^[0-9.]{7,15}$", "a private IPv4 address", "10.20.0.10"),
 ]
 PublicAddress = Annotated[
     str,
@@ -152,6 +179,9 @@ class ExistingSubnet(Spec):
 
     id: SubnetId = Field(description="Its id.")
     zone: ZoneName = Field(description="Its availability zone.")
+    entrance_address: PrivateAddress = Field(
+        description="A free address in it, for the load balancer that on-prem sends requests to."
+    )
 
 
 class ExistingVpc(Spec):
@@ -374,6 +404,11 @@ class CloudSettings(Spec):
     )
     device_plugin: ChartSettings = Field(
         default_factory=lambda: ChartSettings(), description="NVIDIA's device plugin, as a Helm chart."
+    )
+    images: Literal["ecr", "asGiven"] = Field(
+        default="ecr",
+        description="`ecr`: nodes pull from repositories of the account, which Spillway makes and staging "
+        "fills. `asGiven`: from where the references say, which needs egress `nat` or a mirror in reach.",
     )
     budget: BudgetAlert | None = Field(default=None, description="AWS budget with alerts.")
     tags: CloudTags = Field(description="Tags of all AWS resources.")
