@@ -258,7 +258,7 @@ def _together_mistakes(
         )
         return
     pods = [pod_size(model) for model in models for _ in range(_pods_at_most(model))]
-    placed = first_fit_decreasing(pods, [node_room(pool) for pool in pools for _ in range(pool.nodes)])
+    placed = _first_fit_decreasing(pods, [node_room(pool) for pool in pools for _ in range(pool.nodes)])
     if placed < len(pods):
         yield Mistake(
             ("capacity",),
@@ -267,7 +267,7 @@ def _together_mistakes(
         )
 
 
-def first_fit_decreasing(pods: Iterable[PodSize], rooms: Iterable[PodSize]) -> int:
+def _first_fit_decreasing(pods: Iterable[PodSize], rooms: Iterable[PodSize]) -> int:
     """How many pods fit: the largest first (devices, memory, CPU), each on the first node with room."""
     left = list(rooms)
     placed = 0
@@ -294,6 +294,7 @@ def pod_size(model: ModelSpec) -> PodSize:
 
 
 def node_room(pool: NodePool) -> PodSize:
+    """What pods may ask for on one node of a pool."""
     return PodSize(pool.devices_per_node, memory_bytes(pool.memory), math.floor(cpus(pool.cpu) * 1000))
 
 
