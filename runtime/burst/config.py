@@ -1,5 +1,6 @@
 """ControllerConfig: what the burst controller is told by `pulumi up`, as one JSON file in its ConfigMap."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Self
@@ -9,6 +10,9 @@ from pydantic import Field, ValidationError, model_validator
 from runtime.burst.fleet import BurstModel, Fleet, NodeGroup
 from runtime.burst.policy import BurstPolicy
 from runtime.model import Spec
+
+Armed = Mapping[str, tuple[str, ...]]
+"""Model name to what has been verified for it in the cloud: a digest for each version of it that is there."""
 
 CONFIG_FILE = Path("/etc/spillway/burst/config.json")
 
@@ -89,14 +93,15 @@ class ControllerConfig(Spec):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         # Raises ValueError if a model names a group that is not there.
-        self.fleet({})
+        self.fleet({}, {})
         return self
 
-    def fleet(self, armed: "dict[str, str]") -> Fleet:
+    def fleet(self, armed: Armed, running: Mapping[str, int]) -> Fleet:
         """What may be used, given what has been staged: a model without its weights there gets no replica.
 
         Args:
-            armed: Model name to what was verified for it.
+            armed: What was verified.
+            running: Model name to the replicas that it was given before; it may keep these.
         """
         groups = {
             group.name: NodeGroup(
@@ -111,7 +116,9 @@ class ControllerConfig(Spec):
             model.name: BurstModel(
                 name=model.name,
                 group=model.cloud.group,
-                max_replicas=model.cloud.max_replicas if is_armed(model, armed) else 0,
+                max_replicas=model.cloud.max_replicas
+                if is_armed(model, armed)
+                else min(model.cloud.max_replicas, running.get(model.name, 0)),
                 slots=model.cloud.slots,
                 devices_per_pod=model.cloud.devices_per_pod,
                 pods_per_replica=model.cloud.pods_per_replica,
@@ -122,9 +129,9 @@ class ControllerConfig(Spec):
         return Fleet(groups, models)
 
 
-def is_armed(model: ModelConfig, armed: "dict[str, str]") -> bool:
+def is_armed(model: ModelConfig, armed: Armed) -> bool:
     """Whether exactly what the model needs in the cloud has been verified there."""
-    return armed.get(model.name) == model.cloud.staged
+    return model.cloud.staged in armed.get(model.name, ())
 
 
 def read_config(file: Path) -> ControllerConfig:

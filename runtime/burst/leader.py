@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, cast
 
 from runtime.cluster import ClusterError, ConflictError, object_path
 
-DURATION_S = 8
+DURATION_S = 10
 RENEW_S = 2.0
 
 _API = "coordination.k8s.io/v1"

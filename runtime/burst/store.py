@@ -1,6 +1,6 @@
 """What the burst controller remembers, in a ConfigMap: it survives a restart, and two writers do not mix.
 
-Keys: `state` and `explanation` are the leader's; `switch` is written by `python -m runtime.burst switch`,
+Keys: `state` and `notes` are the leader's; `switch` is written by `python -m runtime.burst switch`,
 `armed` by the staging of weights and images. The ConfigMap itself is made by `pulumi up`, and goes with it.
 """
 
@@ -8,14 +8,15 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
+from runtime.burst.config import Armed
 from runtime.burst.leader import Cluster
 from runtime.burst.policy import Switch
 from runtime.burst.state import State, StateError
 from runtime.cluster import ClusterError, ConflictError, object_path
 
-STATE, EXPLANATION, SWITCH, ARMED = "state", "explanation", "switch", "armed"
+STATE, NOTES, SWITCH, ARMED = "state", "notes", "switch", "armed"
 
 
 class StoreError(Exception):
@@ -32,16 +33,16 @@ class Kept:
 
     Attributes:
         state: The decision core's state.
-        explanation: What the leader wrote last for people.
+        notes: What the leader said of itself: who it is, and what it misses.
         switch: The manual switch; None where nobody has used it, and the stack file's holds.
-        armed: Model name to what was verified for it in the cloud.
+        armed: What was verified in the cloud.
         problems: What in it could not be understood.
     """
 
     state: State = field(default_factory=State)
-    explanation: str = ""
+    notes: str = ""
     switch: Switch | None = None
-    armed: dict[str, str] = field(default_factory=dict[str, str])
+    armed: Armed = field(default_factory=dict[str, tuple[str, ...]])
     problems: tuple[str, ...] = ()
 
 
@@ -69,7 +70,7 @@ class Store:
         kept, self._version, self._state_text = self._read()
         return kept
 
-    def save(self, state: State, explanation: str) -> None:
+    def save(self, state: State, notes: str) -> None:
         """Writes the leader's part. Call it before acting on a decision.
 
         The switch and what is armed may have been written meanwhile by others; they are left as they are.
@@ -80,14 +81,14 @@ class Store:
         """
         text = state.to_json()
         try:
-            self._write(text, explanation)
+            self._write(text, notes)
         except ConflictError:
             expected = self._state_text
             _, self._version, there = self._read()
             if there not in {expected, text}:
                 raise OvertakenError("another controller has written its state since; not acting") from None
             try:
-                self._write(text, explanation)
+                self._write(text, notes)
             except ClusterError as error:
                 raise StoreError(f"the state could not be written: {error}") from None
         except ClusterError as error:
@@ -102,13 +103,16 @@ class Store:
         text = None if switch is None else switch.model_dump_json(by_alias=True, exclude_none=True)
         self._merge({SWITCH: text})
 
-    def arm(self, verified: dict[str, str]) -> None:
-        """Writes what has been verified in the cloud, model name to what its `staged` must be.
+    def arm(self, verified: Armed) -> None:
+        """Writes what has been verified in the cloud, in place of what was there.
+
+        While a new version of a model is rolled out, name the old one too: the controller that still runs
+        knows only that one.
 
         Raises:
             StoreError: It could not be written.
         """
-        self._merge({ARMED: json.dumps(verified, sort_keys=True)})
+        self._merge({ARMED: json.dumps({name: list(what) for name, what in sorted(verified.items())})})
 
     def _merge(self, data: dict[str, Any]) -> None:
         try:
@@ -117,10 +121,10 @@ class Store:
         except ClusterError as error:
             raise StoreError(f"{self._path} could not be written: {error}") from None
 
-    def _write(self, text: str, explanation: str) -> None:
+    def _write(self, text: str, notes: str) -> None:
         patch = {
             "metadata": {"resourceVersion": self._version},
-            "data": {STATE: text, EXPLANATION: explanation},
+            "data": {STATE: text, NOTES: notes},
         }
         written = self._cluster.write("PATCH", self._path, patch)
         if written is None:
@@ -145,7 +149,7 @@ class Store:
         problems: list[str] = []
         kept = Kept(
             state=state,
-            explanation=data.get(EXPLANATION, ""),
+            notes=data.get(NOTES, ""),
             switch=_switch(data.get(SWITCH), problems),
             armed=_armed(data.get(ARMED), problems),
             problems=tuple(problems),
@@ -167,14 +171,14 @@ def _switch(text: str | None, problems: list[str]) -> Switch | None:
         return Switch(mode="off")
 
 
-def _armed(text: str | None, problems: list[str]) -> dict[str, str]:
+def _armed(text: str | None, problems: list[str]) -> Armed:
     if not text:
         return {}
     try:
-        found: object = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        problems.append("what is armed cannot be read, so nothing is")
+        return _ARMED.validate_json(text)
+    except ValidationError as error:
+        problems.append(f"what is armed cannot be read, so nothing is: {error.errors()[0]['msg']}")
         return {}
-    return {str(name): str(what) for name, what in cast("dict[Any, Any]", found).items()}
+
+
+_ARMED: TypeAdapter[dict[str, tuple[str, ...]]] = TypeAdapter(dict[str, tuple[str, ...]])
