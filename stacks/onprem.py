@@ -20,7 +20,7 @@ from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
 from runtime.accelerators import ACCELERATORS
 from runtime.capacity import summary
-from runtime.gateway import GatewayConfig, ModelRoute, Upstream
+from runtime.gateway import GatewayConfig, ModelRoute, Overflow, Upstream
 from runtime.images import mirrored
 from runtime.model import ModelSpec, Spec
 from runtime.serving.endpoint import endpoint_of
@@ -29,7 +29,13 @@ from runtime.surroundings import CaBundle, Proxy, Surroundings
 from runtime.versions import kuberay_image
 from stacks.outputs import PlatformOutputs
 from stacks.providers import kubernetes_provider, random_provider
-from stacks.settings import IngressSettings, KubeRaySettings, PlatformSettings, RouteSettings
+from stacks.settings import (
+    GatewaySettings,
+    IngressSettings,
+    KubeRaySettings,
+    PlatformSettings,
+    RouteSettings,
+)
 
 Owner = TypeVar("Owner", bound=Spec)
 
@@ -90,7 +96,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             image=settings.gateway.image,
             replicas=settings.gateway.replicas,
             service=settings.gateway.service,
-            clients=settings.gateway.clients,
+            clients=settings.gateway.client_names,
             config=gateway_config,
             pull_secrets=surroundings.pull_secrets,
             url=f"{route.scheme}://{route.hostnames[0]}" if route else None,
@@ -115,7 +121,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
                 gateway_url=gateway.internal_url,
                 gateway_secret=gateway.secret_name,
                 gateway_revision=gateway.revision,
-                client=settings.gateway.clients[0],
+                client=settings.gateway.client_names[0],
                 timeout_s=settings.ready_timeout_seconds,
             ),
             _after(on_cluster, [service, gateway]),
@@ -193,6 +199,16 @@ def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
         models=tuple(_route(settings, model) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
+        overflow=_overflow(settings.gateway),
+    )
+
+
+def _overflow(gateway: GatewaySettings) -> Overflow:
+    return Overflow(
+        clients=gateway.spilling_clients,
+        retry_after_s=gateway.overflow.retry_after_seconds,
+        session_s=gateway.overflow.session_seconds,
+        connect_timeout_s=gateway.overflow.connect_timeout_seconds,
     )
 
 

@@ -1,8 +1,8 @@
 """The Envoy gateway: one API key per client, rendered configuration, Deployment and Service."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -14,7 +14,16 @@ from components.kubernetes.namespace import GATEWAY
 from components.kubernetes.pods import restricted_container, restricted_pod
 from components.naming import selector
 from runtime.digest import short_digest
-from runtime.gateway import BOOTSTRAP_FILE, GatewayConfig, arguments, render, render_api_keys
+from runtime.gateway import (
+    BOOTSTRAP_FILE,
+    GatewayConfig,
+    Upstream,
+    alert_groups,
+    arguments,
+    render,
+    render_alerts,
+    render_api_keys,
+)
 
 API_KEY_LENGTH = 40
 API_KEY_PREFIX = "sk-"
@@ -26,6 +35,35 @@ _LEAVE_S = 10
 _ENVOY_USER = 101
 _CONFIG_VOLUME = "config"
 _KEYS_VOLUME = "keys"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpillLink:
+    """How this gateway reaches the spill pool: the gateway of the other side, over a private link.
+
+    Attributes:
+        host: DNS name of the other side's entrance, often known only when it is made. The gateway's own
+            files name a Service that stands for it (`spill_upstream`), so that they do not depend on it.
+        port: Its port.
+        key: The key that the other side knows this gateway by: one of its clients'.
+        networks: CIDRs of the other side. The gateway's pods may reach these on `port`, no other pods may.
+    """
+
+    host: pulumi.Input[str]
+    port: int
+    key: pulumi.Input[str]
+    networks: tuple[str, ...]
+
+
+def spill_upstream(gateway: str, namespace: str, port: int) -> Upstream:
+    """Returns what the models of a gateway with a SpillLink name as their spill pool.
+
+    Args:
+        gateway: The Gateway component's name.
+        namespace: The platform's namespace.
+        port: The link's port.
+    """
+    return Upstream(host=f"{gateway}-spill.{namespace}.svc.cluster.local", port=port)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +80,12 @@ class GatewayArgs:
         config: What Envoy is configured with.
         pull_secrets: Existing Secrets for the registry.
         url: URL that clients outside the cluster reach it by, where a route in front of it decides that.
+        link: How the spill pool is reached; needed if a model of `config` has one, and only then.
+        prometheus_rule: Whether the alerts are declared as a PrometheusRule, which needs the Prometheus
+            operator. Without it they are a rule file in a ConfigMap.
+
+    Raises:
+        ValueError: A model spills without a link, or there is a link and none spills.
     """
 
     platform: str
@@ -53,6 +97,15 @@ class GatewayArgs:
     config: GatewayConfig
     pull_secrets: tuple[str, ...] = ()
     url: str | None = None
+    link: SpillLink | None = None
+    prometheus_rule: bool = False
+
+    def __post_init__(self) -> None:
+        if self.config.spills != (self.link is not None):
+            raise ValueError(
+                "gateway: link and the models' spill go together; allowed: both or neither; fix: give the "
+                "gateway a link where a model spills"
+            )
 
 
 class Gateway(Component):
@@ -104,10 +157,13 @@ class Gateway(Component):
         envoy_keys = kubernetes.core.v1.Secret(
             f"{name}-envoy-keys",
             metadata=object_meta(args.platform, GATEWAY, f"{name}-envoy-keys", namespace=args.namespace),
-            string_data=pulumi.Output.all(**self.api_keys).apply(render_api_keys),
+            string_data=self._envoy_keys(),
             opts=self.child(),
         )
-        self.deployment = self._deployment([config, keys, envoy_keys], short_digest(files[BOOTSTRAP_FILE]))
+        needs: list[pulumi.Resource] = [config, keys, envoy_keys]
+        if args.link is not None:
+            needs += self._spill_pool(args.link)
+        self.deployment = self._deployment(needs, short_digest(files[BOOTSTRAP_FILE]))
         self.service = self._service()
         self.endpoint = (
             self.service.status.apply(_load_balancer_url)
@@ -121,6 +177,58 @@ class Gateway(Component):
             f"{self._name}-key-{client}", length=API_KEY_LENGTH, special=False, opts=self.child()
         )
         return pulumi.Output.concat(API_KEY_PREFIX, password.result)
+
+    def _envoy_keys(self) -> pulumi.Output[dict[str, str]]:
+        keys = pulumi.Output.all(**self.api_keys)
+        if self._args.link is None:
+            return keys.apply(render_api_keys)
+
+        def render_both(both: Sequence[Any]) -> dict[str, str]:
+            return render_api_keys(both[0], spill_key=both[1])
+
+        return pulumi.Output.all(keys, self._args.link.key).apply(render_both)
+
+    def _spill_pool(self, link: SpillLink) -> list[pulumi.Resource]:
+        """The name that stands for the other side, the permission to go there, and the alerts."""
+        args = self._args
+        entrance = kubernetes.core.v1.Service(
+            f"{self._name}-spill",
+            metadata=object_meta(args.platform, GATEWAY, f"{self._name}-spill", namespace=args.namespace),
+            spec={"type": "ExternalName", "external_name": link.host},
+            opts=self.child(),
+        )
+        allowed = kubernetes.networking.v1.NetworkPolicy(
+            f"{self._name}-allow-spill",
+            metadata=object_meta(args.platform, GATEWAY, "allow-spill", namespace=args.namespace),
+            spec={
+                "pod_selector": {"match_labels": selector(args.platform, GATEWAY)},
+                "policy_types": ["Egress"],
+                "egress": [
+                    {
+                        "to": [{"ip_block": {"cidr": network}} for network in link.networks],
+                        "ports": [{"port": link.port, "protocol": "TCP"}],
+                    }
+                ],
+            },
+            opts=self.child(),
+        )
+        self._alerts()
+        return [entrance, allowed]
+
+    def _alerts(self) -> None:
+        args, name = self._args, f"{self._name}-alerts"
+        meta = object_meta(args.platform, GATEWAY, name, namespace=args.namespace)
+        if args.prometheus_rule:
+            kubernetes.apiextensions.CustomResource(
+                name,
+                api_version="monitoring.coreos.com/v1",
+                kind="PrometheusRule",
+                metadata=meta,
+                spec={"groups": alert_groups()},
+                opts=self.child(),
+            )
+        else:
+            kubernetes.core.v1.ConfigMap(name, metadata=meta, data=render_alerts(), opts=self.child())
 
     def _deployment(self, needs: list[pulumi.Resource], bootstrap: str) -> kubernetes.apps.v1.Deployment:
         args, config = self._args, self._args.config

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import http.client
 import json
+import re
 import socket
 import statistics
 import time
@@ -11,9 +12,10 @@ from collections.abc import Iterator, Mapping
 
 import openai
 import pytest
+import yaml
 from openai.types.chat import ChatCompletionUserMessageParam
 
-from runtime.gateway import ModelRoute, Overflow, Upstream, render, render_api_keys
+from runtime.gateway import ModelRoute, Overflow, Upstream, render, render_alerts, render_api_keys
 
 from .conftest import SPILL_KEY, RunGateway
 from .fake_upstream import FakeUpstream
@@ -473,3 +475,31 @@ def test_a_key_file_without_the_links_key_has_no_place_for_it() -> None:
 def test_no_key_is_in_the_files_of_the_config_map(overflowing: RunningGateway) -> None:
     text = json.dumps(render(overflowing.config))
     assert SPILL_KEY not in text
+
+
+def test_every_metric_of_the_alerts_is_one_that_the_gateway_has(
+    run_overflow: RunGateway, tiny: FakeUpstream, cloud: FakeUpstream
+) -> None:
+    gateway = run_overflow()
+    tiny.refuses_with = cloud.refuses_with = 503
+    assert gateway.chat().status == 429
+    cloud.refuses_with = 401
+    assert gateway.chat().status == 429
+    assert gateway.chat(headers=STICKY).status == 429
+    assert gateway.chat(model="lost").status == 429
+    lines = gateway.metrics().splitlines()
+    rules = yaml.safe_load(render_alerts()["alerts.yaml"])["groups"][0]["rules"]
+    selectors = re.findall(r"(envoy_\w+)\{([^}]*)\}", str([rule["expr"] for rule in rules]))
+    assert len(selectors) == 5
+    for metric, labels in selectors:
+        wanted = [
+            re.compile(rf'[{{,]{label}="({values})"')
+            for label, values in re.findall(r'(\w+)=~?"([^"]*)"', labels)
+        ]
+        assert [
+            line
+            for line in lines
+            if line.startswith(metric + "{")
+            and 'model="' in line
+            and all(label.search(line) for label in wanted)
+        ], (metric, labels)
