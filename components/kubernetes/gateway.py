@@ -216,11 +216,11 @@ class Gateway(Component):
         return [entrance, allowed]
 
     def _alerts(self) -> None:
-        args, name = self._args, f"{self._name}-alerts"
-        meta = object_meta(args.platform, GATEWAY, name, namespace=args.namespace)
+        args = self._args
+        meta = object_meta(args.platform, GATEWAY, f"{self._name}-alerts", namespace=args.namespace)
         if args.prometheus_rule:
             kubernetes.apiextensions.CustomResource(
-                name,
+                f"{self._name}-alerts",
                 api_version="monitoring.coreos.com/v1",
                 kind="PrometheusRule",
                 metadata=meta,
@@ -228,7 +228,9 @@ class Gateway(Component):
                 opts=self.child(),
             )
         else:
-            kubernetes.core.v1.ConfigMap(name, metadata=meta, data=render_alerts(), opts=self.child())
+            kubernetes.core.v1.ConfigMap(
+                f"{self._name}-alerts", metadata=meta, data=render_alerts(), opts=self.child()
+            )
 
     def _deployment(self, needs: list[pulumi.Resource], bootstrap: str) -> kubernetes.apps.v1.Deployment:
         args, config = self._args, self._args.config
