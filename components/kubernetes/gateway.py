@@ -17,7 +17,6 @@ from runtime.digest import short_digest
 from runtime.gateway import (
     BOOTSTRAP_FILE,
     GatewayConfig,
-    Upstream,
     alert_groups,
     arguments,
     render,
@@ -38,35 +37,6 @@ _KEYS_VOLUME = "keys"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpillLink:
-    """How this gateway reaches the spill pool: the gateway of the other side, over a private link.
-
-    Attributes:
-        host: DNS name of the other side's entrance, often known only when it is made. The gateway's own
-            files name a Service that stands for it (`spill_upstream`), so that they do not depend on it.
-        port: Its port.
-        key: The key that the other side knows this gateway by: one of its clients'.
-        networks: CIDRs of the other side. The gateway's pods may reach these on `port`, no other pods may.
-    """
-
-    host: pulumi.Input[str]
-    port: int
-    key: pulumi.Input[str]
-    networks: tuple[str, ...]
-
-
-def spill_upstream(gateway: str, namespace: str, port: int) -> Upstream:
-    """Returns what the models of a gateway with a SpillLink name as their spill pool.
-
-    Args:
-        gateway: The Gateway component's name.
-        namespace: The platform's namespace.
-        port: The link's port.
-    """
-    return Upstream(host=f"{gateway}-spill.{namespace}.svc.cluster.local", port=port)
-
-
-@dataclass(frozen=True, kw_only=True)
 class GatewayArgs:
     """Arguments of Gateway.
 
@@ -80,12 +50,13 @@ class GatewayArgs:
         config: What Envoy is configured with.
         pull_secrets: Existing Secrets for the registry.
         url: URL that clients outside the cluster reach it by, where a route in front of it decides that.
-        link: How the spill pool is reached; needed if a model of `config` has one, and only then.
+        spill_key: The key that the gateway of the spill pool knows this one by, one of its clients' keys;
+            needed if a model of `config` spills, and only then.
         prometheus_rule: Whether the alerts are declared as a PrometheusRule, which needs the Prometheus
             operator. Without it they are a rule file in a ConfigMap.
 
     Raises:
-        ValueError: A model spills without a link, or there is a link and none spills.
+        ValueError: A model spills and there is no key for it, or there is a key and none spills.
     """
 
     platform: str
@@ -97,14 +68,14 @@ class GatewayArgs:
     config: GatewayConfig
     pull_secrets: tuple[str, ...] = ()
     url: str | None = None
-    link: SpillLink | None = None
+    spill_key: pulumi.Input[str] | None = None
     prometheus_rule: bool = False
 
     def __post_init__(self) -> None:
-        if self.config.spills != (self.link is not None):
+        if self.config.spills != (self.spill_key is not None):
             raise ValueError(
-                "gateway: link and the models' spill go together; allowed: both or neither; fix: give the "
-                "gateway a link where a model spills"
+                "gateway: spill_key and the models' spill go together; allowed: both or neither; fix: give "
+                "the gateway the spill pool's key where a model spills"
             )
 
 
@@ -160,10 +131,9 @@ class Gateway(Component):
             string_data=self._envoy_keys(),
             opts=self.child(),
         )
-        needs: list[pulumi.Resource] = [config, keys, envoy_keys]
-        if args.link is not None:
-            needs += self._spill_pool(args.link)
-        self.deployment = self._deployment(needs, short_digest(files[BOOTSTRAP_FILE]))
+        if args.config.spills:
+            self._alerts()
+        self.deployment = self._deployment([config, keys, envoy_keys], short_digest(files[BOOTSTRAP_FILE]))
         self.service = self._service()
         self.endpoint = (
             self.service.status.apply(_load_balancer_url)
@@ -180,40 +150,13 @@ class Gateway(Component):
 
     def _envoy_keys(self) -> pulumi.Output[dict[str, str]]:
         keys = pulumi.Output.all(**self.api_keys)
-        if self._args.link is None:
+        if self._args.spill_key is None:
             return keys.apply(render_api_keys)
 
         def render_both(both: Sequence[Any]) -> dict[str, str]:
             return render_api_keys(both[0], spill_key=both[1])
 
-        return pulumi.Output.all(keys, self._args.link.key).apply(render_both)
-
-    def _spill_pool(self, link: SpillLink) -> list[pulumi.Resource]:
-        """The name that stands for the other side, the permission to go there, and the alerts."""
-        args = self._args
-        entrance = kubernetes.core.v1.Service(
-            f"{self._name}-spill",
-            metadata=object_meta(args.platform, GATEWAY, f"{self._name}-spill", namespace=args.namespace),
-            spec={"type": "ExternalName", "external_name": link.host},
-            opts=self.child(),
-        )
-        allowed = kubernetes.networking.v1.NetworkPolicy(
-            f"{self._name}-allow-spill",
-            metadata=object_meta(args.platform, GATEWAY, "allow-spill", namespace=args.namespace),
-            spec={
-                "pod_selector": {"match_labels": selector(args.platform, GATEWAY)},
-                "policy_types": ["Egress"],
-                "egress": [
-                    {
-                        "to": [{"ip_block": {"cidr": network}} for network in link.networks],
-                        "ports": [{"port": link.port, "protocol": "TCP"}],
-                    }
-                ],
-            },
-            opts=self.child(),
-        )
-        self._alerts()
-        return [entrance, allowed]
+        return pulumi.Output.all(keys, self._args.spill_key).apply(render_both)
 
     def _alerts(self) -> None:
         args = self._args
