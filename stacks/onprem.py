@@ -23,7 +23,7 @@ from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
 from components.kubernetes.spill_pool import SpillPool, SpillPoolArgs
 from runtime.accelerators import ACCELERATORS
 from runtime.capacity import summary
-from runtime.gateway import GatewayConfig, ModelRoute, Upstream
+from runtime.gateway import GatewayConfig, ModelRoute, Overflow, Upstream
 from runtime.images import mirrored
 from runtime.model import ModelSpec, Spec
 from runtime.serving.endpoint import endpoint_of
@@ -33,6 +33,7 @@ from runtime.versions import kuberay_image
 from stacks.outputs import PlatformOutputs
 from stacks.providers import Providers
 from stacks.settings import (
+    GatewaySettings,
     IngressSettings,
     KubeRaySettings,
     PlatformSettings,
@@ -124,7 +125,7 @@ def deploy(
             image=settings.gateway.image,
             replicas=settings.gateway.replicas,
             service=settings.gateway.service,
-            clients=settings.gateway.clients,
+            clients=settings.gateway.client_names,
             config=gateway_config,
             pull_secrets=surroundings.pull_secrets,
             url=f"{route.scheme}://{route.hostnames[0]}" if route else None,
@@ -149,7 +150,7 @@ def deploy(
                 gateway_url=gateway.internal_url,
                 gateway_secret=gateway.secret_name,
                 gateway_revision=gateway.revision,
-                client=settings.gateway.clients[0],
+                client=settings.gateway.client_names[0],
                 timeout_s=settings.ready_timeout_seconds,
             ),
             _after(on_cluster, [service, gateway]),
@@ -246,6 +247,16 @@ def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
         models=tuple(_route(settings, model) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
+        overflow=_overflow(settings.gateway),
+    )
+
+
+def _overflow(gateway: GatewaySettings) -> Overflow:
+    return Overflow(
+        clients=gateway.spilling_clients,
+        retry_after_s=gateway.overflow.retry_after_seconds,
+        session_s=gateway.overflow.session_seconds,
+        connect_timeout_s=gateway.overflow.connect_timeout_seconds,
     )
 
 

@@ -3,6 +3,7 @@
 from runtime.gateway.config import GatewayConfig, ModelRoute, Upstream
 from runtime.gateway.document import Tree, discovery, seconds, typed
 from runtime.gateway.overflow import (
+    dead_link,
     health,
     keyless_filters,
     on_prem_metadata,
@@ -53,6 +54,7 @@ def _spill(model: ModelRoute, upstream: Upstream, config: GatewayConfig) -> dict
             http_filters=spill_key_filters(config),
         ),
         **health(overflow),
+        **dead_link(),
     }
 
 

@@ -31,6 +31,9 @@ _SECRET_NAME = "spill"  # noqa: S105 - what Envoy calls it
 _HTTP = "envoy.extensions.filters.http"
 # With these a server says that it has not begun: it is full, or does not know the key while that is changed.
 _NOT_BEGUN = (401, 429, 503)
+_QUIET_S, _PROBE_INTERVAL_S, _PROBES = 10, 5, 2
+# Of Linux, on which Envoy runs, whatever renders this.
+_IPPROTO_TCP, _TCP_USER_TIMEOUT = 6, 18
 # Nobody listens there, so it refuses at once.
 _NOBODY: tuple[str, int] = ("127.0.0.1", 1)
 
@@ -255,6 +258,34 @@ def health(overflow: Overflow) -> dict[str, Tree]:
                 "http_health_check": {"host": "spillway", "path": "/healthz"},
             }
         ],
+    }
+
+
+def dead_link() -> dict[str, Tree]:
+    """Returns the part of a cluster that notices a link which swallows what is sent on an open connection.
+
+    Else a request that was under way when the link was cut would end only with its idle timeout.
+    """
+    return {
+        "upstream_connection_options": {
+            "tcp_keepalive": {
+                "keepalive_time": _QUIET_S,
+                "keepalive_interval": _PROBE_INTERVAL_S,
+                "keepalive_probes": _PROBES,
+            }
+        },
+        # Keep-alive asks only while nothing waits for its acknowledgement; this is for what does.
+        "upstream_bind_config": {
+            "socket_options": [
+                {
+                    "description": "TCP_USER_TIMEOUT",
+                    "level": _IPPROTO_TCP,
+                    "name": _TCP_USER_TIMEOUT,
+                    "int_value": (_QUIET_S + _PROBES * _PROBE_INTERVAL_S) * 1000,
+                    "state": "STATE_PREBIND",
+                }
+            ]
+        },
     }
 
 
