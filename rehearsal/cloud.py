@@ -46,7 +46,8 @@ class RehearsedCloud:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What sends a program to this cloud and to no other."""
+        """What sends a program to this cloud and to no other; known before anything runs."""
+        self.double.reserve_port()
         return {**self.double.environment, "SPILLWAY_EKS_KUBECONFIG": str(self.site.kubeconfig)}
 
     def start(self, toolbox: Toolbox, images: Mapping[str, str], progress: Progress) -> None:

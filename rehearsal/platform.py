@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import psutil
 
+from rehearsal.aws import ACCOUNT
+from rehearsal.cloud import RehearsedCloud
 from rehearsal.site import Site, SiteError, default_home
 from rehearsal.site.api import ApiError, object_path
 from rehearsal.site.images import ENVOY_IMAGE, OPERATOR_IMAGE, RAY_IMAGE
@@ -28,6 +30,7 @@ from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
 from runtime.ops.deletions import await_deletions
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import HALF_MADE_RELEASES, PulumiCli
+from runtime.staging import StagedImages
 
 _PROMPT = "Say hello."
 _ANSWER_TOKENS = 24
@@ -88,9 +91,13 @@ class Platform:
         self._site = Site(site, self._home)
         self._progress = progress
         self._state_is_old = False
+        self._cloud: RehearsedCloud | None = None
         if simulated:
             self._embedded = True
             self.workspace = Workspace.rehearsing(self._home, stack, self._site.kubeconfig)
+            if region := _text_at(self._platform_object(), "cloud", "region"):
+                self._cloud = RehearsedCloud(self._home, self._site, region)
+                self.workspace = self.workspace.with_cloud(self._cloud.environment)
             return
         stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
         own = _own_cluster(stack_file, self._site.kubeconfig)
@@ -139,8 +146,11 @@ class Platform:
                 if others:
                     lines.append(f"site {self._site_name}: still runs for stack {', '.join(others)}")
                 else:
+                    if self._cloud is not None:
+                        remains = self._cloud.stop(self._progress)
+                        lines, clean = list(remains.lines), remains.clean
                     leftovers = self._site.stop(self._progress)
-                    lines, clean = leftovers.lines(), not leftovers
+                    lines, clean = [*lines, *leftovers.lines()], clean and not leftovers
             locks = [lock.pid for lock in self.workspace.locks()]
             plugins = [process.pid for process in self.workspace.orphaned_plugins()]
             for kind, pids in (("Pulumi locks", locks), ("Pulumi plugins", plugins)):
@@ -191,12 +201,19 @@ class Platform:
         if self._embedded:
             self._site.start(toolbox, self._progress)
             if self.workspace.rehearsal_of is not None:
-                self._site.stand_in(stand_in_images(platform_object(self.workspace.stack_file)))
+                images = stand_in_images(self._platform_object())
+                self._site.stand_in(images)
+                if self._cloud is not None:
+                    self._cloud.start(toolbox, cloud_images(self._platform_object(), images), self._progress)
         self.workspace.write_environment_file()
         cli = self._cli()
         self._clear_what_a_kill_left(cli)
         cli.ensure_stack()
         return cli
+
+    def _platform_object(self) -> dict[str, object]:
+        file = self.workspace.stack_file
+        return platform_object(file) if file.is_file() else {}
 
     def _site_trouble(self) -> str | None:
         ended = self._site.ended() if self._embedded else []
@@ -341,6 +358,19 @@ def stand_in_images(platform: Mapping[str, Any]) -> dict[str, str]:
         for name, image in named.items()
         if name and not name.startswith(SITE_IMAGES)
     }
+
+
+def cloud_images(platform: Mapping[str, Any], images: Mapping[str, str]) -> dict[str, str]:
+    """The same images as the nodes of the EKS side pull them: from their own repositories in ECR.
+
+    Args:
+        platform: The object under `spillway:platform`.
+        images: What `stand_in_images` says of it.
+    """
+    region = _text_at(platform, "cloud", "region")
+    registry = f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{platform.get('name', 'llm')}-burst"
+    staged = StagedImages(registry=registry)
+    return {**images, **{staged.of(name): image for name, image in images.items()}}
 
 
 def pods_by_model(pods: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -11,15 +11,16 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import psutil
 import yaml
 
+from rehearsal.aws import ACCOUNT
 from rehearsal.plugins import EXEC_SCRIPT
 from rehearsal.plugins.launchers import write_launchers
 from rehearsal.state_files import kept_whole, mend_state
@@ -43,6 +44,7 @@ _PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"  # noqa: S105 - the variable'
 _REHEARSAL = "-rehearsal"
 _LANGUAGE_HOST = "pulumi-language-python"
 _RANDOM = "pulumi-resource-random"
+_AWS = "pulumi-resource-aws"
 _KUBERNETES = "pulumi-resource-kubernetes"
 _DYNAMIC = "pulumi-resource-pulumi-python"
 
@@ -80,6 +82,7 @@ class Workspace:
         context: Context in it, or None for the current one.
         rehearsal_of: The stack or example that this one rehearses on simulated nodes, or None. A rehearsal
             is a stack of its own, so that nothing of it gets near the state of the real one.
+        cloud: What sends the stack to the AWS double; None where it has no AWS side, or a real one.
     """
 
     home: Path
@@ -87,11 +90,16 @@ class Workspace:
     kubeconfig: Path
     context: str | None = None
     rehearsal_of: str | None = None
+    cloud: Mapping[str, str] | None = None
 
     @classmethod
     def rehearsing(cls, home: Path, name: str, kubeconfig: Path) -> "Workspace":
         """The Pulumi that rehearses the stack or example of that name."""
         return cls(home, f"{name}{_REHEARSAL}", kubeconfig, rehearsal_of=name)
+
+    def with_cloud(self, environment: Mapping[str, str]) -> "Workspace":
+        """The same, with the AWS double as the only AWS that it knows."""
+        return replace(self, cloud=environment)
 
     @property
     def stack_file(self) -> Path:
@@ -149,7 +157,8 @@ class Workspace:
 
     @property
     def _pulumi_home(self) -> Path:
-        return self._own / "pulumi"
+        # The stand-in for AWS must not lie where a stack with a real account looks for its provider.
+        return self._own / ("pulumi" if self.cloud is None else "pulumi-with-aws-double")
 
     @property
     def _passphrase_file(self) -> Path:
@@ -215,6 +224,9 @@ class Workspace:
             write_launchers(folder, python, toolbox.path(EXEC_SCRIPT), [_RANDOM])
         else:
             self._place_plugin(toolbox, _RANDOM, "random", "pulumi-random")
+        if self.cloud is not None:
+            folder = self._plugin_folder("aws", "pulumi-aws")
+            write_launchers(folder, python, toolbox.path(EXEC_SCRIPT), [_AWS])
         (self.home / "state").mkdir(parents=True, exist_ok=True)
         (self.home / "stacks").mkdir(parents=True, exist_ok=True)
         self._make_passphrase()
@@ -239,13 +251,16 @@ class Workspace:
         if self.rehearsal_of is not None:
             # It has no file in the project, and plain Pulumi would write one that holds nothing but a salt.
             values["PULUMI_OPTION_CONFIG_FILE"] = str(self._private_stack_file)
-        return values
+        return {**values, **(self.cloud or {})}
 
     def environment(self) -> dict[str, str]:
         """The environment to run the CLI in."""
         path = os.pathsep.join([*self._path(), os.environ.get("PATH", os.defpath)])
         # A CONTEXT of the shell names one in another kubeconfig, unless it was taken over.
         inherited = {name: value for name, value in os.environ.items() if name != "CONTEXT"}
+        if self.cloud is not None:
+            # Nothing of the user's own AWS: no profile, no role, no region.
+            inherited = {name: value for name, value in inherited.items() if not name.startswith("AWS_")}
         return {**inherited, **self.variables(), "PATH": path}
 
     def write_environment_file(self) -> Path:
@@ -253,6 +268,7 @@ class Workspace:
         lines = [
             f"# Plain Pulumi for stack {self.stack}, written by `make up`. Use: . {self.environment_file}",
             "unset CONTEXT",
+            *(["unset AWS_PROFILE AWS_SESSION_TOKEN AWS_ROLE_ARN"] if self.cloud is not None else []),
             *(f"export {name}={shlex.quote(value)}" for name, value in self.variables().items()),
             f'export PATH={shlex.quote(os.pathsep.join(self._path()))}:"$PATH"',
             f"export PULUMI_STACK={self.stack}",
@@ -377,6 +393,8 @@ def as_rehearsed(stack_file: dict[str, Any]) -> dict[str, Any]:
     platform["cluster"] = {
         key: value for key, value in cluster.items() if key not in {"kubeconfig", "context"}
     }
+    if platform.get("cloud"):
+        platform["cloud"] = cloud_as_rehearsed(platform["cloud"])
     kuberay: dict[str, Any] = platform.get("kuberay") or {}
     if kuberay.get("install", "chart") == "chart":
         platform["kuberay"] = {
@@ -386,6 +404,23 @@ def as_rehearsed(stack_file: dict[str, Any]) -> dict[str, Any]:
             "version": versions.KUBERAY,
         }
     return {**stack_file, "config": {**stack_file["config"], "spillway:platform": platform}}
+
+
+def cloud_as_rehearsed(cloud: dict[str, Any]) -> dict[str, Any]:
+    """The AWS side of a stack file for the AWS double.
+
+    It is the double's account, the charts that nobody can pull are left out because stand-ins do their work,
+    and a cluster that may be deleted at once.
+    """
+    account = str(cloud.get("accountId", ACCOUNT))
+    here: dict[str, Any] = json.loads(json.dumps(cloud).replace(account, ACCOUNT))
+    without: dict[str, Any] = {"install": "none"}
+    return {
+        **here,
+        "cluster": {**here.get("cluster", {}), "deletionProtection": False},
+        "autoscaler": {**here.get("autoscaler", {}), "release": without},
+        "devicePlugin": without,
+    }
 
 
 def _is_unset_or(variable: str, value: str) -> bool:

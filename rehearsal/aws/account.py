@@ -83,6 +83,12 @@ class AwsDouble:
         except DoubleError:
             return False
 
+    def reserve_port(self) -> None:
+        """Chooses the port that `endpoint` names from then on."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "port").exists():
+            self._port()
+
     def start(self) -> str:
         """Starts it if it does not run, and returns its address when it answers.
 
