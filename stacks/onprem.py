@@ -23,7 +23,7 @@ from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
 from components.kubernetes.spill_pool import SpillPool, SpillPoolArgs
 from runtime.accelerators import ACCELERATORS
 from runtime.capacity import summary
-from runtime.gateway import GatewayConfig, ModelRoute, Upstream
+from runtime.gateway import GatewayConfig, ModelRoute, Overflow, Upstream
 from runtime.images import mirrored
 from runtime.model import ModelSpec, Spec
 from runtime.serving.endpoint import endpoint_of
@@ -33,6 +33,7 @@ from runtime.versions import kuberay_image
 from stacks.outputs import PlatformOutputs
 from stacks.providers import Providers
 from stacks.settings import (
+    GatewaySettings,
     IngressSettings,
     KubeRaySettings,
     PlatformSettings,
@@ -50,10 +51,12 @@ class SpillTarget:
     Attributes:
         addresses: IPv4 addresses of the entrance on the other side of the link.
         port: Its port.
+        key: The key that the gateway there knows this one by.
     """
 
     addresses: tuple[str, ...]
     port: int
+    key: pulumi.Input[str]
 
 
 def deploy(
@@ -70,7 +73,7 @@ def deploy(
     providers = providers or Providers.of(settings.cluster)
     on_cluster = pulumi.ResourceOptions(providers=[providers.cluster, providers.generated])
     surroundings = _surroundings(settings)
-    gateway_config = _gateway_config(settings)
+    gateway_config = _gateway_config(settings, spill)
     claim = StackClaim(f"{settings.name}-claim", on_cluster)
     namespace = PlatformNamespace(
         settings.name,
@@ -124,10 +127,12 @@ def deploy(
             image=settings.gateway.image,
             replicas=settings.gateway.replicas,
             service=settings.gateway.service,
-            clients=settings.gateway.clients,
+            clients=settings.gateway.client_names,
             config=gateway_config,
             pull_secrets=surroundings.pull_secrets,
             url=f"{route.scheme}://{route.hostnames[0]}" if route else None,
+            spill_key=spill and spill.key,
+            prometheus_rule=settings.gateway.overflow.prometheus_rule,
         ),
         _after(on_cluster, namespace.shared),
     )
@@ -149,7 +154,7 @@ def deploy(
                 gateway_url=gateway.internal_url,
                 gateway_secret=gateway.secret_name,
                 gateway_revision=gateway.revision,
-                client=settings.gateway.clients[0],
+                client=settings.gateway.client_names[0],
                 timeout_s=settings.ready_timeout_seconds,
             ),
             _after(on_cluster, [service, gateway]),
@@ -241,18 +246,36 @@ def _served(
     )
 
 
-def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
+def _gateway_config(settings: PlatformSettings, spill: SpillTarget | None) -> GatewayConfig:
     return GatewayConfig(
-        models=tuple(_route(settings, model) for model in settings.models),
+        models=tuple(_route(settings, model, spill) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
+        overflow=_overflow(settings.gateway),
     )
 
 
-def _route(settings: PlatformSettings, model: ModelSpec) -> ModelRoute:
+def _overflow(gateway: GatewaySettings) -> Overflow:
+    return Overflow(
+        clients=gateway.spilling_clients,
+        retry_after_s=gateway.overflow.retry_after_seconds,
+        session_s=gateway.overflow.session_seconds,
+        connect_timeout_s=gateway.overflow.connect_timeout_seconds,
+    )
+
+
+def _route(settings: PlatformSettings, model: ModelSpec, spill: SpillTarget | None) -> ModelRoute:
     endpoint = endpoint_of(model)
-    host = f"{endpoint.service}.{settings.namespace}.svc.cluster.local"
-    return ModelRoute(name=model.model_id, upstream=Upstream(host=host, port=endpoint.port))
+    there = spill if model.spill is not None else None
+    return ModelRoute(
+        name=model.model_id,
+        upstream=Upstream(host=_in_cluster(settings, endpoint.service), port=endpoint.port),
+        spill=there and Upstream(host=_in_cluster(settings, spill_service(settings)), port=there.port),
+    )
+
+
+def _in_cluster(settings: PlatformSettings, service: str) -> str:
+    return f"{service}.{settings.namespace}.svc.cluster.local"
 
 
 def _on_mirror(settings: PlatformSettings) -> PlatformSettings:
