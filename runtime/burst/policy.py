@@ -268,8 +268,8 @@ class BurstPolicy(Spec):
         if self.scale_in.fill >= self.scale_out.fill:
             raise ContradictionError(
                 "scaleIn.fill",
-                f"is {self.scale_in.fill:g}, not below scaleOut.fill {self.scale_out.fill:g}; lower it, because "
-                "nothing changes between the two",
+                f"is {self.scale_in.fill:g}, not below scaleOut.fill {self.scale_out.fill:g}; lower it, "
+                "because between the two nothing changes",
             )
         return self
 

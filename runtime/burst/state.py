@@ -26,6 +26,9 @@ class ModelState:
         days: What each quarter of an hour of the week needed in the past, in replicas.
         quarter: Number of the quarter of an hour that is being watched, since the Unix epoch.
         quarter_peak: The most replicas needed in it so far.
+        wanted: Replicas that were asked for by load, schedule or switch at the last decision.
+        code: Reason of the last decision, for machines.
+        reason: The same as a sentence.
     """
 
     target: int = 0
@@ -41,6 +44,9 @@ class ModelState:
     days: tuple[float, ...] = ()
     quarter: int | None = None
     quarter_peak: float = 0.0
+    wanted: int = 0
+    code: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +55,14 @@ class GroupState:
 
     Attributes:
         reserved: Nodes that money is set aside for, whether they exist yet or not.
+        nodes: Nodes seen last; None before the first look.
         failures: Failed launches in a row.
         open_until: Until when the circuit is open; None if it is closed.
         back_off_s: How long it is open the next time; None for the first.
     """
 
     reserved: int = 0
+    nodes: int | None = None
     failures: int = 0
     open_until: float | None = None
     back_off_s: float | None = None
