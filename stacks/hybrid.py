@@ -8,6 +8,7 @@ from components.aws.account import CloudAccount
 from components.aws.load_balancer import PORT
 from components.aws.network import entrance_addresses
 from components.kubernetes.ownership import StackClaim, stack_name
+from components.kubernetes.spill_pool import SpillKey
 from runtime.staging import StagedImages
 from stacks import onprem
 from stacks.cloud_costs import cost_of
