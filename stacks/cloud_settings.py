@@ -30,6 +30,8 @@ _DX_GATEWAY = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _VERSION = r"^1\.[0-9]{2}$"
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 _TAG = r"^[A-Za-z0-9_ .:/=+@-]{1,200}$"
+# A bucket's name has 63 characters at most: `NAME-burst-models-ACCOUNT-REGION`, with REGION up to 14.
+MAX_CLOUD_NAME = 20
 # What a VPC may be, and what EKS needs of it (docs.aws.amazon.com/vpc, VPC CIDR blocks: /16 to /28).
 _LARGEST_VPC, _SMALLEST_VPC = 16, 24
 # RFC 1918, RFC 6598 (shared), loopback, link-local.

@@ -99,8 +99,9 @@ def deploy_eks_side(
     cluster: kubernetes.Provider,
     generated: random.Provider,
     claim: StackClaim,
-) -> Gateway:
-    """Declares what runs in the cluster; returns the gateway there.
+    key: pulumi.Output[str],
+) -> None:
+    """Declares what runs in the cluster.
 
     Args:
         settings: The stack's settings.
@@ -110,6 +111,7 @@ def deploy_eks_side(
         cluster: Provider of the EKS cluster.
         generated: Provider of generated keys.
         claim: Whose the namespaces are.
+        key: The key of the on-prem gateway.
     """
     platform, namespace = side.account.name, settings.namespace
     on_cluster = pulumi.ResourceOptions(providers=[cluster, generated])
@@ -167,7 +169,7 @@ def deploy_eks_side(
         _after(on_cluster, space.shared),
     )
     nodes = _node_starters(cloud, side, images, cluster)
-    gateway = Gateway(
+    Gateway(
         f"{platform}-gateway",
         GatewayArgs(
             platform=platform,
@@ -176,6 +178,7 @@ def deploy_eks_side(
             replicas=2,
             service="ClusterIP",
             clients=(ON_PREM_CLIENT,),
+            given_keys={ON_PREM_CLIENT: key},
             config=gateway_config,
         ),
         _after(on_cluster, space.shared),
@@ -205,7 +208,6 @@ def deploy_eks_side(
             ),
             _after(on_cluster, needs),
         )
-    return gateway
 
 
 def _node_starters(

@@ -8,6 +8,7 @@ from components.aws.account import CloudAccount
 from components.aws.load_balancer import PORT
 from components.aws.network import entrance_addresses
 from components.kubernetes.ownership import StackClaim, stack_name
+from components.kubernetes.spill_pool import SpillKey
 from runtime.staging import StagedImages
 from stacks import onprem
 from stacks.cloud_costs import cost_of
@@ -29,13 +30,15 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     images = staged_images(cloud, account)
     tags = cloud_tags(cloud, account)
     providers = Providers.of(settings.cluster)
-    platform = onprem.deploy(settings, providers, onprem.SpillTarget(addresses=entrance_of(cloud), port=PORT))
+    key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
+    spill = onprem.SpillTarget(addresses=entrance_of(cloud), port=PORT, key=key.value)
+    platform = onprem.deploy(settings, providers, spill)
     aws = aws_provider(cloud, tags)
     repositories = images.repositories(images_of(settings, cloud))
     side = deploy_cloud_side(cloud, account, aws, tags, repositories)
     claim = StackClaim(f"{account.name}-claim", pulumi.ResourceOptions(provider=providers.generated))
     eks = eks_provider(side.cluster.kubeconfig, side.ready)
-    deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim)
+    deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim, key.value)
     cost = cost_of(cloud)
     pulumi.log.info(cost.words)
     return dataclasses.replace(

@@ -51,10 +51,12 @@ class SpillTarget:
     Attributes:
         addresses: IPv4 addresses of the entrance on the other side of the link.
         port: Its port.
+        key: The key that the gateway there knows this one by.
     """
 
     addresses: tuple[str, ...]
     port: int
+    key: pulumi.Input[str]
 
 
 def deploy(
@@ -71,7 +73,7 @@ def deploy(
     providers = providers or Providers.of(settings.cluster)
     on_cluster = pulumi.ResourceOptions(providers=[providers.cluster, providers.generated])
     surroundings = _surroundings(settings)
-    gateway_config = _gateway_config(settings)
+    gateway_config = _gateway_config(settings, spill)
     claim = StackClaim(f"{settings.name}-claim", on_cluster)
     namespace = PlatformNamespace(
         settings.name,
@@ -129,6 +131,8 @@ def deploy(
             config=gateway_config,
             pull_secrets=surroundings.pull_secrets,
             url=f"{route.scheme}://{route.hostnames[0]}" if route else None,
+            spill_key=spill and spill.key,
+            prometheus_rule=settings.gateway.overflow.prometheus_rule,
         ),
         _after(on_cluster, namespace.shared),
     )
@@ -242,9 +246,9 @@ def _served(
     )
 
 
-def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
+def _gateway_config(settings: PlatformSettings, spill: SpillTarget | None) -> GatewayConfig:
     return GatewayConfig(
-        models=tuple(_route(settings, model) for model in settings.models),
+        models=tuple(_route(settings, model, spill) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
         overflow=_overflow(settings.gateway),
@@ -260,10 +264,18 @@ def _overflow(gateway: GatewaySettings) -> Overflow:
     )
 
 
-def _route(settings: PlatformSettings, model: ModelSpec) -> ModelRoute:
+def _route(settings: PlatformSettings, model: ModelSpec, spill: SpillTarget | None) -> ModelRoute:
     endpoint = endpoint_of(model)
-    host = f"{endpoint.service}.{settings.namespace}.svc.cluster.local"
-    return ModelRoute(name=model.model_id, upstream=Upstream(host=host, port=endpoint.port))
+    there = spill if model.spill is not None else None
+    return ModelRoute(
+        name=model.model_id,
+        upstream=Upstream(host=_in_cluster(settings, endpoint.service), port=endpoint.port),
+        spill=there and Upstream(host=_in_cluster(settings, spill_service(settings)), port=there.port),
+    )
+
+
+def _in_cluster(settings: PlatformSettings, service: str) -> str:
+    return f"{service}.{settings.namespace}.svc.cluster.local"
 
 
 def _on_mirror(settings: PlatformSettings) -> PlatformSettings:

@@ -34,7 +34,7 @@ from runtime.quantities import cpus, memory_bytes
 from runtime.serving.ray_service import RayRuntime
 from runtime.stack_file import list_mistakes
 from runtime.versions import VLLM_OF_RAY
-from stacks.cloud_settings import CloudSettings, burst_mistakes
+from stacks.cloud_settings import MAX_CLOUD_NAME, CloudSettings, burst_mistakes
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -504,6 +504,12 @@ class PlatformSettings(Spec):
         return self
 
     @model_validator(mode="after")
+    def _has_somewhere_to_spill(self) -> Self:
+        if self.scenario == "onprem" and (found := list(_nowhere_to_spill(self))):
+            raise ContradictionsError(found)
+        return self
+
+    @model_validator(mode="after")
     def _only_a_hybrid_has_a_cloud(self) -> Self:
         found = list(_of_another_scenario(self))
         if found:
@@ -516,6 +522,26 @@ class PlatformSettings(Spec):
             found = list(burst_mistakes(self.models, self.cloud, self.burst))
             if found:
                 raise ContradictionsError(found)
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_may_spill(self) -> Self:
+        if self.scenario == "hybrid" and not self.gateway.spilling_clients:
+            raise ContradictionError(
+                "gateway.clients",
+                "has none that may spill, so nothing could use the cloud; write one as {name: NAME, spill: "
+                "allowed}, or use scenario onprem",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _name_fits_aws(self) -> Self:
+        if self.scenario == "hybrid" and len(self.name) > MAX_CLOUD_NAME:
+            raise ContradictionError(
+                "name",
+                f"has {len(self.name)} characters, and names of AWS resources are made of it, which leaves "
+                f"{MAX_CLOUD_NAME}; shorten it",
+            )
         return self
 
     @model_validator(mode="after")
@@ -560,15 +586,18 @@ def _of_another_scenario(settings: PlatformSettings) -> Iterator[Mistake]:
     for index, model in enumerate(settings.models):
         if model.spill is not None:
             yield Mistake(("models", index, "spill"), why)
+
+
+def _nowhere_to_spill(settings: PlatformSettings) -> Iterator[Mistake]:
+    """What says how requests leave on-prem, in a scenario in which there is nowhere else."""
+    why = f"scenario is {settings.scenario}, which has nowhere to spill"
     for index, client in enumerate(settings.gateway.clients):
         if isinstance(client, ClientSettings) and client.spill == "allowed":
             yield Mistake(
-                ("gateway", "clients", index, "spill"),
-                f"is allowed, but scenario {settings.scenario} has nowhere to spill; set it to never or remove "
-                "it, or use scenario hybrid",
+                ("gateway", "clients", index, "spill"), f"is allowed, but {why}; set it to never or remove it"
             )
     if settings.gateway.overflow != OverflowSettings():
-        yield Mistake(("gateway", "overflow"), why)
+        yield Mistake(("gateway", "overflow"), f"says how requests spill, but {why}; remove it")
 
 
 def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[Mistake]:
