@@ -34,6 +34,7 @@ _TAG = r"^[A-Za-z0-9_ .:/=+@-]{1,200}$"
 MAX_CLOUD_NAME = 20
 # What a VPC may be, and what EKS needs of it (docs.aws.amazon.com/vpc, VPC CIDR blocks: /16 to /28).
 _LARGEST_VPC, _SMALLEST_VPC = 16, 24
+_FEWEST_ZONES, _MOST_ZONES = 2, 6
 # RFC 1918, RFC 6598 (shared), loopback, link-local.
 _NEVER_PUBLIC = tuple(
     ipaddress.IPv4Network(cidr)
@@ -137,6 +138,10 @@ TagValue = Annotated[
 ]
 
 
+def _of_zones(count: int) -> str:
+    return f"are in {count} zones, and allowed are {_FEWEST_ZONES} to {_MOST_ZONES}; EKS needs two"
+
+
 class AssumeRole(Spec):
     """The role that Pulumi takes on in the account. Without it the caller acts as itself."""
 
@@ -154,7 +159,7 @@ class NewVpc(Spec):
 
     cidr: Cidr = Field(description="Its network, /16 to /24, outside of all that is on-prem.")
     zones: tuple[ZoneName, ...] = Field(
-        min_length=2, max_length=6, description="Availability zones, each with one subnet. EKS needs two."
+        description="Two to six availability zones, each with one subnet. EKS needs two."
     )
     egress: Literal["endpoints", "nat"] = Field(
         default="endpoints",
@@ -173,6 +178,8 @@ class NewVpc(Spec):
     def _distinct_zones(self) -> Self:
         if len(set(self.zones)) < len(self.zones):
             raise ContradictionError("zones", "names a zone more than once; name each once")
+        if not _FEWEST_ZONES <= len(self.zones) <= _MOST_ZONES:
+            raise ContradictionError("zones", f"{_of_zones(len(self.zones))}; name that many")
         return self
 
 
@@ -192,13 +199,15 @@ class ExistingVpc(Spec):
     vpc_id: VpcId = Field(description="Its id.")
     cidr: Cidr = Field(description="Its network, to see that it does not overlap with what is on-prem.")
     subnets: tuple[ExistingSubnet, ...] = Field(
-        min_length=2, max_length=6, description="Its private subnets for nodes, in two zones at least."
+        description="Its private subnets for nodes, one in each of two to six zones."
     )
 
     @model_validator(mode="after")
     def _two_zones(self) -> Self:
         if len({subnet.zone for subnet in self.subnets}) < len(self.subnets):
             raise ContradictionError("subnets", "are two in one zone; name one for each zone")
+        if not _FEWEST_ZONES <= len(self.subnets) <= _MOST_ZONES:
+            raise ContradictionError("subnets", f"{_of_zones(len(self.subnets))}; name one in each")
         return self
 
 
@@ -259,14 +268,14 @@ class CloudLink(Spec):
     direct_connect: DirectConnectLink | None = Field(
         default=None, description="A Direct Connect gateway to attach to."
     )
-    existing: Literal[True] | None = Field(
-        default=None, description="The two reach each other already, by a transit gateway for example."
+    existing: bool = Field(
+        default=False, description="The two reach each other already, by a transit gateway for example."
     )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         kinds = {"vpn": self.vpn, "directConnect": self.direct_connect, "existing": self.existing}
-        given = [name for name, value in kinds.items() if value is not None]
+        given = [name for name, value in kinds.items() if value]
         if len(given) != 1:
             raise ValueError(
                 f"names {' and '.join(given) or 'nothing'}; give exactly one of vpn, directConnect and "
@@ -368,7 +377,7 @@ class BudgetAlert(Spec):
     )
     emails: tuple[Email, ...] = Field(
         min_length=1,
-        max_length=10,
+       
         description="Who is told at 80 % and 100 %, and when a forecast is above.",
     )
 
@@ -399,7 +408,7 @@ class CloudSettings(Spec):
         default_factory=lambda: SystemNodes(), description="The CPU nodes that always run."
     )
     node_groups: tuple[NodeGroupSpec, ...] = Field(
-        min_length=1, max_length=30, description="The GPU nodes, a group for each kind."
+        min_length=1, description="The GPU nodes, a group for each kind."
     )
     autoscaler: NodeAutoscaler = Field(
         default_factory=lambda: NodeAutoscaler(), description="What starts and stops GPU nodes."
@@ -445,7 +454,7 @@ class CloudSettings(Spec):
 
     @model_validator(mode="after")
     def _link_is_ours_to_make(self) -> Self:
-        if self.network.existing is not None and self.link is not None and self.link.existing is None:
+        if self.network.existing is not None and self.link is not None and not self.link.existing:
             kind = "vpn" if self.link.vpn is not None else "directConnect"
             raise ContradictionError(
                 f"link.{kind}",

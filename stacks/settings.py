@@ -422,8 +422,7 @@ class PlatformSettings(Spec):
     """One LLM platform. `scenario` picks what `pulumi up` declares."""
 
     scenario: Literal["onprem", "hybrid"] = Field(
-        description="`onprem`: your cluster alone. `hybrid`: load beyond it goes to GPU nodes on EKS, under "
-        "a cost ceiling; needs `cloud` and `burst`."
+        description="Which scenario this stack is; `hybrid` goes with `cloud` and `burst`."
     )
     name: PlatformName = Field(default="llm", description="Prefix of the platform's resources.")
     namespace: DnsLabel = Field(
