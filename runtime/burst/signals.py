@@ -104,6 +104,10 @@ class Signals:
     def read(self) -> Observation:
         """Reads everything once. Raises nothing of the sources': `problems` says what was missing."""
         self.problems = {}
+        # What failed has been told once.
+        self._groups = {
+            name: (replace(one, failed_launches=None), at) for name, (one, at) in self._groups.items()
+        }
         counts = self._read_gateway()
         for model in self._config.models:
             self._read_on_prem(model)
