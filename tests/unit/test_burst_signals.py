@@ -1,6 +1,7 @@
 """What the burst controller sees: what each source says, what is missing, and how old it is."""
 
-from collections.abc import Generator, Mapping
+import json
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -46,11 +47,11 @@ class Site:
             cluster.services["llm/qwen-head-svc"] = ray
         self.eks.lists["/api/v1/nodes"] = []
         self.metrics = Direct(clock=self.clock, resolve=self.resolve)
-        dashboards = [
+        here, there = (
             {"qwen": Dashboard(cluster, proxied("llm", "qwen-head-svc", 8265), lambda: "secret")}
             for cluster in (self.here, self.eks)
-        ]
-        self.signals = Signals(config(), self.metrics, *dashboards, self.eks, self.clock)
+        )
+        self.signals = Signals(config(), self.metrics, here, there, self.eks, self.clock)
 
     def resolve(self, host: str, port: int) -> list[tuple[str, int]]:
         if not self.hosts[host]:
@@ -274,7 +275,7 @@ def test_a_prometheus_is_asked_for_values_with_the_time_of_their_scrape() -> Non
         {"metric": {"__name__": "up", "instance": "a:1", "model": "m"}, "values": [[90, "1"], [100, "2"]]},
         {"metric": {"__name__": "down", "instance": "b:1"}, "values": [[95, "3"]]},
     ]
-    pod.text = yaml_json({"status": "success", "data": {"resultType": "matrix", "result": series}})
+    pod.text = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}})
     found = Prometheus(f"http://127.0.0.1:{pod.address[1]}").read(TARGET)
     assert found == {
         "a:1": Reading((Sample("up", {"instance": "a:1", "model": "m"}, 2.0),), 100.0),
@@ -286,16 +287,12 @@ def test_a_prometheus_is_asked_for_values_with_the_time_of_their_scrape() -> Non
 def test_a_prometheus_that_is_gone_or_has_nothing_says_so() -> None:
     pod = MetricsPod()
     url = f"http://127.0.0.1:{pod.address[1]}"
-    pod.text = yaml_json({"status": "success", "data": {"result": []}})
+    pod.text = json.dumps({"status": "success", "data": {"result": []}})
     with pytest.raises(ScrapeError, match="has nothing of job spillway-gateway"):
         Prometheus(url).read(TARGET)
-    pod.text = yaml_json({"status": "error", "error": "too many samples"})
+    pod.text = json.dumps({"status": "error", "error": "too many samples"})
     with pytest.raises(ScrapeError, match="too many samples"):
         Prometheus(url).read(TARGET)
     pod.stop()
     with pytest.raises(ScrapeError, match="does not answer"):
         Prometheus(url).read(TARGET)
-
-
-def yaml_json(value: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6)
