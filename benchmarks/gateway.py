@@ -1,8 +1,9 @@
-"""The gateway's latency and throughput against the upstream alone and against LiteLLM's proxy.
+"""The gateway's latency and throughput against the upstream alone, against LiteLLM's proxy, and spilling.
 
 All of them run at the same time and are asked in turns, so that a slow minute of the machine slows all.
 The upstream is an Envoy that answers every chat with the same text at once: what is measured is the way,
-not the model. Keys and routing by model are on, in the gateway and in LiteLLM.
+not the model. Keys and routing by model are on, in the gateway and in LiteLLM. Where it spills, each request
+is refused by a first upstream, which answers 503 to everything, before it reaches that one.
 """
 
 import argparse
@@ -25,16 +26,40 @@ from rehearsal.tools import Toolbox, ToolError
 from rehearsal.tools.cache import Cache
 from rehearsal.tools.catalogue import ENVOY, Tool, VirtualEnvironment
 from rehearsal.tools.making import Maker
-from runtime.gateway import GatewayConfig, ModelRoute, Upstream, arguments, render, render_api_keys
+from runtime.gateway import (
+    GatewayConfig,
+    ModelRoute,
+    Overflow,
+    Upstream,
+    arguments,
+    render,
+    render_api_keys,
+)
 from runtime.ops.progress import Progress
 
 _HERE = Path(__file__).parent
 _PINS = _HERE / "litellm"
-_UPSTREAM, _GATEWAY = "upstream alone", "gateway"
+_UPSTREAM, _GATEWAY, _SPILLING = "upstream alone", "gateway", "gateway, each request spilled"
 _LITELLM_WORKERS = (1, 2)
 _MODELS = tuple(f"example/model-{number:02d}" for number in range(10))
 _KEY = "sk-benchmark-0123456789"
+_CLIENT, _SPILL_KEY = "benchmark", "sk-benchmark-spill-0123"
 _LATENCY_CONNECTIONS, _LOAD_CONNECTIONS = 1, 64
+_ANSWER = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": _MODELS[0],
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "All is well. " * 8},
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {"prompt_tokens": 8, "completion_tokens": 32, "total_tokens": 40},
+}
+_FULL = {"error": {"message": "queue is full", "type": "ServiceUnavailable", "code": 503}}
 
 
 @dataclass(frozen=True)
@@ -119,10 +144,17 @@ def running_targets(folder: Path, envoy: Path, litellm: Path) -> Generator[list[
     """Everything that is compared, running: the upstream, the gateway, LiteLLM with 1 and 2 workers."""
     with ExitStack() as running:
         upstream = free_port()
-        running.enter_context(_upstream(folder, envoy, upstream))
+        running.enter_context(_upstream(folder, envoy, upstream, "upstream", _ANSWER))
         gateway = free_port()
-        running.enter_context(_gateway(folder, envoy, gateway, upstream))
-        targets = [Target(_UPSTREAM, upstream, None), Target(_GATEWAY, gateway, _KEY)]
+        running.enter_context(_gateway(folder, envoy, gateway, upstream, "gateway"))
+        full, spilling = free_port(), free_port()
+        running.enter_context(_upstream(folder, envoy, full, "full", _FULL, status=503))
+        running.enter_context(_gateway(folder, envoy, spilling, full, "spilling", spill=upstream))
+        targets = [
+            Target(_UPSTREAM, upstream, None),
+            Target(_GATEWAY, gateway, _KEY),
+            Target(_SPILLING, spilling, _KEY),
+        ]
         for workers in _LITELLM_WORKERS:
             port = free_port()
             running.enter_context(_litellm(folder, litellm, port, upstream, workers))
@@ -134,21 +166,9 @@ def _litellm_name(workers: int) -> str:
     return f"LiteLLM, {workers} worker{'s' if workers > 1 else ''}"
 
 
-def _upstream(folder: Path, envoy: Path, port: int) -> AbstractContextManager[None]:
-    answer = {
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": _MODELS[0],
-        "choices": [
-            {
-                "index": 0,
-                "message": {"role": "assistant", "content": "All is well. " * 8},
-                "finish_reason": "stop",
-            }
-        ],
-        "usage": {"prompt_tokens": 8, "completion_tokens": 32, "total_tokens": 40},
-    }
+def _upstream(
+    folder: Path, envoy: Path, port: int, name: str, answer: Mapping[str, object], status: int = 200
+) -> AbstractContextManager[None]:
     http = "envoy.extensions.filters.http"
     any_type = "type.googleapis.com/"
     manager_type = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -161,16 +181,20 @@ def _upstream(folder: Path, envoy: Path, port: int) -> AbstractContextManager[No
                     "name": "all",
                     "domains": ["*"],
                     "routes": [
+                        {"match": {"path": "/healthz"}, "direct_response": {"status": 200}},
                         {
                             "match": {"prefix": "/"},
-                            "direct_response": {"status": 200, "body": {"inline_string": json.dumps(answer)}},
+                            "direct_response": {
+                                "status": status,
+                                "body": {"inline_string": json.dumps(answer)},
+                            },
                             "response_headers_to_add": [
                                 {
                                     "header": {"key": "content-type", "value": "application/json"},
                                     "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
                                 }
                             ],
-                        }
+                        },
                     ],
                 }
             ]
@@ -191,31 +215,36 @@ def _upstream(folder: Path, envoy: Path, port: int) -> AbstractContextManager[No
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
     }
-    config = folder / "upstream.json"
+    config = folder / f"{name}.json"
     config.write_text(json.dumps({"static_resources": {"listeners": [listener]}}))
     command = [envoy, "--config-path", config, "--concurrency", "1", "--disable-hot-restart", "-l", "warn"]
-    return served(command, lambda: answers(port, "/"), log=folder / "upstream.log", patience_s=30)
+    return served(command, lambda: answers(port, "/healthz"), log=folder / f"{name}.log", patience_s=30)
 
 
-def _gateway(folder: Path, envoy: Path, port: int, upstream: int) -> AbstractContextManager[None]:
+def _gateway(
+    folder: Path, envoy: Path, port: int, upstream: int, name: str, spill: int | None = None
+) -> AbstractContextManager[None]:
+    def at(where: int) -> Upstream:
+        return Upstream(host="127.0.0.1", port=where)
+
+    elsewhere = None if spill is None else at(spill)
     config = GatewayConfig(
-        models=tuple(
-            ModelRoute(name=name, upstream=Upstream(host="127.0.0.1", port=upstream)) for name in _MODELS
-        ),
+        models=tuple(ModelRoute(name=model, upstream=at(upstream), spill=elsewhere) for model in _MODELS),
         listen_address="127.0.0.1",
         listen_port=port,
         metrics_port=free_port(),
         admin_port=free_port(),
-        config_folder=str(folder / "gateway"),
-        keys_folder=str(folder / "keys"),
+        config_folder=str(folder / name),
+        keys_folder=str(folder / f"{name}-keys"),
+        overflow=Overflow(clients=(_CLIENT,)),
     )
-    files = {config.config_folder: render(config), config.keys_folder: render_api_keys({"benchmark": _KEY})}
-    for where, texts in files.items():
+    keys = render_api_keys({_CLIENT: _KEY}, spill_key=None if spill is None else _SPILL_KEY)
+    for where, texts in {config.config_folder: render(config), config.keys_folder: keys}.items():
         Path(where).mkdir()
-        for name, text in texts.items():
-            (Path(where) / name).write_text(text)
+        for file_name, text in texts.items():
+            (Path(where) / file_name).write_text(text)
     command = [envoy, *arguments(config)]
-    return served(command, lambda: answers(port, "/healthz"), log=folder / "gateway.log", patience_s=30)
+    return served(command, lambda: answers(port, "/healthz"), log=folder / f"{name}.log", patience_s=30)
 
 
 def _litellm(
@@ -304,15 +333,17 @@ def measure(
     ]
 
 
+def _difference(one: Spread, other: Spread) -> Spread:
+    """Run by run, what one has more than the other."""
+    return Spread(tuple(more - less for more, less in zip(one.runs, other.runs, strict=True)))
+
+
 def result(found: Sequence[Compared], machine: Mapping[str, object], versions: Mapping[str, str]) -> Result:
     """The page and the JSON of a measurement."""
     by_name = {compared.name: compared for compared in found}
-    upstream, gateway = by_name[_UPSTREAM], by_name[_GATEWAY]
-    added_ms = Spread(
-        tuple(
-            with_it - alone for with_it, alone in zip(gateway.p50_ms.runs, upstream.p50_ms.runs, strict=True)
-        )
-    )
+    gateway, spilling = by_name[_GATEWAY], by_name[_SPILLING]
+    added_ms = _difference(gateway.p50_ms, by_name[_UPSTREAM].p50_ms)
+    spill_ms = _difference(spilling.p50_ms, gateway.p50_ms)
     times = {
         workers: ratio(gateway.per_s, by_name[_litellm_name(workers)].per_s) for workers in _LITELLM_WORKERS
     }
@@ -338,6 +369,7 @@ def result(found: Sequence[Compared], machine: Mapping[str, object], versions: M
         data={
             "versions": versions,
             "added_p50_ms": added_ms.as_json(),
+            "spill_added_p50_ms": spill_ms.as_json(),
             "times_litellm": {str(workers): spread.as_json() for workers, spread in times.items()},
             "targets": [
                 {
@@ -355,8 +387,9 @@ def result(found: Sequence[Compared], machine: Mapping[str, object], versions: M
             "The load generator, the upstream and what is measured share the machine. Medians of the runs, "
             "with the range in brackets.",
             table(head, rows),
-            f"The gateway adds {added_ms.shown(3)} ms to the median request; it gives {against}. Ratios and "
-            "differences are taken run by run.",
+            f"The gateway adds {added_ms.shown(3)} ms to the median request; it gives {against}. "
+            f"A spilled request takes {spill_ms.shown(3)} ms more than one that on-prem takes; of those, "
+            f"{spilling.failures} failed. Ratios and differences are taken run by run.",
         ],
     )
 

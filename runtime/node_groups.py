@@ -243,7 +243,7 @@ def instance_mistakes(path: tuple[str | int, ...], instance: InstanceType, regio
     if region not in instance.regions:
         yield Mistake(
             path,
-            f"is not offered in {region}, as {RECORDED} has it; it is in "
+            f"is not offered in {region} by the table that Spillway has ({RECORDED}), but in "
             f"{', '.join(sorted(instance.regions))}; take another type or another region",
         )
 
@@ -254,8 +254,8 @@ def placement_mistakes(
     """Models that no node group can hold, with the nearest reason; paths start at the platform's settings."""
     for index, model in enumerate(models):
         there = model.in_cloud
-        if there is None:
-            continue
+        if there is None or there.profile.kubernetes_resource != "nvidia.com/gpu":
+            continue  # what is no NVIDIA device is told by the model itself
         path = ("models", index, "spill")
         yield from _memory_mistakes(path, there)
         if group_of(there, groups, region) is None:
@@ -282,15 +282,15 @@ def _unplaced(path: tuple[str | int, ...], model: ModelSpec, groups: Sequence[No
         listed = ", ".join(dict.fromkeys(group.accelerator for group in groups))
         return Mistake(
             (*path, "accelerator"),
-            f"would be {model.accelerator}, and cloud.nodeGroups have {listed}; name one of those, or add a "
-            "group with it",
+            f"no node group has {model.accelerator}, and there are some with {listed}; name one of those, or "
+            "add a group with it to cloud.nodeGroups",
         )
     most = max(group.gpus for group in alike)
     if model.tensor_parallel > most:
         return Mistake(
             (*path, "tensorParallel"),
-            f"would be {model.tensor_parallel}, and a node with {model.accelerator} has {most} at most; "
-            "lower it, or name a larger instance type in cloud.nodeGroups",
+            f"a pod takes {model.tensor_parallel} devices, and a node with {model.accelerator} has {most} at "
+            "most; lower it, or name a larger instance type in cloud.nodeGroups",
         )
     pod = pod_size(model)
     roomy = [group for group in alike if pod.fits(group.room)]
@@ -305,7 +305,7 @@ def _unplaced(path: tuple[str | int, ...], model: ModelSpec, groups: Sequence[No
         names = ", ".join(group.name for group in roomy)
         return Mistake(
             (*path, "pipelineParallel"),
-            f"would spread a copy over {model.pipeline_parallel} nodes, and node group {names} has no "
+            f"spreads a copy over {model.pipeline_parallel} nodes, and node group {names} has no "
             "fabric; set efa there, or set pipelineParallel to 1",
         )
     needs = {

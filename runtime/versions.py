@@ -18,8 +18,15 @@ CLUSTER_AUTOSCALER_CHART = "9.56.0"
 KARPENTER = "1.14.1"
 # renovate: datasource=helm depName=nvidia-device-plugin registryUrl=https://nvidia.github.io/k8s-device-plugin
 NVIDIA_DEVICE_PLUGIN = "0.17.4"
+KARPENTER_IMAGE = f"public.ecr.aws/karpenter/controller:{KARPENTER}"
+NVIDIA_DEVICE_PLUGIN_IMAGE = f"nvcr.io/nvidia/k8s-device-plugin:v{NVIDIA_DEVICE_PLUGIN}"
 
 
 def kuberay_image(version: str = KUBERAY) -> str:
     """The operator image that KubeRay's chart of a version pulls by itself."""
     return f"quay.io/kuberay/operator:v{version}"
+
+
+def cluster_autoscaler_image(kubernetes: str) -> str:
+    """The image for a Kubernetes version such as `1.35`: the two have the same minor version."""
+    return f"registry.k8s.io/autoscaling/cluster-autoscaler:v{kubernetes}.0"

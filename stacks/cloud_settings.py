@@ -22,16 +22,31 @@ from runtime.node_groups import (
 )
 
 _ACCOUNT = r"^[0-9]{12}$"
-_ROLE = r"^arn:aws:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}$"
-_PRINCIPAL = r"^arn:aws:iam::[0-9]{12}:(role|user)/[\w+=,.@/-]{1,512}$"
+_ROLE = r"^arn:aws:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]+$"
+_PRINCIPAL = r"^arn:aws:iam::[0-9]{12}:(role|user)/[A-Za-z0-9_+=,.@/-]+$"
 _VPC = r"^vpc-[0-9a-f]{8,17}$"
 _SUBNET = r"^subnet-[0-9a-f]{8,17}$"
 _DX_GATEWAY = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _VERSION = r"^1\.[0-9]{2}$"
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
-_TAG = r"^[\w .:/=+@-]{1,200}$"
+_TAG = r"^[A-Za-z0-9_ .:/=+@-]{1,200}$"
+# A bucket's name has 63 characters at most: `NAME-burst-models-ACCOUNT-REGION`, with REGION up to 14.
+MAX_CLOUD_NAME = 20
 # What a VPC may be, and what EKS needs of it (docs.aws.amazon.com/vpc, VPC CIDR blocks: /16 to /28).
 _LARGEST_VPC, _SMALLEST_VPC = 16, 24
+_FEWEST_ZONES, _MOST_ZONES = 2, 6
+# RFC 1918, RFC 6598 (shared), loopback, link-local.
+_NEVER_PUBLIC = tuple(
+    ipaddress.IPv4Network(cidr)
+    for cidr in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+    )
+)
 
 
 def _cidr(value: str) -> str:
@@ -46,11 +61,21 @@ def _cidr(value: str) -> str:
 
 def _address(value: str) -> str:
     try:
-        public = ipaddress.IPv4Address(value).is_global
+        address = ipaddress.IPv4Address(value)
     except ValueError:
-        public = False
-    if not public:
+        address = None
+    if address is None or any(address in network for network in _NEVER_PUBLIC):
         raise ValueError("must be the public IPv4 address of your VPN device; write that")
+    return value
+
+
+def _private_address(value: str) -> str:
+    try:
+        private = ipaddress.IPv4Address(value).is_private
+    except ValueError:
+        private = False
+    if not private:
+        raise ValueError("must be a private IPv4 address such as 10.20.0.10; write one of the subnet")
     return value
 
 
@@ -58,6 +83,11 @@ Cidr = Annotated[
     str,
     AfterValidator(_cidr),
     written_as(r"^[0-9.]{7,15}/[0-9]{1,2}$", "an IPv4 network in CIDR notation", "10.20.0.0/16"),
+]
+PrivateAddress = Annotated[
+    str,
+    AfterValidator(_private_address),
+    written_as(r"^[0-9.]{7,15}$", "a private IPv4 address", "10.20.0.10"),
 ]
 PublicAddress = Annotated[
     str,
@@ -108,6 +138,10 @@ TagValue = Annotated[
 ]
 
 
+def _of_zones(count: int) -> str:
+    return f"are in {count} zones, and allowed are {_FEWEST_ZONES} to {_MOST_ZONES}; EKS needs two"
+
+
 class AssumeRole(Spec):
     """The role that Pulumi takes on in the account. Without it the caller acts as itself."""
 
@@ -125,7 +159,7 @@ class NewVpc(Spec):
 
     cidr: Cidr = Field(description="Its network, /16 to /24, outside of all that is on-prem.")
     zones: tuple[ZoneName, ...] = Field(
-        min_length=2, max_length=6, description="Availability zones, each with one subnet. EKS needs two."
+        description="Two to six availability zones, each with one subnet. EKS needs two."
     )
     egress: Literal["endpoints", "nat"] = Field(
         default="endpoints",
@@ -144,6 +178,8 @@ class NewVpc(Spec):
     def _distinct_zones(self) -> Self:
         if len(set(self.zones)) < len(self.zones):
             raise ContradictionError("zones", "names a zone more than once; name each once")
+        if not _FEWEST_ZONES <= len(self.zones) <= _MOST_ZONES:
+            raise ContradictionError("zones", f"{_of_zones(len(self.zones))}; name that many")
         return self
 
 
@@ -152,6 +188,9 @@ class ExistingSubnet(Spec):
 
     id: SubnetId = Field(description="Its id.")
     zone: ZoneName = Field(description="Its availability zone.")
+    entrance_address: PrivateAddress = Field(
+        description="A free address in it, for the load balancer that on-prem sends requests to."
+    )
 
 
 class ExistingVpc(Spec):
@@ -160,13 +199,15 @@ class ExistingVpc(Spec):
     vpc_id: VpcId = Field(description="Its id.")
     cidr: Cidr = Field(description="Its network, to see that it does not overlap with what is on-prem.")
     subnets: tuple[ExistingSubnet, ...] = Field(
-        min_length=2, max_length=6, description="Its private subnets for nodes, in two zones at least."
+        description="Its private subnets for nodes, one in each of two to six zones."
     )
 
     @model_validator(mode="after")
     def _two_zones(self) -> Self:
         if len({subnet.zone for subnet in self.subnets}) < len(self.subnets):
             raise ContradictionError("subnets", "are two in one zone; name one for each zone")
+        if not _FEWEST_ZONES <= len(self.subnets) <= _MOST_ZONES:
+            raise ContradictionError("subnets", f"{_of_zones(len(self.subnets))}; name one in each")
         return self
 
 
@@ -227,14 +268,14 @@ class CloudLink(Spec):
     direct_connect: DirectConnectLink | None = Field(
         default=None, description="A Direct Connect gateway to attach to."
     )
-    existing: Literal[True] | None = Field(
-        default=None, description="The two reach each other already, by a transit gateway for example."
+    existing: bool = Field(
+        default=False, description="The two reach each other already, by a transit gateway for example."
     )
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         kinds = {"vpn": self.vpn, "directConnect": self.direct_connect, "existing": self.existing}
-        given = [name for name, value in kinds.items() if value is not None]
+        given = [name for name, value in kinds.items() if value]
         if len(given) != 1:
             raise ValueError(
                 f"names {' and '.join(given) or 'nothing'}; give exactly one of vpn, directConnect and "
@@ -336,7 +377,7 @@ class BudgetAlert(Spec):
     )
     emails: tuple[Email, ...] = Field(
         min_length=1,
-        max_length=10,
+       
         description="Who is told at 80 % and 100 %, and when a forecast is above.",
     )
 
@@ -367,13 +408,18 @@ class CloudSettings(Spec):
         default_factory=lambda: SystemNodes(), description="The CPU nodes that always run."
     )
     node_groups: tuple[NodeGroupSpec, ...] = Field(
-        min_length=1, max_length=30, description="The GPU nodes, a group for each kind."
+        min_length=1, description="The GPU nodes, a group for each kind."
     )
     autoscaler: NodeAutoscaler = Field(
         default_factory=lambda: NodeAutoscaler(), description="What starts and stops GPU nodes."
     )
     device_plugin: ChartSettings = Field(
         default_factory=lambda: ChartSettings(), description="NVIDIA's device plugin, as a Helm chart."
+    )
+    images: Literal["ecr", "asGiven"] = Field(
+        default="ecr",
+        description="`ecr`: nodes pull from repositories of the account, which Spillway makes and staging "
+        "fills. `asGiven`: from where the references say, which needs egress `nat` or a mirror in reach.",
     )
     budget: BudgetAlert | None = Field(default=None, description="AWS budget with alerts.")
     tags: CloudTags = Field(description="Tags of all AWS resources.")
@@ -408,7 +454,7 @@ class CloudSettings(Spec):
 
     @model_validator(mode="after")
     def _link_is_ours_to_make(self) -> Self:
-        if self.network.existing is not None and self.link is not None and self.link.existing is None:
+        if self.network.existing is not None and self.link is not None and not self.link.existing:
             kind = "vpn" if self.link.vpn is not None else "directConnect"
             raise ContradictionError(
                 f"link.{kind}",

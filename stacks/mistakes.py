@@ -154,7 +154,14 @@ def _one_home(
     close = [
         place for place in missed if place[: len(location)] == location or location[: len(place)] == place
     ]
-    only = free if len(homes) == 1 else []
+    # An object that is not there and needs more than this key was not meant.
+    whole = [
+        place
+        for place in free
+        if _at(value, place) is not None
+        or all(name == key or not field.is_required() for key, field in _fields(models[place]).items())
+    ]
+    only = whole if len(homes) == 1 else []
     return next((places[0] for places in (close, missed, only) if len(places) == 1), None)
 
 
@@ -190,9 +197,10 @@ def _problems(root: type[Spec], value: object) -> dict[Location, list[Mapping[st
     except ValidationError as error:
         found: dict[Location, list[Mapping[str, Any]]] = {}
         for problem in error.errors():
-            place, here = _existing(value, problem["loc"]), _at(value, problem["loc"])
+            place = _existing(value, problem["loc"])
+            here = _at(value, place)
             if problem["type"] == "missing":
-                place = problem["loc"]
+                place = (*place, problem["loc"][-1])
             # Members that failed on their own do not count, so pydantic also calls their list too short.
             padded = problem["type"] == "too_short" and here not in (None, [])
             # The checks over several keys are run again, one by one.
@@ -249,6 +257,8 @@ def _allowed(node: Mapping[str, Any]) -> str:
 
 def _fix(variants: Sequence[Mapping[str, Any]], here: object) -> str:
     types = {str(one.get("type")) for one in variants}
+    if "string" in types and not isinstance(here, dict | list | None):
+        types.discard("object")  # what is written as one value was meant as the short form
     choices = [choice for one in variants for choice in _choices(one)]
     if here is None and types & {"object", "array"}:
         return "write what belongs to it on the lines below it, indented"
@@ -333,7 +343,10 @@ def _as_far_as_right(
                 values[name] = tuple(cast("list[object]", inside)) if isinstance(inside, list) else inside
         elif isinstance(inside, list):
             members = enumerate(cast("list[object]", inside))
-            values[name] = tuple(_as_far_as_right(child, one, (*place, n), broken) for n, one in members)
+            values[name] = tuple(
+                one if isinstance(one, str) else _as_far_as_right(child, one, (*place, n), broken)
+                for n, one in members
+            )
         else:
             values[name] = _as_far_as_right(child, cast("object", inside), place, broken)
     known = model.model_construct(**cast("dict[str, Any]", values))
@@ -407,12 +420,14 @@ def _at(value: object, location: Sequence[int | str]) -> Any:
 def _existing(value: object, location: Location) -> Location:
     """As much of a place as the file has; the rest names a union's member or a map's key."""
     here: Any = value
-    for depth, part in enumerate(location):
+    found: list[int | str] = []
+    for part in location:
         try:
             here = here[part]
         except (KeyError, IndexError, TypeError):
-            return location[:depth]
-    return location
+            continue
+        found.append(part)
+    return tuple(found)
 
 
 def _object_at(value: Any, location: Location) -> dict[str, object]:
@@ -429,7 +444,7 @@ def _node(schema: Mapping[str, Any], place: Location) -> Mapping[str, Any]:
     """What the JSON Schema says of a place."""
     node: Mapping[str, Any] = schema
     for part in place:
-        holder = next(one for one in _variants(schema, node) if one.get("type") != "null")
+        holder = _holder(schema, node)
         if isinstance(part, int):
             node = holder["items"]
         else:
@@ -442,8 +457,13 @@ def _is_required(schema: Mapping[str, Any], place: Location) -> bool:
     """Whether something must stand at a place; a list's member and the whole object must."""
     if not place or isinstance(place[-1], int):
         return True
-    holder = next(one for one in _variants(schema, _node(schema, place[:-1])) if one.get("type") != "null")
-    return place[-1] in holder.get("required", ())
+    return place[-1] in _holder(schema, _node(schema, place[:-1])).get("required", ())
+
+
+def _holder(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a place takes that has members: the object or list, where it may be something else too."""
+    variants = _variants(schema, node)
+    return next(one for one in variants if one.get("type") in {"object", "array"})
 
 
 def _of_any_name(node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -457,7 +477,7 @@ def _variants(schema: Mapping[str, Any], node: Mapping[str, Any]) -> list[Mappin
     if "$ref" in node:
         name = str(node["$ref"]).rsplit("/", 1)[-1]
         return _variants(schema, schema["$defs"][name])
-    inner: Sequence[Mapping[str, Any]] = node.get("anyOf", ())
+    inner: Sequence[Mapping[str, Any]] = node.get("anyOf") or node.get("oneOf", ())
     return [one for part in inner for one in _variants(schema, part)] if inner else [node]
 
 

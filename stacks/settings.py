@@ -8,12 +8,12 @@ from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
 from runtime import versions
 from runtime.burst.policy import BurstPolicy
 from runtime.capacity import NodePool, capacity_mistakes
-from runtime.gateway import GatewayConfig
+from runtime.gateway import GatewayConfig, Overflow
 from runtime.images import registry_host, tag_of
 from runtime.model import (
     ContradictionError,
@@ -34,7 +34,7 @@ from runtime.quantities import cpus, memory_bytes
 from runtime.serving.ray_service import RayRuntime
 from runtime.stack_file import list_mistakes
 from runtime.versions import VLLM_OF_RAY
-from stacks.cloud_settings import CloudSettings, burst_mistakes
+from stacks.cloud_settings import MAX_CLOUD_NAME, CloudSettings, burst_mistakes
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -296,6 +296,56 @@ class RouteSettings(Spec):
         return self
 
 
+class ClientSettings(Spec):
+    """A client and where its requests may go. A name alone means that they stay on-prem."""
+
+    name: DnsLabel = Field(description="Its name.")
+    spill: Literal["allowed", "never"] = Field(
+        default="never",
+        description="`allowed`: its requests may leave on-prem, for models that may. A request header can "
+        "only forbid it.",
+    )
+
+
+def _kind_of_client(value: object) -> str:
+    return "object" if isinstance(value, dict | ClientSettings) else "name"
+
+
+Client = Annotated[
+    Annotated[DnsLabel, Tag("name")] | Annotated[ClientSettings, Tag("object")],
+    Discriminator(_kind_of_client),
+]
+
+
+class OverflowSettings(Spec):
+    """How requests leave on-prem, and what is said where they may not or cannot."""
+
+    retry_after_seconds: int = Field(
+        default=Overflow.retry_after_s,
+        ge=1,
+        le=3600,
+        description="What `Retry-After` says where every server that may take a request is full (429).",
+    )
+    session_seconds: int = Field(
+        default=Overflow.session_s,
+        ge=1,
+        le=86_400,
+        description="How long a conversation (header `x-spillway-session`) goes to the spill pool first, "
+        "after it was spilled.",
+    )
+    connect_timeout_seconds: float = Field(
+        default=Overflow.connect_timeout_s,
+        ge=0.05,
+        le=60,
+        description="Longest time to open a connection to the spill pool.",
+    )
+    prometheus_rule: bool = Field(
+        default=False,
+        description="Declare the gateway's alerts as a PrometheusRule, for a Prometheus operator that is "
+        "there. Without it they are a rule file in a ConfigMap.",
+    )
+
+
 class GatewaySettings(Spec):
     """The Envoy gateway in front of all models."""
 
@@ -308,10 +358,13 @@ class GatewaySettings(Spec):
     route: RouteSettings | None = Field(
         default=None, description="HTTPRoute or Ingress in front of the Service."
     )
-    clients: tuple[DnsLabel, ...] = Field(
+    clients: tuple[Client, ...] = Field(
         default=("default",),
         min_length=1,
-        description="Names of the clients; each gets an API key of its own.",
+        description="The clients; each gets an API key of its own. A name alone may not spill.",
+    )
+    overflow: OverflowSettings = Field(
+        default_factory=lambda: OverflowSettings(), description="What happens when on-prem is full."
     )
     max_request_bytes: int = Field(
         default=GatewayConfig.max_request_bytes,
@@ -326,9 +379,24 @@ class GatewaySettings(Spec):
         description="A stream that is silent for this long is cut.",
     )
 
+    @property
+    def client_names(self) -> tuple[str, ...]:
+        """The names of the clients, in the file's order."""
+        return tuple(client if isinstance(client, str) else client.name for client in self.clients)
+
+    @property
+    def spilling_clients(self) -> tuple[str, ...]:
+        """The names of the clients whose requests may leave on-prem."""
+        return tuple(
+            client.name
+            for client in self.clients
+            if isinstance(client, ClientSettings) and client.spill == "allowed"
+        )
+
     @model_validator(mode="after")
     def _unique_clients(self) -> Self:
-        twice = _repeated(self.clients)
+        names = [client if isinstance(client, str) else client.name for client in self.clients]
+        twice = _repeated(names)
         if twice:
             raise ContradictionError(
                 "clients", f"names {', '.join(twice)} more than once; name each client once"
@@ -354,8 +422,7 @@ class PlatformSettings(Spec):
     """One LLM platform. `scenario` picks what `pulumi up` declares."""
 
     scenario: Literal["onprem", "hybrid"] = Field(
-        description="`onprem`: your cluster alone. `hybrid`: load beyond it goes to GPU nodes on EKS, under "
-        "a cost ceiling; needs `cloud` and `burst`."
+        description="Which scenario this stack is; `hybrid` goes with `cloud` and `burst`."
     )
     name: PlatformName = Field(default="llm", description="Prefix of the platform's resources.")
     namespace: DnsLabel = Field(
@@ -436,6 +503,12 @@ class PlatformSettings(Spec):
         return self
 
     @model_validator(mode="after")
+    def _has_somewhere_to_spill(self) -> Self:
+        if self.scenario == "onprem" and (found := list(_nowhere_to_spill(self))):
+            raise ContradictionsError(found)
+        return self
+
+    @model_validator(mode="after")
     def _only_a_hybrid_has_a_cloud(self) -> Self:
         found = list(_of_another_scenario(self))
         if found:
@@ -448,6 +521,26 @@ class PlatformSettings(Spec):
             found = list(burst_mistakes(self.models, self.cloud, self.burst))
             if found:
                 raise ContradictionsError(found)
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_may_spill(self) -> Self:
+        if self.scenario == "hybrid" and not self.gateway.spilling_clients:
+            raise ContradictionError(
+                "gateway.clients",
+                "has none that may spill, so nothing could use the cloud; write one as {name: NAME, spill: "
+                "allowed}, or use scenario onprem",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _name_fits_aws(self) -> Self:
+        if self.scenario == "hybrid" and len(self.name) > MAX_CLOUD_NAME:
+            raise ContradictionError(
+                "name",
+                f"has {len(self.name)} characters, and names of AWS resources are made of it, which leaves "
+                f"{MAX_CLOUD_NAME}; shorten it",
+            )
         return self
 
     @model_validator(mode="after")
@@ -492,6 +585,18 @@ def _of_another_scenario(settings: PlatformSettings) -> Iterator[Mistake]:
     for index, model in enumerate(settings.models):
         if model.spill is not None:
             yield Mistake(("models", index, "spill"), why)
+
+
+def _nowhere_to_spill(settings: PlatformSettings) -> Iterator[Mistake]:
+    """What says how requests leave on-prem, in a scenario in which there is nowhere else."""
+    why = f"scenario is {settings.scenario}, which has nowhere to spill"
+    for index, client in enumerate(settings.gateway.clients):
+        if isinstance(client, ClientSettings) and client.spill == "allowed":
+            yield Mistake(
+                ("gateway", "clients", index, "spill"), f"is allowed, but {why}; set it to never or remove it"
+            )
+    if settings.gateway.overflow != OverflowSettings():
+        yield Mistake(("gateway", "overflow"), f"says how requests spill, but {why}; remove it")
 
 
 def _beyond_the_namespace(settings: PlatformSettings) -> Iterator[Mistake]:

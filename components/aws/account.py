@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+# Interface endpoints in a VPC without internet: what nodes and the pods of the EKS side call. Weights come
+# through the gateway endpoint of S3.
+ENDPOINTS = ("autoscaling", "ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "logs", "sqs", "sts")
+
 
 @dataclass(frozen=True, kw_only=True)
 class CloudAccount:

@@ -70,33 +70,33 @@ class EksCluster(Component):
     def __init__(self, name: str, args: EksClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         declared = {"version": args.version, "admins": list(args.admins)}
         super().__init__("aws:EksCluster", name, declared, opts)
-        cloud = args.cloud
+        cloud, called = args.cloud, args.cloud.name
         role = iam.Role(
-            f"{name}-cluster",
-            name=f"{name}-cluster",
+            f"{called}-cluster",
+            name=f"{called}-cluster",
             assume_role_policy=trust(EKS, account=cloud.account),
             opts=self.child(),
         )
         attached = iam.RolePolicyAttachment(
-            f"{name}-cluster", role=role.name, policy_arn=CLUSTER_POLICY, opts=self.child()
+            f"{called}-cluster", role=role.name, policy_arn=CLUSTER_POLICY, opts=self.child()
         )
         may_encrypt = iam.RolePolicy(
-            f"{name}-cluster-key",
+            f"{called}-cluster-key",
             role=role.id,
             policy=pulumi.Output.from_input(args.key).apply(cluster_key_user),
             opts=self.child(),
         )
         # EKS would make it by itself, without key and for ever.
         logs = cloudwatch.LogGroup(
-            f"{name}-control-plane",
-            name=f"/aws/eks/{name}/cluster",
+            f"{called}-control-plane",
+            name=f"/aws/eks/{called}/cluster",
             retention_in_days=args.log_retention_days,
             kms_key_id=args.key,
             opts=self.child(),
         )
         cluster = eks.Cluster(
-            name,
-            name=name,
+            called,
+            name=called,
             role_arn=role.arn,
             version=args.version,
             access_config={
@@ -121,10 +121,10 @@ class EksCluster(Component):
                 custom_timeouts=pulumi.CustomTimeouts(create="40m", update="90m", delete="30m"),
             ),
         )
-        entries = [self._admin(name, index, arn, cluster) for index, arn in enumerate(args.admins)]
+        entries = [self._admin(called, index, arn, cluster) for index, arn in enumerate(args.admins)]
         addons = [
             eks.Addon(
-                f"{name}-{addon}",
+                f"{called}-{addon}",
                 cluster_name=cluster.name,
                 addon_name=addon,
                 resolve_conflicts_on_create="OVERWRITE",
@@ -147,16 +147,16 @@ class EksCluster(Component):
         self.needs = [*entries, *addons]
         self.finish(name=cluster.name, endpoint=cluster.endpoint)
 
-    def _admin(self, name: str, index: int, arn: str, cluster: eks.Cluster) -> pulumi.Resource:
+    def _admin(self, called: str, index: int, arn: str, cluster: eks.Cluster) -> pulumi.Resource:
         entry = eks.AccessEntry(
-            f"{name}-admin-{index}",
+            f"{called}-admin-{index}",
             cluster_name=cluster.name,
             principal_arn=arn,
             type="STANDARD",
             opts=self.child(),
         )
         return eks.AccessPolicyAssociation(
-            f"{name}-admin-{index}",
+            f"{called}-admin-{index}",
             cluster_name=cluster.name,
             principal_arn=arn,
             policy_arn=CLUSTER_ADMIN_ACCESS,

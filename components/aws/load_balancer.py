@@ -68,7 +68,7 @@ class Entrance(Component):
             )
         balancer = lb.LoadBalancer(
             name,
-            name=name,
+            name=args.cloud.name,
             load_balancer_type="network",
             internal=True,
             security_groups=[group.id],
@@ -82,7 +82,7 @@ class Entrance(Component):
         )
         targets = lb.TargetGroup(
             name,
-            name=name,
+            name=args.cloud.name,
             vpc_id=args.place.vpc_id,
             target_type="instance",
             protocol="TCP",

@@ -37,7 +37,7 @@ class ModelStorage(Component):
     bucket: pulumi.Output[str]
     bucket_arn: pulumi.Output[str]
     needs: list[pulumi.Resource]
-    repositories: dict[str, pulumi.Output[str]]
+    repository_urls: dict[str, pulumi.Output[str]]
 
     def __init__(self, name: str, args: ModelStorageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         cloud = args.cloud
@@ -101,7 +101,7 @@ class ModelStorage(Component):
             # The two change the same thing, and S3 refuses one of two at a time.
             opts=self.child(depends_on=[closed]),
         )
-        self.repositories = {}
+        self.repository_urls = {}
         for path in args.repositories:
             repository = ecr.Repository(
                 f"{name}-{path.replace('/', '-')}",
@@ -112,7 +112,7 @@ class ModelStorage(Component):
                 force_delete=False,
                 opts=self.child(),
             )
-            self.repositories[path] = repository.repository_url
+            self.repository_urls[path] = repository.repository_url
         self.bucket, self.bucket_arn = bucket.bucket, bucket.arn
         self.needs = [versioned, encrypted, closed]
         self.finish(bucket=bucket.bucket)

@@ -8,12 +8,9 @@ from typing import Literal
 import pulumi
 from pulumi_aws import cloudwatch, ec2, iam
 
-from components.aws.account import CloudAccount
+from components.aws.account import ENDPOINTS, CloudAccount
 from components.aws.policies import FLOW_LOGS, flow_log_writer, only_this_account, trust
 from components.base import Component
-
-# What nodes and the pods of the EKS side call. Weights come through the gateway endpoint of S3.
-ENDPOINTS = ("autoscaling", "ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "logs", "sqs", "sts")
 
 # Eight equal blocks: one for each of at most six zones, and the last for the public subnet of a NAT gateway.
 _BLOCKS = 3

@@ -1,8 +1,8 @@
 """The Envoy gateway: one API key per client, rendered configuration, Deployment and Service."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -14,7 +14,15 @@ from components.kubernetes.namespace import GATEWAY
 from components.kubernetes.pods import restricted_container, restricted_pod
 from components.naming import selector
 from runtime.digest import short_digest
-from runtime.gateway import BOOTSTRAP_FILE, GatewayConfig, arguments, render, render_api_keys
+from runtime.gateway import (
+    BOOTSTRAP_FILE,
+    GatewayConfig,
+    alert_groups,
+    arguments,
+    render,
+    render_alerts,
+    render_api_keys,
+)
 
 API_KEY_LENGTH = 40
 API_KEY_PREFIX = "sk-"
@@ -42,6 +50,14 @@ class GatewayArgs:
         config: What Envoy is configured with.
         pull_secrets: Existing Secrets for the registry.
         url: URL that clients outside the cluster reach it by, where a route in front of it decides that.
+        given_keys: Keys of clients that are made elsewhere; all others are generated here.
+        spill_key: The key that the gateway of the spill pool knows this one by, one of its clients' keys;
+            needed if a model of `config` spills, and only then.
+        prometheus_rule: Whether the alerts are declared as a PrometheusRule, which needs the Prometheus
+            operator. Without it they are a rule file in a ConfigMap.
+
+    Raises:
+        ValueError: A model spills and there is no key for it, or there is a key and none spills.
     """
 
     platform: str
@@ -53,6 +69,16 @@ class GatewayArgs:
     config: GatewayConfig
     pull_secrets: tuple[str, ...] = ()
     url: str | None = None
+    given_keys: Mapping[str, pulumi.Output[str]] = field(default_factory=dict[str, pulumi.Output[str]])
+    spill_key: pulumi.Input[str] | None = None
+    prometheus_rule: bool = False
+
+    def __post_init__(self) -> None:
+        if self.config.spills != (self.spill_key is not None):
+            raise ValueError(
+                "gateway: spill_key and the models' spill go together; allowed: both or neither; fix: give "
+                "the gateway the spill pool's key where a model spills"
+            )
 
 
 class Gateway(Component):
@@ -104,9 +130,11 @@ class Gateway(Component):
         envoy_keys = kubernetes.core.v1.Secret(
             f"{name}-envoy-keys",
             metadata=object_meta(args.platform, GATEWAY, f"{name}-envoy-keys", namespace=args.namespace),
-            string_data=pulumi.Output.all(**self.api_keys).apply(render_api_keys),
+            string_data=self._envoy_keys(),
             opts=self.child(),
         )
+        if args.config.spills:
+            self._alerts()
         self.deployment = self._deployment([config, keys, envoy_keys], short_digest(files[BOOTSTRAP_FILE]))
         self.service = self._service()
         self.endpoint = (
@@ -117,10 +145,40 @@ class Gateway(Component):
         self.finish(endpoint=self.endpoint)
 
     def _api_key(self, client: str) -> pulumi.Output[str]:
+        given = self._args.given_keys.get(client)
+        if given is not None:
+            return given
         password = random.RandomPassword(
             f"{self._name}-key-{client}", length=API_KEY_LENGTH, special=False, opts=self.child()
         )
         return pulumi.Output.concat(API_KEY_PREFIX, password.result)
+
+    def _envoy_keys(self) -> pulumi.Output[dict[str, str]]:
+        keys = pulumi.Output.all(**self.api_keys)
+        if self._args.spill_key is None:
+            return keys.apply(render_api_keys)
+
+        def render_both(both: Sequence[Any]) -> dict[str, str]:
+            return render_api_keys(both[0], spill_key=both[1])
+
+        return pulumi.Output.all(keys, self._args.spill_key).apply(render_both)
+
+    def _alerts(self) -> None:
+        args = self._args
+        meta = object_meta(args.platform, GATEWAY, f"{self._name}-alerts", namespace=args.namespace)
+        if args.prometheus_rule:
+            kubernetes.apiextensions.CustomResource(
+                f"{self._name}-alerts",
+                api_version="monitoring.coreos.com/v1",
+                kind="PrometheusRule",
+                metadata=meta,
+                spec={"groups": alert_groups()},
+                opts=self.child(),
+            )
+        else:
+            kubernetes.core.v1.ConfigMap(
+                f"{self._name}-alerts", metadata=meta, data=render_alerts(), opts=self.child()
+            )
 
     def _deployment(self, needs: list[pulumi.Resource], bootstrap: str) -> kubernetes.apps.v1.Deployment:
         args, config = self._args, self._args.config

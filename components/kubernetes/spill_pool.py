@@ -5,11 +5,27 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as kubernetes
+import pulumi_random as random
 
 from components.base import Component
+from components.kubernetes.gateway import API_KEY_LENGTH, API_KEY_PREFIX
 from components.kubernetes.metadata import object_meta
 from components.kubernetes.namespace import GATEWAY
 from components.naming import selector
+
+
+class SpillKey(Component):
+    """The key by which the gateway on-prem is known to the one over there; made before either."""
+
+    value: pulumi.Output[str]
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("kubernetes:SpillKey", name, {}, opts)
+        password = random.RandomPassword(
+            f"{name}-letters", length=API_KEY_LENGTH, special=False, opts=self.child()
+        )
+        self.value = pulumi.Output.concat(API_KEY_PREFIX, password.result)
+        self.finish()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import NoneType
-from typing import Annotated, Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel
@@ -29,6 +29,7 @@ from runtime.model import (
 from runtime.versions import VLLM_OF_RAY
 from stacks.mistakes import FULL_KEY
 from stacks.settings import (
+    Client,
     DnsLabel,
     HostName,
     KubeconfigPath,
@@ -45,6 +46,7 @@ SCHEMA = "platform.schema.json"
 # What a validator or pattern behind a named type allows, in words. The error messages say the same.
 _NAMED: Mapping[object, str] = {
     DnsLabel: "1 to 63 lower-case letters, digits and `-`",
+    Client: "a name of 1 to 63 lower-case letters, digits and `-`, or an object",
     AcceleratorName: "a name of the table of accelerators below",
     Image: "`NAME:TAG` or `NAME@sha256:DIGEST`, with a fixed version",
     ObjectName: "a Kubernetes object's name",
@@ -203,7 +205,7 @@ def _type(hint: Any) -> str:
         return "object"
     parts: list[Any] = [part for part in get_args(hint) if part not in (NoneType, ...)]
     if _is_list(hint):
-        return f"list of {_type(parts[0])}s"
+        return f"list of {' or '.join(f'{_type(one)}s' for one in _alternatives(parts[0]))}"
     if get_origin(hint) is dict:
         return f"map of name to {_type(parts[1])}"
     if NoneType in get_args(hint):
@@ -211,6 +213,12 @@ def _type(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "string"
     return _SCALARS[hint]
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    """The members of a union that is a type of its own, such as that of a client."""
+    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return get_args(inner) if get_origin(inner) is Union and inner != EngineArgument else (hint,)
 
 
 def _default(field: FieldInfo) -> str:

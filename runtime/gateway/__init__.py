@@ -4,15 +4,19 @@
 command line of the Envoy that reads both. Everything here is a pure function of its arguments.
 """
 
-from runtime.gateway.config import GatewayConfig, ModelRoute, Upstream
+from runtime.gateway.alerts import alert_groups, render_alerts
+from runtime.gateway.config import GatewayConfig, ModelRoute, Overflow, Upstream
 from runtime.gateway.files import BOOTSTRAP_FILE, arguments, render, render_api_keys
 
 __all__ = [
     "BOOTSTRAP_FILE",
     "GatewayConfig",
     "ModelRoute",
+    "Overflow",
     "Upstream",
+    "alert_groups",
     "arguments",
     "render",
+    "render_alerts",
     "render_api_keys",
 ]

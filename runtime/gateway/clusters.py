@@ -1,16 +1,74 @@
 """The upstream clusters: one per model and pool, and Envoy's own admin interface for the metrics."""
 
-from runtime.gateway.config import GatewayConfig, ModelRoute
+from runtime.gateway.config import GatewayConfig, ModelRoute, Upstream
 from runtime.gateway.document import Tree, discovery, seconds, typed
+from runtime.gateway.overflow import (
+    dead_link,
+    health,
+    keyless_filters,
+    on_prem_metadata,
+    refusing_endpoint,
+    spill_key_filters,
+    spill_metadata,
+)
 
 
 def clusters_file(config: GatewayConfig) -> str:
     """Returns the text of `clusters.yaml`."""
-    return discovery([_model_cluster(model, config) for model in config.sorted_models])
+    clusters: list[Tree] = []
+    for model in config.sorted_models:
+        clusters.append(_on_prem(model, config))
+        if model.spill is not None:
+            clusters.append(_spill(model, model.spill, config))
+    return discovery(clusters)
 
 
-def _model_cluster(model: ModelRoute, config: GatewayConfig) -> dict[str, Tree]:
-    upstream = model.upstream
+def _on_prem(model: ModelRoute, config: GatewayConfig) -> dict[str, Tree]:
+    own = endpoint(model.upstream.host, model.upstream.port)
+    if config.spills:
+        own |= on_prem_metadata()
+    return _cluster(
+        model.on_prem_cluster,
+        model.upstream,
+        config,
+        connect_timeout_s=config.connect_timeout_s,
+        idle_timeout_s=config.upstream_idle_timeout_s,
+        endpoints=[{"lb_endpoints": [own]}],
+        http_filters=keyless_filters() if model.spill else None,
+    )
+
+
+def _spill(model: ModelRoute, upstream: Upstream, config: GatewayConfig) -> dict[str, Tree]:
+    overflow = config.overflow
+    there = endpoint(upstream.host, upstream.port) | spill_metadata(overflow)
+    return {
+        **_cluster(
+            model.spill_cluster,
+            upstream,
+            config,
+            connect_timeout_s=overflow.connect_timeout_s,
+            idle_timeout_s=overflow.idle_timeout_s,
+            endpoints=[{"lb_endpoints": [there]}, refusing_endpoint()],
+            # One healthy address of several takes all, instead of leaving a share to the one that refuses.
+            policy={"overprovisioning_factor": 10_000},
+            http_filters=spill_key_filters(config),
+        ),
+        **health(overflow),
+        **dead_link(),
+    }
+
+
+def _cluster(
+    name: str,
+    upstream: Upstream,
+    config: GatewayConfig,
+    *,
+    connect_timeout_s: float,
+    idle_timeout_s: float,
+    endpoints: list[Tree],
+    policy: dict[str, Tree] | None = None,
+    http_filters: list[Tree] | None = None,
+) -> dict[str, Tree]:
     limit = config.max_upstream_requests
     discovery_type: dict[str, Tree] = (
         {"type": "STATIC"}
@@ -23,9 +81,9 @@ def _model_cluster(model: ModelRoute, config: GatewayConfig) -> dict[str, Tree]:
     return typed(
         "envoy.config.cluster.v3.Cluster",
         {
-            "name": model.on_prem_cluster,
+            "name": name,
             **discovery_type,
-            "connect_timeout": seconds(config.connect_timeout_s),
+            "connect_timeout": seconds(connect_timeout_s),
             "per_connection_buffer_limit_bytes": 256 * 1024,
             # Envoy's defaults (1024 requests, 3 retries) refuse ordinary load of a streaming API.
             "circuit_breakers": {
@@ -44,16 +102,16 @@ def _model_cluster(model: ModelRoute, config: GatewayConfig) -> dict[str, Tree]:
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                     {
-                        "common_http_protocol_options": {
-                            "idle_timeout": seconds(config.upstream_idle_timeout_s)
-                        },
+                        "common_http_protocol_options": {"idle_timeout": seconds(idle_timeout_s)},
                         "explicit_http_config": {"http_protocol_options": {}},
+                        **({"http_filters": http_filters} if http_filters else {}),
                     },
                 )
             },
             "load_assignment": {
-                "cluster_name": model.on_prem_cluster,
-                "endpoints": [{"lb_endpoints": [endpoint(upstream.host, upstream.port)]}],
+                "cluster_name": name,
+                "endpoints": endpoints,
+                **({"policy": policy} if policy else {}),
             },
         },
     )

@@ -2,15 +2,31 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 POOL_ON_PREM = "onprem"
-"""The pool of a model's own servers. A later pool `spill` stands beside it, never inside it."""
+"""The pool of a model's own servers."""
+
+POOL_SPILL = "spill"
+"""The pool elsewhere that takes what `onprem` cannot: a cluster of its own, never a part of the other."""
 
 CLIENT_HEADER = "x-spillway-client"
 """The header that tells upstream and access log which client's key a request carried."""
 
+RESIDENCY_HEADER = "x-spillway-residency"
+"""With this header, whatever its value, a request stays on-prem. There is none that lets it out."""
+
+SESSION_HEADER = "x-spillway-session"
+"""With this header, whatever its value, an answer from the spill pool brings the cookie for the next one."""
+
+SESSION_COOKIE = "spillway-pool"
+"""The cookie with which a conversation goes where its prefix is cached, as long as that lasts."""
+
+POOL_HEADER = "x-spillway-pool"
+"""The header of an answer that says which pool gave it."""
+
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+_CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MODEL_NAME_LIMIT = 200
 _DNS_NAME_LIMIT = 253
@@ -64,6 +80,7 @@ class ModelRoute:
         name: The id that clients send as `model`, such as `org/llama-3`. A LoRA adapter of it is
             asked for as `name:adapter` and goes the same way.
         upstream: The model's own servers.
+        spill: Where requests go that those cannot take. Without it the model never leaves them.
 
     Raises:
         ValueError: If the name cannot be a model id.
@@ -71,6 +88,7 @@ class ModelRoute:
 
     name: str
     upstream: Upstream
+    spill: Upstream | None = None
 
     def __post_init__(self) -> None:
         if len(self.name) > _MODEL_NAME_LIMIT or not _MODEL_NAME.fullmatch(self.name):
@@ -88,6 +106,53 @@ class ModelRoute:
     def on_prem_cluster(self) -> str:
         """The name of the Envoy cluster that holds the model's own servers."""
         return f"{self.name}/{POOL_ON_PREM}"
+
+    @property
+    def spill_cluster(self) -> str:
+        """The name of the Envoy cluster that holds the servers elsewhere."""
+        return f"{self.name}/{POOL_SPILL}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overflow:
+    """How requests reach the spill pool, and what is said where they may not or cannot.
+
+    Attributes:
+        clients: The clients whose requests may leave. All others, and requests without a known client,
+            stay on-prem.
+        retry_after_s: What the Retry-After of a 429 says, in whole seconds. Long enough for a queue to move
+            and short enough for the two retries that OpenAI's clients make; a new node takes minutes, which
+            no client waits for.
+        session_s: How long a conversation goes to the spill pool first after it was spilled there.
+        connect_timeout_s: Longest time to open a connection to the spill pool: a round trip over the link,
+            or two with TLS.
+        idle_timeout_s: How long an unused connection to it is kept. Longer than on-prem, because each one
+            costs a round trip; shorter than an AWS load balancer's 350 s.
+        health_interval_s: How often the spill pool is asked whether it is there, from each gateway pod.
+        health_timeout_s: Longest time for its answer.
+        health_failures: Answers that have to be missing until nothing is sent there any more.
+
+    Raises:
+        ValueError: If a value is out of its range.
+    """
+
+    clients: tuple[str, ...] = ()
+    retry_after_s: int = 5
+    session_s: int = 300
+    connect_timeout_s: float = 0.5
+    idle_timeout_s: float = 60.0
+    health_interval_s: float = 2.0
+    health_timeout_s: float = 1.0
+    health_failures: int = 2
+
+    def __post_init__(self) -> None:
+        for client in self.clients:
+            check_client_name(client)
+        _check_range("overflow.retry_after_s", self.retry_after_s, 1, 3_600)
+        _check_range("overflow.session_s", self.session_s, 1, 86_400)
+        for key in ("connect_timeout_s", "idle_timeout_s", "health_interval_s", "health_timeout_s"):
+            _check_range(f"overflow.{key}", getattr(self, key), 0.05, 3_600)
+        _check_range("overflow.health_failures", self.health_failures, 1, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +189,7 @@ class GatewayConfig:
         drain_s: How long clients are asked to leave when the gateway or a listener goes.
         trusted_proxies: Proxies in front whose X-Forwarded-For is believed.
         concurrency: Worker threads.
+        overflow: How requests reach the spill pools. Without effect if no model has one.
 
     Raises:
         ValueError: If a value is out of its range or two parts collide. The message names the key,
@@ -150,6 +216,7 @@ class GatewayConfig:
     drain_s: int = 30
     trusted_proxies: int = 0
     concurrency: int = 2
+    overflow: Overflow = field(default_factory=Overflow)
 
     def __post_init__(self) -> None:
         self._check_models()
@@ -160,6 +227,11 @@ class GatewayConfig:
     def sorted_models(self) -> tuple[ModelRoute, ...]:
         """The models by name, so that the order in which they were declared changes no byte."""
         return tuple(sorted(self.models, key=lambda model: model.name))
+
+    @property
+    def spills(self) -> bool:
+        """Whether any model has a spill pool. If none has, nothing in the files is about overflow."""
+        return any(model.spill is not None for model in self.models)
 
     def _check_models(self) -> None:
         seen: set[str] = set()
@@ -233,6 +305,19 @@ class GatewayConfig:
         _check_range("drain_s", self.drain_s, 1, 3_600)
         _check_range("trusted_proxies", self.trusted_proxies, 0, 10)
         _check_range("concurrency", self.concurrency, 1, 256)
+
+
+def check_client_name(client: str) -> None:
+    """Raises ValueError if a client's name is none that a header can carry."""
+    if not _CLIENT_NAME.fullmatch(client):
+        raise ValueError(
+            _mistake(
+                "client name",
+                client,
+                "1 to 63 letters, digits, '.', '_', '@', '-', starting with a letter or digit",
+                "rename the client",
+            )
+        )
 
 
 def _is_dns_name(host: str) -> bool:

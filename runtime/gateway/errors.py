@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from runtime.gateway.config import GatewayConfig
 from runtime.gateway.document import Tree, extension
 
 _JSON = "application/json"
@@ -31,7 +32,7 @@ def json_reply(status: int, body: Mapping[str, Tree]) -> dict[str, Tree]:
     }
 
 
-def local_replies() -> dict[str, Tree]:
+def local_replies(config: GatewayConfig) -> dict[str, Tree]:
     """Returns the rewriting of what Envoy itself answers; an upstream's answers are not touched."""
     return {
         "mappers": [
@@ -70,13 +71,7 @@ def local_replies() -> dict[str, Tree]:
                     code="request_timeout",
                 ),
             ),
-            _mapper(
-                429,
-                error(
-                    "Too many requests. Try again later.", kind="rate_limit_error", code="rate_limit_exceeded"
-                ),
-                {"retry-after": "1"},
-            ),
+            _full(config),
             _mapper(
                 502,
                 error(
@@ -116,6 +111,20 @@ def local_replies() -> dict[str, Tree]:
             ),
         ]
     }
+
+
+def _full(config: GatewayConfig) -> dict[str, Tree]:
+    wait = config.overflow.retry_after_s if config.spills else 1
+    message = (
+        "Every server that may take this request is full. Try again after the seconds that Retry-After says."
+        if config.spills
+        else "Too many requests. Try again later."
+    )
+    return _mapper(
+        429,
+        error(message, kind="rate_limit_error", code="rate_limit_exceeded"),
+        {"retry-after": str(wait)},
+    )
 
 
 def _mapper(

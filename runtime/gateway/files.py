@@ -7,6 +7,7 @@ from runtime.gateway.clusters import clusters_file
 from runtime.gateway.config import GatewayConfig
 from runtime.gateway.keys import KEYS_FILE, keys_file
 from runtime.gateway.listeners import ROUTES_FILE, listeners_file
+from runtime.gateway.overflow import SPILL_KEY_FILE, spill_key_file
 from runtime.gateway.routes import routes_file
 
 BOOTSTRAP_FILE = "bootstrap.yaml"
@@ -31,14 +32,18 @@ def render(config: GatewayConfig) -> dict[str, str]:
     }
 
 
-def render_api_keys(keys: Mapping[str, str | Sequence[str]]) -> dict[str, str]:
-    """Returns the file with the clients' API keys, to be mounted at `config.keys_folder`.
+def render_api_keys(
+    keys: Mapping[str, str | Sequence[str]], *, spill_key: str | None = None
+) -> dict[str, str]:
+    """Returns the files with keys, to be mounted at `config.keys_folder`.
 
-    It holds the keys themselves and belongs in a Secret. A swapped link makes it effective without
+    They hold the keys themselves and belong in a Secret. A swapped link makes it effective without
     a restart. With no client at all everybody is refused.
 
     Args:
         keys: Client name to its key, or to its keys while one replaces the other.
+        spill_key: The key that the spill pool's own gateway knows this one by. A gateway that spills waits
+            for it before it opens its port.
 
     Returns:
         File name to YAML text.
@@ -46,7 +51,10 @@ def render_api_keys(keys: Mapping[str, str | Sequence[str]]) -> dict[str, str]:
     Raises:
         ValueError: If a name or a key cannot be one, or a key is there twice. No message holds a key.
     """
-    return {KEYS_FILE: keys_file(keys)}
+    files = {KEYS_FILE: keys_file(keys)}
+    if spill_key is not None:
+        files[SPILL_KEY_FILE] = spill_key_file(spill_key)
+    return files
 
 
 def arguments(config: GatewayConfig) -> tuple[str, ...]:

@@ -3,14 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from runtime.gateway.config import CLIENT_HEADER
+from runtime.gateway.config import CLIENT_HEADER, check_client_name
 from runtime.gateway.document import Tree, discovery, typed
 
 KEYS_FILE = "api_keys.yaml"
 KEYS_FILTER = "envoy.filters.http.api_key_auth"
 KEYS_TYPE = "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth"
 
-_CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _KEY = re.compile(r"[!-~]{16,512}")
 
 
@@ -27,11 +26,7 @@ def keys_file(keys: Mapping[str, str | Sequence[str]]) -> str:
     credentials: list[Tree] = []
     owners: dict[str, str] = {}
     for client in sorted(keys):
-        if not _CLIENT_NAME.fullmatch(client):
-            raise ValueError(
-                f"gateway: client name is {client!r}; allowed: 1 to 63 letters, digits, '.', '_', '@', '-', "
-                "starting with a letter or digit; fix: rename the client"
-            )
+        check_client_name(client)
         own = keys[client]
         for key in [own] if isinstance(own, str) else own:
             if not _KEY.fullmatch(key):

@@ -4,6 +4,7 @@ from runtime.gateway.config import CLIENT_HEADER, GatewayConfig
 from runtime.gateway.document import Tree, discovery, extension, seconds, typed, watched
 from runtime.gateway.errors import local_replies
 from runtime.gateway.keys import KEYS_FILE, KEYS_FILTER, KEYS_TYPE
+from runtime.gateway.overflow import FULL_FILTER, FULL_TYPE, POOL_OF_UPSTREAM
 from runtime.gateway.routes import (
     BUFFER_FILTER,
     JSON_FILTER,
@@ -56,8 +57,8 @@ def _openai_listener(config: GatewayConfig) -> dict[str, Tree]:
         "preserve_external_request_id": True,
         "always_set_request_id_in_response": True,
         "early_header_mutation_extensions": [_drop_claimed_headers()],
-        "access_log": [_access_log()],
-        "local_reply_config": local_replies(),
+        "access_log": [_access_log(config)],
+        "local_reply_config": local_replies(config),
         "rds": {
             "route_config_name": ROUTES_NAME,
             "config_source": watched(config.config_folder, ROUTES_FILE),
@@ -92,6 +93,7 @@ def _openai_listener(config: GatewayConfig) -> dict[str, Tree]:
                 "disabled": True,
             },
             {**_model_from_body(), "disabled": True},
+            *([extension(FULL_FILTER, FULL_TYPE)] if config.spills else []),
             extension(
                 "envoy.filters.http.router", f"{_HTTP}.router.v3.Router", {"suppress_envoy_headers": True}
             ),
@@ -214,7 +216,7 @@ def _model_from_body() -> dict[str, Tree]:
     )
 
 
-def _access_log() -> dict[str, Tree]:
+def _access_log(config: GatewayConfig) -> dict[str, Tree]:
     model = f"%DYNAMIC_METADATA({JSON_FILTER}:{MODEL_KEY}):200%"
     return {
         **extension(
@@ -238,6 +240,7 @@ def _access_log() -> dict[str, Tree]:
                         "client": f"%REQ({CLIENT_HEADER})%",
                         "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
                         "upstream_host": "%UPSTREAM_HOST%",
+                        **({"route": "%ROUTE_NAME%", "pool": POOL_OF_UPSTREAM} if config.spills else {}),
                         "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
                         "request_id": "%REQ(X-REQUEST-ID):64%",
                         "remote_address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",

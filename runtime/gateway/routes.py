@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from runtime.gateway.config import GatewayConfig, ModelRoute
 from runtime.gateway.document import Tree, discovery, seconds, typed
 from runtime.gateway.errors import error, json_reply
+from runtime.gateway.overflow import answer_headers, full_answers, spilling_routes
 
 BUFFER_FILTER = "envoy.filters.http.buffer"
 JSON_FILTER = "envoy.filters.http.json_to_metadata"
@@ -47,7 +48,7 @@ def routes_file(config: GatewayConfig) -> str:
                                 _models_list(models),
                                 *(_model_card(model) for model in models),
                                 _unknown_card(models),
-                                *(_model_route(model, config) for model in models),
+                                *(route for model in models for route in _model_routes(model, config)),
                                 *_refusals(models),
                                 _anything_else(),
                             ],
@@ -87,20 +88,26 @@ def _card(model: ModelRoute) -> dict[str, Tree]:
     return {"id": model.name, "object": "model", "created": _CREATED, "owned_by": _OWNER}
 
 
-def _model_route(model: ModelRoute, config: GatewayConfig) -> dict[str, Tree]:
+def _model_routes(model: ModelRoute, config: GatewayConfig) -> list[dict[str, Tree]]:
+    named: dict[str, Tree] = {
+        "or_match": {
+            "value_matchers": [
+                {"string_match": {"exact": model.name}},
+                {"string_match": {"prefix": f"{model.name}:"}},
+            ]
+        }
+    }
+
+    def match(headers: Sequence[Tree]) -> dict[str, Tree]:
+        return _body_match(MODEL_KEY, named, headers)
+
+    return [*spilling_routes(model, config, match, _RETRY_ON), _on_prem_route(model, config, match(()))]
+
+
+def _on_prem_route(model: ModelRoute, config: GatewayConfig, match: dict[str, Tree]) -> dict[str, Tree]:
     return {
         "name": f"serve {model.name}",
-        "match": _body_match(
-            MODEL_KEY,
-            {
-                "or_match": {
-                    "value_matchers": [
-                        {"string_match": {"exact": model.name}},
-                        {"string_match": {"prefix": f"{model.name}:"}},
-                    ]
-                }
-            },
-        ),
+        "match": match,
         "route": {
             "cluster": model.on_prem_cluster,
             # A long answer is not a slow one: only silence ends a request.
@@ -113,6 +120,11 @@ def _model_route(model: ModelRoute, config: GatewayConfig) -> dict[str, Tree]:
                 "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
             },
         },
+        **(
+            {**answer_headers(), "typed_per_filter_config": full_answers(of_two_pools=False)}
+            if config.spills
+            else {}
+        ),
     }
 
 
@@ -185,14 +197,14 @@ def _bad_model(message: str) -> dict[str, Tree]:
     return error(message, kind="invalid_request_error", param="model", code="invalid_model")
 
 
-def _path_match() -> dict[str, Tree]:
+def _path_match(headers: Sequence[Tree] = ()) -> dict[str, Tree]:
     pattern = "|".join(path.replace(".", r"\.") for path in MODEL_PATHS)
-    return {"safe_regex": {"regex": pattern}, "headers": [_method("POST")]}
+    return {"safe_regex": {"regex": pattern}, "headers": [_method("POST"), *headers]}
 
 
-def _body_match(key: str, value: Tree) -> dict[str, Tree]:
+def _body_match(key: str, value: Tree, headers: Sequence[Tree] = ()) -> dict[str, Tree]:
     return {
-        **_path_match(),
+        **_path_match(headers),
         "dynamic_metadata": [{"filter": JSON_FILTER, "path": [{"key": key}], "value": value}],
     }
 

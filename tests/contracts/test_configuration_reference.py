@@ -1,6 +1,7 @@
 """The configuration reference has every key, and its schema says what the program accepts."""
 
 import json
+from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
 import jsonschema
@@ -26,13 +27,20 @@ def stack_file(**changes: Any) -> dict[str, Any]:
     return {"config": {"spillway:platform": {**platform_object("local"), **changes}}}
 
 
+def parts_of(annotation: object) -> Iterator[object]:
+    """An annotation and all that stands in its brackets, however deep."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from parts_of(part)
+
+
 def leaves(model: type[Spec], path: str = "") -> set[str]:
     """Every key by its place, found by another way than the module under test."""
     found: set[str] = set()
     for field in model.model_fields.values():
         place = f"{path}{field.alias}"
         found.add(place)
-        for part in (field.annotation, *get_args(field.annotation)):
+        for part in parts_of(field.annotation):
             if isinstance(part, type) and issubclass(part, Spec):
                 found |= leaves(part, f"{place}[]." if get_origin(field.annotation) is tuple else f"{place}.")
     return found
@@ -47,10 +55,10 @@ def test_every_key_of_the_settings_is_on_the_page_with_a_description() -> None:
 @pytest.mark.parametrize(
     ("path", "type_", "default", "allowed"),
     [
-        ("scenario", "string", "**required**", "`onprem`"),
+        ("scenario", "string", "**required**", "`onprem`, `hybrid`"),
         ("ray.headCpu", "string", '`"4"`', "CPUs: `4`, `1.5`, `500m`"),
         ("gateway.replicas", "integer", "`2`", "1 to 50"),
-        ("gateway.clients", "list of strings", '`["default"]`', "at least 1"),
+        ("gateway.clients", "list of strings or objects", '`["default"]`', "at least 1"),
         ("quota.accelerators", "integer or null", "null", "0 and more"),
         ("models[].source.path", "string or null", "null", "absolute path without `..`"),
         ("models[].upgrade", "string", "`NewCluster`", "`NewCluster`, `None`"),

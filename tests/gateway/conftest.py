@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from rehearsal.tools import Toolbox, ToolError
-from runtime.gateway import GatewayConfig, ModelRoute, Upstream
+from runtime.gateway import GatewayConfig, ModelRoute, Overflow, Upstream
 
 from .fake_upstream import FakeUpstream
 from .running_gateway import RunningGateway, free_ports
 
 MAX_REQUEST_BYTES = 256 * 1024
+SPILL_KEY = "sk-link-0123456789abc"
 
 RunGateway = Callable[..., RunningGateway]
 
@@ -47,6 +48,21 @@ def tiny(upstreams: dict[str, FakeUpstream]) -> FakeUpstream:
 def llama(upstreams: dict[str, FakeUpstream]) -> FakeUpstream:
     upstreams["llama"].reset()
     return upstreams["llama"]
+
+
+@pytest.fixture(scope="session")
+def other_side() -> Iterator[FakeUpstream]:
+    server = FakeUpstream("cloud", key=SPILL_KEY)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def cloud(other_side: FakeUpstream) -> FakeUpstream:
+    """What stands at the other end of the link."""
+    other_side.reset()
+    return other_side
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +119,53 @@ def run_gateway(prepare_gateway: RunGateway) -> Iterator[RunGateway]:
 @pytest.fixture(scope="session")
 def gateway(prepare_gateway: RunGateway) -> Iterator[RunningGateway]:
     gateway = prepare_gateway()
+    try:
+        gateway.start()
+        yield gateway
+    finally:
+        gateway.stop()
+
+
+@pytest.fixture(scope="session")
+def spilling_models(upstreams: dict[str, FakeUpstream], other_side: FakeUpstream) -> tuple[ModelRoute, ...]:
+    """`tiny` may spill and `org/llama-3.1` never; `lost` has no servers on-prem, `alone` none elsewhere."""
+    (nobody,) = free_ports(1)
+
+    def at(port: int) -> Upstream:
+        return Upstream(host="127.0.0.1", port=port)
+
+    tiny, llama, cloud = at(upstreams["tiny"].port), at(upstreams["llama"].port), at(other_side.port)
+    return (
+        ModelRoute(name="tiny", upstream=tiny, spill=cloud),
+        ModelRoute(name="org/llama-3.1", upstream=llama),
+        ModelRoute(name="lost", upstream=at(nobody), spill=cloud),
+        ModelRoute(name="alone", upstream=tiny, spill=at(nobody)),
+        ModelRoute(name="down", upstream=at(nobody)),
+    )
+
+
+@pytest.fixture
+def run_overflow(run_gateway: RunGateway, spilling_models: tuple[ModelRoute, ...]) -> RunGateway:
+    """Starts gateways with a spill pool for one test; alice's requests may be spilled, bob's never."""
+
+    def run(*, start: bool = True, **changes: Any) -> RunningGateway:
+        overflow = {"models": spilling_models, "overflow": Overflow(clients=("alice",))}
+        gateway = run_gateway(start=False, **(overflow | changes))
+        gateway.spill_key = SPILL_KEY
+        if start:
+            gateway.start()
+        return gateway
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def overflowing(
+    prepare_gateway: RunGateway, spilling_models: tuple[ModelRoute, ...]
+) -> Iterator[RunningGateway]:
+    """One gateway with a spill pool for most tests."""
+    gateway = prepare_gateway(models=spilling_models, overflow=Overflow(clients=("alice",)))
+    gateway.spill_key = SPILL_KEY
     try:
         gateway.start()
         yield gateway

@@ -35,10 +35,17 @@ class Received:
 
 @dataclass
 class FakeUpstream:
-    """One model server on a loopback port, in a thread of its own."""
+    """One model server on a loopback port, in a thread of its own.
+
+    With a `key` it is what stands at the other end of the link: it asks for that key, and answers the health
+    check. `refuses_with` is the status that it answers to every request, as a server whose queue is full.
+    """
 
     name: str
     port: int = 0
+    key: str | None = None
+    refuses_with: int | None = None
+    is_healthy: bool = True
     received: list[Received] = field(default_factory=list[Received])
     connections: int = 0
     client_left: threading.Event = field(default_factory=threading.Event)
@@ -69,11 +76,16 @@ class FakeUpstream:
         self.connections = 0
         self.client_left.clear()
         self.may_continue.clear()
+        self.refuses_with = None
+        self.is_healthy = True
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
             while request := await _read_request(reader):
+                if self.key and request.path == "/healthz":
+                    await _send_json(writer, 200 if self.is_healthy else 503, {})
+                    continue
                 self.received.append(request)
                 await self._answer(request, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -85,7 +97,9 @@ class FakeUpstream:
         self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         problem = self._problem(request)
-        if problem:
+        if self.refuses_with is not None:
+            await _send_json(writer, self.refuses_with, {"detail": f"{self.name} is full"})
+        elif problem:
             await _send_json(writer, 400, {"error": {"message": problem, "code": "fake_upstream"}})
         elif request.path == "/v1/chat/completions":
             await self._chat(request, reader, writer)
@@ -98,8 +112,8 @@ class FakeUpstream:
             return f"{request.method} {request.path} must not get here"
         if unknown := set(request.body) - fields:
             return f"unknown fields {sorted(unknown)}"
-        if "authorization" in request.headers:
-            return "the client's key must not get here"
+        if request.headers.get("authorization") != (self.key and f"Bearer {self.key}"):
+            return "the wrong key got here" if self.key else "no key must get here"
         if claimed := [
             name for name in request.headers if name.startswith(("x-envoy-retry", "x-envoy-internal"))
         ]:

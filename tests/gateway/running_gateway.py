@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class RunningGateway:
     folder: Path
     config: GatewayConfig
     keys: Mapping[str, str | Sequence[str]] = field(default_factory=lambda: KEYS)
+    spill_key: str | None = None
     _process: subprocess.Popen[bytes] | None = None
     _generation: int = 0
 
@@ -95,11 +96,15 @@ class RunningGateway:
     def log(self) -> str:
         return (self.folder / "envoy.log").read_text()
 
+    def changed(self, **changes: Any) -> GatewayConfig:
+        """The configuration with some of its values changed."""
+        return replace(self.config, **changes)
+
     def publish_config(self, config: GatewayConfig) -> None:
         self._publish(Path(config.config_folder), render(config))
 
     def publish_keys(self, keys: Mapping[str, str | Sequence[str]]) -> None:
-        self.publish_key_file(render_api_keys(keys)["api_keys.yaml"])
+        self._publish(Path(self.config.keys_folder), render_api_keys(keys, spill_key=self.spill_key))
 
     def publish_key_file(self, text: str) -> None:
         self._publish(Path(self.config.keys_folder), {"api_keys.yaml": text})
@@ -157,7 +162,7 @@ class RunningGateway:
         return self.request("POST", "/v1/chat/completions", chat_body(content, model=model), **options)
 
     def open_stream(
-        self, content: str, *, model: str = "tiny"
+        self, content: str, *, model: str = "tiny", key: str = KEYS["alice"]
     ) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
         """Starts a streamed chat and returns as soon as the headers are there."""
         connection = self.connect()
@@ -165,7 +170,7 @@ class RunningGateway:
             "POST",
             "/v1/chat/completions",
             chat_body(content, model=model, stream=True),
-            {"content-type": "application/json", "authorization": f"Bearer {KEYS['alice']}"},
+            {"content-type": "application/json", "authorization": f"Bearer {key}"},
         )
         return connection, connection.getresponse()
 
