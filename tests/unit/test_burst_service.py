@@ -191,7 +191,8 @@ def test_a_restart_in_the_middle_of_a_burst_changes_nothing(world: World) -> Non
 
 
 def test_only_the_leader_decides_and_the_other_watches(world: World) -> None:
-    world.pod("a"), world.pod("b")
+    world.pod("a")
+    world.pod("b")
     world.in_flight = 40.0
     world.go(120)
     decided = [line for line in world.lines if line["event"] == "decision"]
