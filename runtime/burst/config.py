@@ -51,7 +51,6 @@ class CloudConfig(Spec):
     slots: int = Field(ge=1, description="Requests that one replica works on at a time.")
     devices_per_pod: int = Field(ge=1, description="Accelerators of one pod.")
     pods_per_replica: int = Field(ge=1, description="Pods of one replica.")
-    surge: int = Field(default=1, ge=1, le=2, description="2 where an upgrade may run every replica twice.")
     namespace: str = Field(description="Namespace of the RayService on EKS.")
     service: str = Field(description="Service of the Ray head there.")
     port: int = Field(default=8265, ge=1, le=65535, description="The dashboard's port.")
@@ -122,7 +121,9 @@ class ControllerConfig(Spec):
                 slots=model.cloud.slots,
                 devices_per_pod=model.cloud.devices_per_pod,
                 pods_per_replica=model.cloud.pods_per_replica,
-                surge=model.cloud.surge,
+                # A second Ray cluster begins with no copy, and gets one from us alone: that an upgrade goes on
+                # is a signal, for which nothing need be kept free.
+                surge=1,
             )
             for model in self.models
         }

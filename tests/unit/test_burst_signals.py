@@ -196,8 +196,8 @@ def node(name: str, *, ready: bool = True) -> dict[str, Any]:
     return {"metadata": {"name": name, "labels": labels}, "status": {"conditions": [condition]}}
 
 
-def pending_pod(*, on: str = "") -> dict[str, Any]:
-    labels = {"ray.io/group": "workers", "spillway.dev/model": "qwen"}
+def pending_pod(*, on: str = "", cluster: str = "qwen-a") -> dict[str, Any]:
+    labels = {"ray.io/group": "workers", "spillway.dev/model": "qwen", "ray.io/cluster": cluster}
     return {"metadata": {"name": "w", "labels": labels}, "spec": {"nodeName": on} if on else {}}
 
 
@@ -239,6 +239,14 @@ def test_pods_that_no_node_has_taken_wish_for_nodes_that_are_not_on_their_way_ye
     found = site.group()
     assert found is not None
     assert (found.nodes, found.pending) == (2, 2)
+
+
+def test_two_ray_clusters_of_a_model_are_an_upgrade(site: Site) -> None:
+    assert not site.look().eks_upgrading
+    site.eks.lists["/api/v1/namespaces/llm/pods"] = [pending_pod(on="a")]
+    assert not site.look().eks_upgrading
+    site.eks.lists["/api/v1/namespaces/llm/pods"].append(pending_pod(on="b", cluster="qwen-b"))
+    assert site.look().eks_upgrading
 
 
 def test_a_group_that_backs_off_is_one_failed_launch_each_time_it_begins_to(site: Site) -> None:
