@@ -403,6 +403,7 @@ def _model(model: SpillingModel, args: BurstControllerArgs) -> ModelConfig:
             group=model.group,
             max_replicas=there.replicas.max,
             slots=there.max_sequences,
+            queue=there.queue_limit,
             devices_per_pod=there.tensor_parallel,
             pods_per_replica=there.pipeline_parallel,
             namespace=args.cloud_namespace,

@@ -49,6 +49,7 @@ class CloudConfig(Spec):
     group: str = Field(description="Node group of its replicas.")
     max_replicas: int = Field(ge=1, description="Replicas at most.")
     slots: int = Field(ge=1, description="Requests that one replica works on at a time.")
+    queue: int = Field(ge=0, description="Requests that may wait there when all replicas are full.")
     devices_per_pod: int = Field(ge=1, description="Accelerators of one pod.")
     pods_per_replica: int = Field(ge=1, description="Pods of one replica.")
     namespace: str = Field(description="Namespace of the RayService on EKS.")
@@ -119,10 +120,11 @@ class ControllerConfig(Spec):
                 if is_armed(model, armed)
                 else min(model.cloud.max_replicas, running.get(model.name, 0)),
                 slots=model.cloud.slots,
+                queue=model.cloud.queue,
                 devices_per_pod=model.cloud.devices_per_pod,
                 pods_per_replica=model.cloud.pods_per_replica,
-                # A second Ray cluster begins with no copy, and gets one from us alone: that an upgrade goes on
-                # is a signal, for which nothing need be kept free.
+                # The second Ray cluster of an upgrade begins with no copy and gets one from us alone. That it
+                # is there is a signal; nothing need be kept free for it all the time.
                 surge=1,
             )
             for model in self.models

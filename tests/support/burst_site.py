@@ -27,7 +27,7 @@ def config(**changes: Any) -> ControllerConfig:
         "namespace": "llm",
         "lease": "burst",
         "state": "burst-state",
-        "policy": {"ceilingUsdPerHour": 10, "scaleOut": {"forSeconds": 20}, "forecast": False},
+        "policy": {"ceilingUsdPerHour": 10, "scaleOut": {"forSeconds": 20}},
         "groups": [{"name": "l40s", "maxNodes": 4, "usdPerHour": 2, "devices": 1}],
         "models": [
             {
@@ -47,6 +47,7 @@ def config(**changes: Any) -> ControllerConfig:
                     "group": "l40s",
                     "maxReplicas": 4,
                     "slots": 8,
+                    "queue": 8,
                     "devicesPerPod": 1,
                     "podsPerReplica": 1,
                     "namespace": "llm",

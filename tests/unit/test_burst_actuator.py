@@ -16,6 +16,7 @@ MODEL = ModelConfig(
         group="l40s",
         max_replicas=4,
         slots=8,
+        queue=8,
         devices_per_pod=1,
         pods_per_replica=1,
         namespace="llm",
