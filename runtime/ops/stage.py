@@ -1,0 +1,156 @@
+"""Stages what the EKS side of a stack serves: weights in S3, images in ECR; verifies both, and arms the burst.
+
+`pulumi up` says what has to be there (`StagingPlan`, a stack output). Nothing may spill before this has
+found all of it. Run again it sends only what is missing, so it may be stopped at any time.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from runtime.ops.progress import Progress
+from runtime.ops.staged_weights import StagedWeights, StagingError
+
+
+class Registry(Protocol):
+    """Where images are copied to."""
+
+    def digest(self, reference: str) -> str | None:
+        """Digest of an image that is there; None where there is none."""
+        ...
+
+    def copy(self, source: str, target: str, told: Callable[[str], None]) -> None:
+        """Copies an image with its digest unchanged."""
+        ...
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """An image and where the EKS side pulls it from."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What one model needs over there.
+
+    Attributes:
+        name: The model.
+        token: Stands for exactly these weights and this image; the controller waits for it.
+        prefix: Folder of the weights in the bucket; None where they are in the image.
+        hugging_face: Repository of the weights, if they come from there.
+        revision: Its commit.
+        folder: Folder with the weights on a node, if the stack file names one.
+        image: The serving image.
+    """
+
+    name: str
+    token: str
+    prefix: str | None
+    hugging_face: str | None
+    revision: str | None
+    folder: str | None
+    image: ImagePlan
+
+
+@dataclass(frozen=True)
+class StagingPlan:
+    """Everything that has to be staged for a stack.
+
+    Attributes:
+        bucket: The bucket for weights.
+        models: The models that may spill.
+        images: Images beside those of the models: operator, gateway, node autoscaler.
+        state: NAMESPACE/NAME of the burst controller's ConfigMap.
+    """
+
+    bucket: str
+    models: tuple[ModelPlan, ...]
+    images: tuple[ImagePlan, ...]
+    state: str
+
+    @staticmethod
+    def read(output: Mapping[str, Any]) -> "StagingPlan":
+        """Reads the stack output `cloudStaging`."""
+
+        def image(one: Mapping[str, Any]) -> ImagePlan:
+            return ImagePlan(str(one["source"]), str(one["target"]))
+
+        models = tuple(
+            ModelPlan(
+                name=str(model["name"]),
+                token=str(model["token"]),
+                prefix=model.get("prefix"),
+                hugging_face=model.get("huggingFace"),
+                revision=model.get("revision"),
+                folder=model.get("folder"),
+                image=image(model["image"]),
+            )
+            for model in output["models"]
+        )
+        others = tuple(image(one) for one in output["images"])
+        return StagingPlan(str(output["bucket"]), models, others, str(output["state"]))
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What is there after a staging.
+
+    Attributes:
+        armed: Model to the token of what was verified for it.
+        lines: What was found, a line each.
+    """
+
+    armed: Mapping[str, tuple[str, ...]]
+    lines: tuple[str, ...]
+
+
+def stage(
+    plan: StagingPlan,
+    weights: Callable[[str], StagedWeights],
+    registry: Registry,
+    folder_of: Callable[[ModelPlan], Path],
+    progress: Progress,
+) -> Staged:
+    """Brings everything over, verifies it, and says which models may spill.
+
+    Args:
+        plan: What has to be there.
+        weights: Gives the place of a prefix in the bucket.
+        registry: Copies images.
+        folder_of: Gives the folder with a model's weights; may download it first.
+        progress: Where the steps are shown.
+
+    Raises:
+        StagingError: Something could not be brought over, or is not there as it was sent.
+    """
+    lines: list[str] = []
+    for image in dict.fromkeys([*plan.images, *(model.image for model in plan.models)]):
+        lines.append(f"{image.target} {_copied(image, registry, progress)}")
+    armed: dict[str, tuple[str, ...]] = {}
+    for model in plan.models:
+        if model.prefix is not None:
+            place = weights(model.prefix.rstrip("/"))
+            with progress.step(f"weights of {model.name} to {place.url}") as step:
+                manifest = place.upload(model.name, model.revision, folder_of(model), step.update)
+                step.update(f"{len(manifest.files)} files, {manifest.size / 1e9:.2f} GB, verified")
+            lines.append(f"{place.url} {manifest.digest}")
+        armed[model.name] = (model.token,)
+    return Staged(armed, tuple(lines))
+
+
+def _copied(image: ImagePlan, registry: Registry, progress: Progress) -> str:
+    pinned = image.target.partition("@")[2] or None
+    there = registry.digest(image.target)
+    if there is None or (pinned and there != pinned):
+        with progress.step(f"image {image.source}") as step:
+            registry.copy(image.source, image.target, step.update)
+            there = registry.digest(image.target)
+    if there is None:
+        raise StagingError(f"{image.target} was copied, but the registry does not have it; try again")
+    if pinned and there != pinned:
+        raise StagingError(f"{image.target} is {there} in the registry; remove it there and try again")
+    return there
