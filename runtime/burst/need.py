@@ -128,7 +128,7 @@ def wish(
     # What was not seen neither adds nor takes away: it counts as if all that is there had been needed.
     out = target if load is None or first or resumed else load.out
     keep = target if load is None or first or resumed else load.keep
-    if load is not None and load.keep > 0:
+    if load is not None and max(load.keep, load.out) > 0:
         state = replace(state, needed_at=now)
     outs = least(state.out_samples, now, out, policy.scale_out.for_seconds)
     keeps = most(state.in_samples, now, keep, kept_seconds(policy, state))
@@ -137,11 +137,11 @@ def wish(
     wished = _by_load(policy, state, load, up, down)
     idle = now - (state.needed_at if state.needed_at is not None else state.changed_at or now)
     if target and wished.replicas and idle >= policy.zero_after_seconds:
-        return Wish(
+        wished = Wish(
             replicas=0,
             code="zero-timer",
             reason=f"no sign of need for {idle:.0f} s (zeroAfterSeconds {policy.zero_after_seconds:g})",
-        ), state
+        )
     waited = now - state.changed_at if state.changed_at is not None else math.inf
     direction = (wished.replicas > target) - (wished.replicas < target)
     if direction and direction == -state.direction and waited < policy.cooldown_seconds:
