@@ -77,8 +77,6 @@ class Ecr:
             raise StagingError(f"{source} could not be copied to {target}: {done.stderr.strip()[-500:]}")
 
 
-
-
 def _parts(reference: str) -> tuple[str, dict[str, str]]:
     """Repository without its registry, and what an image in it is called by."""
     name, _, digest = reference.partition("/")[2].partition("@")
@@ -87,5 +85,6 @@ def _parts(reference: str) -> tuple[str, dict[str, str]]:
 
 
 def _code(error: Exception) -> str:
-    response: Any = getattr(error, "response", None)
-    return str(response["Error"]["Code"]) if isinstance(response, dict) else ""
+    # botocore's ClientError; its package is not needed to read it.
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))

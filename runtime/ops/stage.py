@@ -1,10 +1,10 @@
-"""Stages what the EKS side of a stack serves: weights in S3, images in ECR; verifies both, and arms the burst.
+"""Stages what the EKS side of a stack serves, weights in S3 and images in ECR, verifies it, arms the burst.
 
 `pulumi up` says what has to be there (`StagingPlan`, a stack output). Nothing may spill before this has
 found all of it. Run again it sends only what is missing, so it may be stopped at any time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol

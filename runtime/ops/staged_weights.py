@@ -324,8 +324,9 @@ def _composite(checksums: Sequence[str]) -> str:
 
 
 def _code(error: Exception) -> str:
-    response: Any = getattr(error, "response", None)
-    return str(response["Error"]["Code"]) if isinstance(response, dict) else ""
+    # botocore's ClientError; its package is not needed to read it.
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
 
 
 def _percent(done: int, total: int) -> str:
