@@ -8,6 +8,7 @@ import importlib
 import inspect
 import json
 import re
+import threading
 import types
 import typing
 from collections.abc import Awaitable, Mapping, Sequence
@@ -18,6 +19,8 @@ from typing import Any, Literal, Union, cast
 import pulumi
 import pulumi_aws
 from pulumi import _types as sdk_types  # pyright: ignore[reportPrivateUsage]
+
+_ONE_IMPORT = threading.RLock()
 
 Scalar = Literal["string", "integer", "number", "boolean", "anything"]
 
@@ -108,13 +111,19 @@ def resource_tokens() -> Mapping[str, str]:
     }
 
 
-@cache
 def resource(token: str) -> Contract:
     """The contract of a resource type.
 
     Raises:
         KeyError: The installed SDK has no such type.
     """
+    # The SDK imports its modules when they are first used, and two threads see each other's half.
+    with _ONE_IMPORT:
+        return _resource(token)
+
+
+@cache
+def _resource(token: str) -> Contract:
     path, _, name = resource_tokens()[token].rpartition(".")
     class_ = getattr(importlib.import_module(path), name)
     # `InitArgs` where a nested type of another resource has the name; the generator steps aside for it.
@@ -129,13 +138,18 @@ def provider_config() -> Mapping[str, Property]:
     return inputs_of(pulumi_aws.ProviderArgs)
 
 
-@cache
 def function(token: str) -> Contract:
     """The contract of a function, `aws:index/getRegion:getRegion`.
 
     Raises:
         KeyError: The installed SDK has no such function.
     """
+    with _ONE_IMPORT:
+        return _function(token)
+
+
+@cache
+def _function(token: str) -> Contract:
     place, _, camel = token.removeprefix("aws:").rpartition(":")
     service = place.partition("/")[0]
     module = importlib.import_module("pulumi_aws" + ("" if service == "index" else f".{service}"))
@@ -189,7 +203,7 @@ def _shape(hint: Any) -> Shape:
     origin = typing.get_origin(hint)
     if origin in (Union, types.UnionType):
         options = [option for option in typing.get_args(hint) if not _is_wrapper(option)]
-        shapes = tuple(dict.fromkeys(_shape(option) for option in options))
+        shapes: tuple[Shape, ...] = tuple(dict.fromkeys(_shape(option) for option in options))  # pyright: ignore[reportAssignmentType]
         return shapes[0] if len(shapes) == 1 else OneOf(shapes)
     arguments = typing.get_args(hint)
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -214,7 +228,11 @@ def _is_wrapper(option: Any) -> bool:
 
 def _getter_names(class_: type) -> list[str]:
     getters = [member for member in vars(class_).values() if isinstance(member, property)]
-    return [str(getattr(member.fget, "_pulumi_name", _camel(member.fget.__name__))) for member in getters]
+    return [
+        str(getattr(getter, "_pulumi_name", _camel(getter.__name__)))
+        for member in getters
+        if (getter := member.fget) is not None
+    ]
 
 
 def _camel(name: str) -> str:
