@@ -19,6 +19,7 @@ SCRIPT = """
 import signal, sys, time
 from pathlib import Path
 from rehearsal.__main__ import stop_on_signals
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests themselves were started by
 stop_on_signals()
 try:
     print("ready", flush=True)
