@@ -11,6 +11,7 @@ import re
 import threading
 import types
 import typing
+import warnings
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -125,9 +126,9 @@ def resource(token: str) -> Contract:
 @cache
 def _resource(token: str) -> Contract:
     path, _, name = resource_tokens()[token].rpartition(".")
-    class_ = getattr(importlib.import_module(path), name)
+    class_ = getattr(_module(path), name)
     # `InitArgs` where a nested type of another resource has the name; the generator steps aside for it.
-    own = importlib.import_module(class_.__module__)
+    own = _module(class_.__module__)
     arguments = getattr(own, f"{name}InitArgs", None) or getattr(own, f"{name}Args")
     return Contract(token, inputs_of(arguments), _outputs_of(class_))
 
@@ -152,12 +153,12 @@ def function(token: str) -> Contract:
 def _function(token: str) -> Contract:
     place, _, camel = token.removeprefix("aws:").rpartition(":")
     service = place.partition("/")[0]
-    module = importlib.import_module("pulumi_aws" + ("" if service == "index" else f".{service}"))
+    module = _module("pulumi_aws" + ("" if service == "index" else f".{service}"))
     called = getattr(module, _snake(camel), None)
     result = getattr(module, camel[0].upper() + camel[1:] + "Result", None)
     if called is None or result is None:
         raise KeyError(token)
-    hints = typing.get_type_hints(called, vars(importlib.import_module(called.__module__)))
+    hints = typing.get_type_hints(called, vars(_module(called.__module__)))
     signature = inspect.signature(called)
     inputs = {
         _camel(name): Property(_shape(hints[name]), parameter.default is inspect.Parameter.empty)
@@ -182,6 +183,13 @@ def inputs_of(class_: type) -> Mapping[str, Property]:
         provider_name: Property(_shape(shapes[provider_name]), python_name in required)
         for python_name, provider_name in names.items()
     }
+
+
+def _module(path: str) -> types.ModuleType:
+    # Classes of the SDK that nobody here uses say at their import that they are deprecated.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return importlib.import_module(path)
 
 
 def _outputs_of(class_: type) -> Mapping[str, Property]:

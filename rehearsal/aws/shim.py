@@ -11,9 +11,8 @@ the cluster and are kept with it.
 import inspect
 import json
 import re
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -414,7 +413,6 @@ def _create_nodegroup(self: EKSResponse) -> ActionResult:
         group.remote_access = None
     group.status = "CREATING"
     node_groups.open_group(self.current_account, self.region, group)
-    node_groups.advance(_script(), time.time())
     return result
 
 
@@ -648,16 +646,33 @@ _upstream_routes = frozenset(eks_urls.url_paths)
 
 def gained() -> list[str]:
     """What moto has of its own by now, so that it can go from here; `Class.action` each."""
-    found: list[str] = []
-    for class_, actions in _upstream.items():
-        for name, original in actions.items():
-            added = name in ADDED.get(class_, {})
-            witness = "" if added else REPLACED[class_][name][1]
-            if (added and original is not None) or (
-                not added and original is not None and witness in inspect.getsource(original)
-            ):
-                found.append(f"{class_.__name__}.{name}")
-    return found + [route for route in _upstream_routes if "addons" in route or "access-entries" in route]
+    found = [
+        line
+        for class_, originals in _upstream.items()
+        for line in gains(class_, ADDED.get(class_, {}), REPLACED.get(class_, {}), originals)
+    ]
+    return found + [route for route in _upstream_routes if any(part in route for part in _ROUTES)]
+
+
+def gains(
+    class_: type,
+    added: Mapping[str, Any],
+    replaced: Mapping[str, tuple[Any, str]],
+    originals: Mapping[str, Any],
+) -> list[str]:
+    """What one class of moto has gained.
+
+    Args:
+        class_: The class.
+        added: What is added to it.
+        replaced: What is replaced in it, and the word that a complete one has.
+        originals: What it had before, None for nothing.
+    """
+    return [
+        f"{class_.__name__}.{name}"
+        for name, original in originals.items()
+        if original is not None and (name in added or replaced[name][1] in inspect.getsource(original))
+    ]
 
 
 def apply(script: Callable[[], Script]) -> None:
