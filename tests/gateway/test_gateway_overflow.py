@@ -273,6 +273,20 @@ def test_openais_client_keeps_the_session_by_itself(
 
 
 @pytest.fixture
+def own_cloud() -> Iterator[FakeUpstream]:
+    """The other side of one gateway alone, to be taken down."""
+    server = FakeUpstream("cloud", key=SPILL_KEY)
+    server.start()
+    yield server
+    server.stop()
+
+
+def _tiny(own: FakeUpstream, elsewhere: FakeUpstream) -> tuple[ModelRoute, ...]:
+    there = Upstream(host="127.0.0.1", port=elsewhere.port)
+    return (ModelRoute(name="tiny", upstream=Upstream(host="127.0.0.1", port=own.port), spill=there),)
+
+
+@pytest.fixture
 def swallowing() -> Iterator[Upstream]:
     """An address that answers no connection attempt, not even by refusing it: its queue of them is full."""
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
@@ -323,17 +337,20 @@ def test_a_dead_link_is_not_tried_again_and_again(
 
 
 def test_the_spill_pool_is_left_alone_while_it_is_down_and_used_when_it_is_back(
-    run_overflow: RunGateway, tiny: FakeUpstream, cloud: FakeUpstream
+    run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream
 ) -> None:
-    gateway = run_overflow(overflow=Overflow(clients=("alice",), health_interval_s=0.1, health_timeout_s=0.5))
+    gateway = run_overflow(
+        models=_tiny(tiny, own_cloud),
+        overflow=Overflow(clients=("alice",), health_interval_s=0.1, health_timeout_s=0.5),
+    )
     tiny.refuses_with = 503
     assert gateway.chat().status == 200
-    cloud.is_healthy = False
+    own_cloud.is_healthy = False
     wait_until(lambda: gateway.chat().status == 429, 10, "it is seen to be down")
-    seen = len(cloud.received)
+    seen = len(own_cloud.received)
     assert [gateway.chat().status for _ in range(5)] == [429] * 5
-    assert len(cloud.received) == seen
-    cloud.is_healthy = True
+    assert len(own_cloud.received) == seen
+    own_cloud.is_healthy = True
     wait_until(lambda: gateway.chat().status == 200, 10, "it is seen to be back")
 
 
@@ -355,6 +372,76 @@ def test_full_servers_stay_in_use(
         assert overflowing.chat().headers["x-spillway-pool"] == "spill"
     tiny.refuses_with = None
     assert overflowing.chat().headers["x-spillway-pool"] == "onprem"
+
+
+# The other side can be reached, but has no servers for the model
+
+
+@pytest.fixture
+def controller() -> Iterator[FakeUpstream]:
+    """Who says whether the other side has servers."""
+    server = FakeUpstream("controller", key="unused-by-the-health-check")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def gated(
+    run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream, controller: FakeUpstream
+) -> RunningGateway:
+    ready = Upstream(host="localhost", port=controller.port)
+    gateway = run_overflow(
+        models=_tiny(tiny, own_cloud),
+        overflow=Overflow(
+            clients=("alice",), ready=ready, ready_hold_s=3, health_interval_s=0.2, health_timeout_s=0.3
+        ),
+    )
+    tiny.refuses_with = 503
+    wait_until(lambda: gateway.chat().status == 200, 10, "the gate is open")
+    return gateway
+
+
+def test_no_request_goes_where_there_is_no_server_for_it(
+    gated: RunningGateway, tiny: FakeUpstream, own_cloud: FakeUpstream, controller: FakeUpstream
+) -> None:
+    assert set(controller.asked) == {"/ready/tiny"}
+    controller.is_healthy = False
+    wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+    seen = len(own_cloud.received)
+    assert [gated.chat().status for _ in range(5)] == [429] * 5
+    tiny.refuses_with = None
+    assert gated.chat(headers=STICKY).headers["x-spillway-pool"] == "onprem"
+    assert len(own_cloud.received) == seen
+    tiny.refuses_with, controller.is_healthy = 503, True
+    wait_until(lambda: gated.chat().status == 200, 5, "the gate is open")
+
+
+def test_the_link_counts_even_if_there_are_servers(gated: RunningGateway, own_cloud: FakeUpstream) -> None:
+    own_cloud.is_healthy = False
+    wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+
+
+def test_the_last_word_counts_for_a_while_when_nobody_says_anything(
+    gated: RunningGateway, controller: FakeUpstream
+) -> None:
+    controller.stop()
+    held_until = time.monotonic() + 1.5
+    while time.monotonic() < held_until:
+        assert gated.chat().status == 200
+    wait_until(lambda: gated.chat().status == 429, 15, "the gate is closed")
+
+
+def test_the_gate_is_on_the_loopback_and_says_yes_or_no(gated: RunningGateway) -> None:
+    port = gated.config.overflow.gate_port
+    assert gated.request("GET", "/gate/tiny", key=None, port=port).status == 200
+    assert gated.request("GET", "/gate/org/llama-3.1", key=None, port=port).status == 404
+    listener = next(
+        one
+        for one in yaml.safe_load(render(gated.config)["listeners.yaml"])["resources"]
+        if one["name"] == "gate"
+    )
+    assert listener["address"]["socket_address"]["address"] == "127.0.0.1"
 
 
 # Under load
