@@ -126,6 +126,7 @@ ACCELERATORS: Mapping[str, AcceleratorProfile] = MappingProxyType(
             _nvidia("nvidia-a10g", "NVIDIA-A10G", "A10G", 24),
             _nvidia("nvidia-l40s", "NVIDIA-L40S", "L40S", 48),
             _nvidia("nvidia-a100", "NVIDIA-A100-SXM4-80GB", "A100", 80),
+            _nvidia("nvidia-a100-40gb", "NVIDIA-A100-SXM4-40GB", "A100", 40),
             _nvidia("nvidia-h100", "NVIDIA-H100-80GB-HBM3", "H100", 80),
             _nvidia("nvidia-h200", "NVIDIA-H200", "H200", 141),
             _nvidia("nvidia-b200", "NVIDIA-B200", "B200", 180),

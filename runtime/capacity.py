@@ -67,20 +67,33 @@ class MemoryFit:
 
 
 @dataclass(frozen=True)
-class _Pod:
+class PodSize:
+    """What one pod asks for, or one node has left.
+
+    Attributes:
+        devices: Accelerators.
+        memory: Memory in bytes.
+        milli_cpus: CPUs in thousandths.
+    """
+
     devices: int
     memory: int
     milli_cpus: int
 
-    def fits(self, room: "_Pod") -> bool:
+    def fits(self, room: "PodSize") -> bool:
+        """Whether a node with that room takes the pod."""
         return (
             self.devices <= room.devices and self.memory <= room.memory and self.milli_cpus <= room.milli_cpus
         )
 
-    def beside(self, room: "_Pod") -> "_Pod":
-        return _Pod(room.devices - self.devices, room.memory - self.memory, room.milli_cpus - self.milli_cpus)
+    def beside(self, room: "PodSize") -> "PodSize":
+        """What is left of the room with the pod in it."""
+        return PodSize(
+            room.devices - self.devices, room.memory - self.memory, room.milli_cpus - self.milli_cpus
+        )
 
     def words(self) -> str:
+        """The size for a reader, such as `8 devices, 12 CPU and 96 GiB`."""
         devices = f"{self.devices} devices, " if self.devices else ""
         return f"{devices}{self.milli_cpus / 1000:g} CPU and {gib(self.memory)}"
 
@@ -211,16 +224,16 @@ def _pool_mistakes(
                 f"capacity has no nodes for model {model.name}, only {listed}; add its nodes to capacity",
             )
         return
-    rooms = [_room(pool) for pool in here]
+    rooms = [node_room(pool) for pool in here]
     alone = [
         Mistake(
             ("models", index),
-            f"one pod of model {model.name} takes {_pod(model).words()}, and the nodes with "
+            f"one pod of model {model.name} takes {pod_size(model).words()}, and the nodes with "
             f"{accelerator} have {'; or '.join(room.words() for room in rooms)}; lower tensorParallel or "
             "worker, or name larger nodes",
         )
         for index, model in users
-        if not any(_pod(model).fits(room) for room in rooms)
+        if not any(pod_size(model).fits(room) for room in rooms)
     ]
     yield from alone
     if not alone:
@@ -244,8 +257,8 @@ def _together_mistakes(
             f"({nodes}); {fix}",
         )
         return
-    pods = [_pod(model) for model in models for _ in range(_pods_at_most(model))]
-    placed = _first_fit_decreasing(pods, [_room(pool) for pool in pools for _ in range(pool.nodes)])
+    pods = [pod_size(model) for model in models for _ in range(_pods_at_most(model))]
+    placed = _first_fit_decreasing(pods, [node_room(pool) for pool in pools for _ in range(pool.nodes)])
     if placed < len(pods):
         yield Mistake(
             ("capacity",),
@@ -254,7 +267,7 @@ def _together_mistakes(
         )
 
 
-def _first_fit_decreasing(pods: Iterable[_Pod], rooms: Iterable[_Pod]) -> int:
+def _first_fit_decreasing(pods: Iterable[PodSize], rooms: Iterable[PodSize]) -> int:
     """How many pods fit: the largest first (devices, memory, CPU), each on the first node with room."""
     left = list(rooms)
     placed = 0
@@ -266,22 +279,23 @@ def _first_fit_decreasing(pods: Iterable[_Pod], rooms: Iterable[_Pod]) -> int:
     return placed
 
 
-def _order(pod: _Pod) -> tuple[int, int, int]:
+def _order(pod: PodSize) -> tuple[int, int, int]:
     return pod.devices, pod.memory, pod.milli_cpus
 
 
-def _pod(model: ModelSpec) -> _Pod:
+def pod_size(model: ModelSpec) -> PodSize:
     """What the scheduler sets aside for one worker pod."""
     worker = model.worker
-    return _Pod(
+    return PodSize(
         0 if model.profile.is_cpu else model.tensor_parallel,
         memory_bytes(worker.memory_request or worker.memory),
         math.ceil(cpus(worker.cpu_request or worker.cpu) * 1000),
     )
 
 
-def _room(pool: NodePool) -> _Pod:
-    return _Pod(pool.devices_per_node, memory_bytes(pool.memory), math.floor(cpus(pool.cpu) * 1000))
+def node_room(pool: NodePool) -> PodSize:
+    """What pods may ask for on one node of a pool."""
+    return PodSize(pool.devices_per_node, memory_bytes(pool.memory), math.floor(cpus(pool.cpu) * 1000))
 
 
 def _pods_at_most(model: ModelSpec) -> int:

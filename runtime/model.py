@@ -446,6 +446,30 @@ class WorkerResources(Spec):
         return self
 
 
+class SpillSpec(Spec):
+    """What of a model is different on the cloud side. There it has 0 to `maxReplicas` copies."""
+
+    max_replicas: int = Field(
+        ge=1, le=1000, description="Copies at most on the cloud side; the burst controller says how many."
+    )
+    accelerator: AcceleratorName | None = Field(
+        default=None, description="Accelerator there, where it is another one than on-prem."
+    )
+    tensor_parallel: int | None = Field(
+        default=None, ge=1, le=16, description="`tensorParallel` there, where it differs."
+    )
+    pipeline_parallel: int | None = Field(
+        default=None, ge=1, le=16, description="`pipelineParallel` there; above 1 the nodes need EFA."
+    )
+    worker: WorkerResources | None = Field(
+        default=None, description="CPU and memory of a worker pod there, where they differ."
+    )
+    image: Image | None = Field(
+        default=None,
+        description="Serving image there, where the accelerator needs another one. By itself it is the same.",
+    )
+
+
 class ModelSpec(Spec):
     """One model behind the gateway.
 
@@ -531,6 +555,11 @@ class ModelSpec(Spec):
     )
     revision: str | None = Field(
         default=None, description="Free text that is written into the pods; change it to force new pods."
+    )
+    spill: SpillSpec | None = Field(
+        default=None,
+        description="Lets requests that on-prem has no room for go to the cloud (scenario `hybrid`). "
+        "Without it this model's requests never leave the site.",
     )
 
     @field_validator("name")
@@ -625,6 +654,30 @@ class ModelSpec(Spec):
             )
         return self
 
+    @model_validator(mode="after")
+    def _can_be_served_in_the_cloud(self) -> Self:
+        if self.spill is None:
+            return self
+        accelerator = self.spill.accelerator or self.accelerator
+        if not accelerator.startswith("nvidia-"):
+            raise ContradictionError(
+                "spill.accelerator",
+                f"would be {accelerator}, and the cloud side's nodes have NVIDIA devices; name one such as "
+                "nvidia-l40s, or remove spill",
+            )
+        if self.serving == "PlainVLLM":
+            raise ContradictionError(
+                "spill",
+                "needs Ray on both sides, which the burst controller scales by, and serving is PlainVLLM; "
+                "remove one of the two",
+            )
+        if self.image is not None and self.spill.image is None and self.profile.needs_own_image:
+            raise ContradictionError(
+                "spill.image",
+                f"is missing, and image is for {self.accelerator}, not for {accelerator}; set it",
+            )
+        return self
+
     @property
     def profile(self) -> AcceleratorProfile:
         """The hardware's row in the registry."""
@@ -644,6 +697,22 @@ class ModelSpec(Spec):
     def model_id(self) -> str:
         """What clients send as `model`."""
         return self.served_name or self.name
+
+    @property
+    def in_cloud(self) -> "ModelSpec | None":
+        """The same model as the cloud side serves it, or None where it may not spill.
+
+        Source, served name, context length, queues and engine are the same. Of copies there are 0 to
+        `spill.maxReplicas`; hardware and image are those of `spill` where it names them. Node labels and
+        taints of the site do not go with it.
+        """
+        if self.spill is None:
+            return None
+        own = self.spill.model_dump(exclude={"max_replicas"}, exclude_none=True)
+        site = {"spill", "replicas", "node_selector", "tolerations", "serving"}
+        shared = {name: getattr(self, name) for name in type(self).model_fields.keys() - site - own.keys()}
+        there = {name: getattr(self.spill, name) for name in own}
+        return ModelSpec(**shared, **there, replicas=Replicas(min=0, max=self.spill.max_replicas))
 
     @property
     def accelerators_per_copy(self) -> int:

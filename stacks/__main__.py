@@ -1,9 +1,11 @@
 """`pulumi up`: loads the settings, looks at the cluster, declares the scenario, exports the outputs."""
 
+import importlib
+
 import pulumi
 
 from components.kubernetes.ownership import stack_name
-from stacks import cluster, onprem, settings
+from stacks import cluster, settings
 from stacks.takeover import TakeoverCheck, refuse_takeovers
 
 try:
@@ -12,6 +14,7 @@ try:
     cluster.require_kuberay(api, platform)
     check = TakeoverCheck(api, platform.name, stack_name(), pulumi.runtime.is_dry_run())
     refuse_takeovers(check, shared_namespace=platform.cluster.access == "namespace")
-    onprem.deploy(platform).export()
+    # By name, because the SDK of a cloud is installed only where a stack has one.
+    importlib.import_module(f"stacks.{platform.scenario}").deploy(platform).export()
 except settings.SettingsError as error:
     raise pulumi.RunError(str(error)) from None

@@ -154,7 +154,14 @@ def _one_home(
     close = [
         place for place in missed if place[: len(location)] == location or location[: len(place)] == place
     ]
-    only = free if len(homes) == 1 else []
+    # An object that is not there and needs more than this key was not meant.
+    whole = [
+        place
+        for place in free
+        if _at(value, place) is not None
+        or all(name == key or not field.is_required() for key, field in _fields(models[place]).items())
+    ]
+    only = whole if len(homes) == 1 else []
     return next((places[0] for places in (close, missed, only) if len(places) == 1), None)
 
 

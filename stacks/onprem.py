@@ -1,5 +1,7 @@
 """On-prem: KubeRay, Ray Serve LLM on vLLM, and the gateway, on one Kubernetes cluster."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import pulumi
@@ -18,6 +20,7 @@ from components.kubernetes.ownership import StackClaim
 from components.kubernetes.plain_vllm import PlainVLLM, PlainVLLMArgs
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
+from components.kubernetes.spill_pool import SpillPool, SpillPoolArgs
 from runtime.accelerators import ACCELERATORS
 from runtime.capacity import summary
 from runtime.gateway import GatewayConfig, ModelRoute, Overflow, Upstream
@@ -28,25 +31,49 @@ from runtime.serving.ray_service import RayRuntime
 from runtime.surroundings import CaBundle, Proxy, Surroundings
 from runtime.versions import kuberay_image
 from stacks.outputs import PlatformOutputs
-from stacks.providers import kubernetes_provider, random_provider
+from stacks.providers import Providers
 from stacks.settings import (
     GatewaySettings,
     IngressSettings,
     KubeRaySettings,
     PlatformSettings,
+    QuotaSettings,
     RouteSettings,
 )
 
 Owner = TypeVar("Owner", bound=Spec)
 
 
-def deploy(settings: PlatformSettings) -> PlatformOutputs:
-    """Declares the platform; the order of deletion is the reverse of what each part depends on."""
+@dataclass(frozen=True, kw_only=True)
+class SpillTarget:
+    """Where requests go that there is no room for.
+
+    Attributes:
+        addresses: IPv4 addresses of the entrance on the other side of the link.
+        port: Its port.
+        key: The key that the gateway there knows this one by.
+    """
+
+    addresses: tuple[str, ...]
+    port: int
+    key: pulumi.Input[str]
+
+
+def deploy(
+    settings: PlatformSettings, providers: Providers | None = None, spill: SpillTarget | None = None
+) -> PlatformOutputs:
+    """Declares the platform; the order of deletion is the reverse of what each part depends on.
+
+    Args:
+        settings: The stack's settings.
+        providers: Those of the cluster, where a caller needs them too.
+        spill: Where requests may go beside the models' own servers; None keeps all of them here.
+    """
     settings = _on_mirror(settings)
-    cluster, generated = kubernetes_provider("cluster", settings.cluster), random_provider()
-    on_cluster = pulumi.ResourceOptions(providers=[cluster, generated])
+    providers = providers or Providers.of(settings.cluster)
+    on_cluster = pulumi.ResourceOptions(providers=[providers.cluster, providers.generated])
     surroundings = _surroundings(settings)
-    gateway_config = _gateway_config(settings)
+    gateway_config = _gateway_config(settings, spill)
     claim = StackClaim(f"{settings.name}-claim", on_cluster)
     namespace = PlatformNamespace(
         settings.name,
@@ -55,7 +82,9 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             namespace=settings.namespace,
             models=settings.models,
             operator_namespace=settings.kuberay.namespace,
-            quota=namespace_quota(settings) if settings.cluster.access == "cluster-admin" else None,
+            quota=namespace_quota(settings.quota, settings.models)
+            if settings.cluster.access == "cluster-admin"
+            else None,
             gateway_port=gateway_config.listen_port,
             gateway_metrics_port=gateway_config.metrics_port,
             proxy_ports=surroundings.proxy.ports if surroundings.proxy else (),
@@ -87,6 +116,8 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     if settings.installs_kuberay:
         # RayServices depend on the operator, so a destroy keeps it alive until their finalizers are done.
         needs.append(_operator(settings, claim, on_cluster))
+    if spill is not None:
+        _spill_pool(settings, spill, _after(on_cluster, namespace.shared))
     route = settings.gateway.route
     gateway = Gateway(
         f"{settings.name}-gateway",
@@ -100,6 +131,8 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             config=gateway_config,
             pull_secrets=surroundings.pull_secrets,
             url=f"{route.scheme}://{route.hostnames[0]}" if route else None,
+            spill_key=spill and spill.key,
+            prometheus_rule=settings.gateway.overflow.prometheus_rule,
         ),
         _after(on_cluster, namespace.shared),
     )
@@ -135,28 +168,47 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     )
 
 
-def namespace_quota(settings: PlatformSettings) -> dict[str, str]:
-    """Hard limits of the namespace: pods, CPU, memory, and each kind of accelerator.
+def namespace_quota(given: QuotaSettings, models: Sequence[ModelSpec]) -> dict[str, str]:
+    """Hard limits of a namespace: pods, CPU, memory, and each kind of accelerator.
 
     Without `quota.accelerators`, a kind may be used as much as all its models at their most, with
     what an upgrade runs beside them. A kind that no model uses gets nothing.
     """
-    quota = {"pods": str(settings.quota.pods)}
-    if settings.quota.cpu is not None:
-        quota["limits.cpu"] = settings.quota.cpu
-    if settings.quota.memory is not None:
-        quota["limits.memory"] = settings.quota.memory
+    quota = {"pods": str(given.pods)}
+    if given.cpu is not None:
+        quota["limits.cpu"] = given.cpu
+    if given.memory is not None:
+        quota["limits.memory"] = given.memory
     most = {
         profile.kubernetes_resource: 0 for profile in ACCELERATORS.values() if profile.kubernetes_resource
     }
-    for model in settings.models:
+    for model in models:
         resource = model.profile.kubernetes_resource
         if resource is not None:
             most[resource] += model.peak_accelerators
     for resource, count in most.items():
-        allowed = count if settings.quota.accelerators is None or count == 0 else settings.quota.accelerators
+        allowed = count if given.accelerators is None or count == 0 else given.accelerators
         quota[f"requests.{resource}"] = str(allowed)
     return quota
+
+
+def spill_service(settings: PlatformSettings) -> str:
+    """The Service that stands for the entrance of the other side."""
+    return f"{settings.name}-spill"
+
+
+def _spill_pool(settings: PlatformSettings, spill: SpillTarget, options: pulumi.ResourceOptions) -> None:
+    SpillPool(
+        spill_service(settings),
+        SpillPoolArgs(
+            platform=settings.name,
+            namespace=settings.namespace,
+            service=spill_service(settings),
+            addresses=spill.addresses,
+            port=spill.port,
+        ),
+        options,
+    )
 
 
 def _served(
@@ -194,9 +246,9 @@ def _served(
     )
 
 
-def _gateway_config(settings: PlatformSettings) -> GatewayConfig:
+def _gateway_config(settings: PlatformSettings, spill: SpillTarget | None) -> GatewayConfig:
     return GatewayConfig(
-        models=tuple(_route(settings, model) for model in settings.models),
+        models=tuple(_route(settings, model, spill) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
         overflow=_overflow(settings.gateway),
@@ -212,10 +264,18 @@ def _overflow(gateway: GatewaySettings) -> Overflow:
     )
 
 
-def _route(settings: PlatformSettings, model: ModelSpec) -> ModelRoute:
+def _route(settings: PlatformSettings, model: ModelSpec, spill: SpillTarget | None) -> ModelRoute:
     endpoint = endpoint_of(model)
-    host = f"{endpoint.service}.{settings.namespace}.svc.cluster.local"
-    return ModelRoute(name=model.model_id, upstream=Upstream(host=host, port=endpoint.port))
+    there = spill if model.spill is not None else None
+    return ModelRoute(
+        name=model.model_id,
+        upstream=Upstream(host=_in_cluster(settings, endpoint.service), port=endpoint.port),
+        spill=there and Upstream(host=_in_cluster(settings, spill_service(settings)), port=there.port),
+    )
+
+
+def _in_cluster(settings: PlatformSettings, service: str) -> str:
+    return f"{service}.{settings.namespace}.svc.cluster.local"
 
 
 def _on_mirror(settings: PlatformSettings) -> PlatformSettings:
@@ -288,7 +348,7 @@ def _operator(
         KubeRayOperatorArgs(
             platform=settings.name,
             namespace=kuberay.namespace,
-            chart=_chart_location(kuberay),
+            chart=chart_location(kuberay),
             repository=kuberay.repository,
             version=kuberay.version,
             image=kuberay.image,
@@ -299,7 +359,8 @@ def _operator(
     )
 
 
-def _chart_location(kuberay: KubeRaySettings) -> str:
+def chart_location(kuberay: KubeRaySettings) -> str:
+    """The operator's chart as the program, which runs in stacks/, finds it."""
     if kuberay.repository is not None or kuberay.chart.startswith("/") or "://" in kuberay.chart:
         return kuberay.chart
     # A chart in the project is named from the project's root, but the program runs in stacks/.

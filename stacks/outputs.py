@@ -5,6 +5,44 @@ from dataclasses import dataclass
 
 import pulumi
 
+from stacks.cloud_costs import Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudOutputs:
+    """What a user or a pipeline needs of the AWS side.
+
+    Attributes:
+        cluster: The EKS cluster.
+        region: Its region.
+        kubeconfig: How to reach it, without secrets.
+        bucket: Where weights are staged.
+        repositories: Path of each staged image to its ECR repository.
+        entrance: HOST:PORT of the load balancer in each zone.
+        cost: What it costs by the hour.
+    """
+
+    cluster: pulumi.Output[str]
+    region: str
+    kubeconfig: pulumi.Output[str]
+    bucket: pulumi.Output[str]
+    repositories: Mapping[str, pulumi.Output[str]]
+    entrance: Sequence[str]
+    cost: Cost
+
+    def export(self) -> None:
+        """Writes the outputs that only a stack with an AWS side has."""
+        pulumi.export("cloudCluster", self.cluster)
+        pulumi.export("cloudRegion", self.region)
+        pulumi.export("cloudKubeconfig", self.kubeconfig)
+        pulumi.export("cloudBucket", self.bucket)
+        pulumi.export("cloudRepositories", dict(self.repositories))
+        pulumi.export("cloudEntrance", list(self.entrance))
+        # Text, because a float is no amount of money.
+        pulumi.export("costFloorUsdPerHour", str(self.cost.floor))
+        pulumi.export("costCeilingUsdPerHour", str(self.cost.ceiling))
+        pulumi.export("unpriced", self.cost.unpriced)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformOutputs:
@@ -16,6 +54,7 @@ class PlatformOutputs:
         api_keys: Client name to API key, the first client's also as `apiKey`; secret.
         api_key_secret: Where the keys are in the cluster, as NAMESPACE/NAME.
         namespace: Kubernetes namespace of the platform.
+        cloud: The AWS side, where there is one.
     """
 
     endpoint: pulumi.Output[str]
@@ -23,6 +62,7 @@ class PlatformOutputs:
     api_keys: Mapping[str, pulumi.Output[str]]
     api_key_secret: str
     namespace: str
+    cloud: CloudOutputs | None = None
 
     def export(self) -> None:
         """Writes the stack's outputs."""
@@ -33,3 +73,5 @@ class PlatformOutputs:
         pulumi.export("apiKeys", pulumi.Output.secret(pulumi.Output.all(**self.api_keys)))
         pulumi.export("apiKeySecret", self.api_key_secret)
         pulumi.export("namespace", self.namespace)
+        if self.cloud is not None:
+            self.cloud.export()

@@ -11,6 +11,7 @@ from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
 
 from runtime import versions
+from runtime.burst.policy import BurstPolicy
 from runtime.capacity import NodePool, capacity_mistakes
 from runtime.gateway import GatewayConfig, Overflow
 from runtime.images import registry_host, tag_of
@@ -33,6 +34,7 @@ from runtime.quantities import cpus, memory_bytes
 from runtime.serving.ray_service import RayRuntime
 from runtime.stack_file import list_mistakes
 from runtime.versions import VLLM_OF_RAY
+from stacks.cloud_settings import MAX_CLOUD_NAME, CloudSettings, burst_mistakes
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -419,7 +421,9 @@ class QuotaSettings(Spec):
 class PlatformSettings(Spec):
     """One LLM platform. `scenario` picks what `pulumi up` declares."""
 
-    scenario: Literal["onprem"] = Field(description="Which scenario this stack is.")
+    scenario: Literal["onprem", "hybrid"] = Field(
+        description="Which scenario this stack is; `hybrid` goes with `cloud` and `burst`."
+    )
     name: PlatformName = Field(default="llm", description="Prefix of the platform's resources.")
     namespace: DnsLabel = Field(
         default="llm",
@@ -453,6 +457,10 @@ class PlatformSettings(Spec):
         default=(),
         description="The nodes there are. With them a preview refuses models that do not fit at their most, "
         "with an upgrade's surge; without them only a model's memory is judged.",
+    )
+    cloud: CloudSettings | None = Field(default=None, description="The AWS side, with scenario `hybrid`.")
+    burst: BurstPolicy | None = Field(
+        default=None, description="When the AWS side is used and what it may cost, with scenario `hybrid`."
     )
     ready_timeout_seconds: int = Field(
         default=3600,
@@ -501,6 +509,41 @@ class PlatformSettings(Spec):
         return self
 
     @model_validator(mode="after")
+    def _only_a_hybrid_has_a_cloud(self) -> Self:
+        found = list(_of_another_scenario(self))
+        if found:
+            raise ContradictionsError(found)
+        return self
+
+    @model_validator(mode="after")
+    def _bursts_within_its_means(self) -> Self:
+        if self.scenario == "hybrid" and self.cloud is not None and self.burst is not None:
+            found = list(burst_mistakes(self.models, self.cloud, self.burst))
+            if found:
+                raise ContradictionsError(found)
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_may_spill(self) -> Self:
+        if self.scenario == "hybrid" and not self.gateway.spilling_clients:
+            raise ContradictionError(
+                "gateway.clients",
+                "has none that may spill, so nothing could use the cloud; write one as {name: NAME, spill: "
+                "allowed}, or use scenario onprem",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _name_fits_aws(self) -> Self:
+        if self.scenario == "hybrid" and len(self.name) > MAX_CLOUD_NAME:
+            raise ContradictionError(
+                "name",
+                f"has {len(self.name)} characters, and names of AWS resources are made of it, which leaves "
+                f"{MAX_CLOUD_NAME}; shorten it",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_hardware(self) -> Self:
         found = capacity_mistakes(self.models, self.capacity, self.quota.accelerators)
         if found:
@@ -518,6 +561,30 @@ class PlatformSettings(Spec):
         if self.network.offline and (found := list(_needs_the_internet(self))):
             raise ContradictionsError(found)
         return self
+
+
+def _of_another_scenario(settings: PlatformSettings) -> Iterator[Mistake]:
+    """What a hybrid stack lacks, or what only a hybrid stack has."""
+    if settings.scenario == "hybrid":
+        if settings.cloud is None:
+            yield Mistake(
+                ("cloud",),
+                "is missing, and scenario is hybrid; say where load goes, or use scenario onprem",
+            )
+        if settings.burst is None:
+            yield Mistake(
+                ("burst",),
+                "is missing, and scenario is hybrid; give it a ceilingUsdPerHour, without which nothing "
+                "spills, or use scenario onprem",
+            )
+        return
+    why = f"goes only with scenario hybrid, and this is {settings.scenario}; remove it or change scenario"
+    for key, value in (("cloud", settings.cloud), ("burst", settings.burst)):
+        if value is not None:
+            yield Mistake((key,), why)
+    for index, model in enumerate(settings.models):
+        if model.spill is not None:
+            yield Mistake(("models", index, "spill"), why)
 
 
 def _nowhere_to_spill(settings: PlatformSettings) -> Iterator[Mistake]:

@@ -1,7 +1,7 @@
 """The Envoy gateway: one API key per client, rendered configuration, Deployment and Service."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pulumi
@@ -50,6 +50,7 @@ class GatewayArgs:
         config: What Envoy is configured with.
         pull_secrets: Existing Secrets for the registry.
         url: URL that clients outside the cluster reach it by, where a route in front of it decides that.
+        given_keys: Keys of clients that are made elsewhere; all others are generated here.
         spill_key: The key that the gateway of the spill pool knows this one by, one of its clients' keys;
             needed if a model of `config` spills, and only then.
         prometheus_rule: Whether the alerts are declared as a PrometheusRule, which needs the Prometheus
@@ -68,6 +69,7 @@ class GatewayArgs:
     config: GatewayConfig
     pull_secrets: tuple[str, ...] = ()
     url: str | None = None
+    given_keys: Mapping[str, pulumi.Output[str]] = field(default_factory=dict[str, pulumi.Output[str]])
     spill_key: pulumi.Input[str] | None = None
     prometheus_rule: bool = False
 
@@ -143,6 +145,9 @@ class Gateway(Component):
         self.finish(endpoint=self.endpoint)
 
     def _api_key(self, client: str) -> pulumi.Output[str]:
+        given = self._args.given_keys.get(client)
+        if given is not None:
+            return given
         password = random.RandomPassword(
             f"{self._name}-key-{client}", length=API_KEY_LENGTH, special=False, opts=self.child()
         )

@@ -106,8 +106,9 @@ def judged_name(declared: str) -> str:
     """Returns the name under which the pods of a declared accelerator are judged.
 
     `intel-gaudi3` is `intel-gaudi` to the rules: no label on its nodes tells the generations apart, so an
-    allow-list can only name the family.
+    allow-list can only name the family. `nvidia-a100-40gb` is `nvidia-a100`: memory sizes are one product.
     """
+    declared = re.sub(r"-\d+gb$", "", declared)
     families = (family.product for family in FAMILIES if family.product is not None)
     return next((product for product in families if declared.startswith(product)), declared)
 

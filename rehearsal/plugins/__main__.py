@@ -10,7 +10,7 @@ import importlib.util
 import sys
 from types import ModuleType
 
-from rehearsal.plugins import MODULES
+from rehearsal.plugins import MODULES, NEED_SDK
 
 
 def skip_sdk() -> None:
@@ -37,7 +37,8 @@ def main(arguments: list[str]) -> None:
     name = arguments[0] if arguments else ""
     if name not in MODULES:
         raise SystemExit(f"plugin: {name!r} is not one of {', '.join(MODULES)}")
-    skip_sdk()
+    if name not in NEED_SDK:
+        skip_sdk()
     importlib.import_module(MODULES[name]).main(arguments[1:])
 
 

@@ -11,17 +11,19 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 from rehearsal.site import simulated_ray
 from rehearsal.site.api import ApiClient, ApiError, Json
 from rehearsal.site.layout import SiteLayout
 from rehearsal.site.network import replace_file
-from rehearsal.site.simulated_ray import ConfigError, Deployed
+from rehearsal.site.simulated_ray import ConfigError, Deployed, NotFoundError, Scaled, ScalerDisabledError
 
 DASHBOARD_PORT = 8265
 ENGINE_PORT = 8000
@@ -31,6 +33,10 @@ _CLUSTER_LABEL = "ray.io/cluster"
 _TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 - the variable's name
 _TOKEN_HEADERS = ("x-ray-authorization", "authorization")
 _REMEMBERED_S = 1.0
+_SPEED_FILE = "speed.json"
+# How often a request that waits for a slot looks for one, and how long it does.
+_LOOK_S = 0.02
+_WAIT_S = 600.0
 
 
 class RefusedError(Exception):
@@ -39,6 +45,91 @@ class RefusedError(Exception):
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
         self.status = status
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast the stand-in engines are.
+
+    Attributes:
+        load_s: Seconds from a replica's node to its readiness.
+        token_s: Seconds that each token of an answer takes.
+    """
+
+    load_s: float = 0.0
+    token_s: float = 0.0
+
+
+def speed_folder(layout: SiteLayout) -> Path:
+    """Where the stand-in keeps its files on a site."""
+    return layout.run / "simulated-ray"
+
+
+def set_speed(folder: Path, speed: Speed) -> None:
+    """Makes the stand-in engines of a site as fast as that, also while they run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / _SPEED_FILE, json.dumps(asdict(speed)))
+
+
+def get_speed(folder: Path) -> Speed:
+    """What was set last; at once, if nothing was."""
+    try:
+        return Speed(**json.loads((folder / _SPEED_FILE).read_text()))
+    except FileNotFoundError:
+        return Speed()
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many requests an engine takes: as many at a time, and as many that wait for them."""
+
+    slots: int
+    queue: int
+
+
+class Queues:
+    """The requests that are under way, by engine; bounded as Serve's and vLLM's queues are."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[str, int] = {}
+        self._waiting: dict[str, int] = {}
+
+    @contextmanager
+    def place(self, engine: str, room: Callable[[], Room]) -> Generator[None]:
+        """Waits for a slot and holds it.
+
+        Raises:
+            RefusedError: As many wait already as may (503), or no slot came.
+        """
+        with self._lock:
+            now = room()
+            if self._running.get(engine, 0) >= now.slots and self._waiting.get(engine, 0) >= now.queue:
+                raise RefusedError(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"Request dropped due to backpressure (max_queued_requests={now.queue}).",
+                )
+            self._waiting[engine] = self._waiting.get(engine, 0) + 1
+        try:
+            self._wait(engine, room)
+        finally:
+            with self._lock:
+                self._waiting[engine] -= 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running[engine] -= 1
+
+    def _wait(self, engine: str, room: Callable[[], Room]) -> None:
+        deadline = time.monotonic() + _WAIT_S
+        while time.monotonic() < deadline:
+            with self._lock:
+                if self._running.get(engine, 0) < room().slots:
+                    self._running[engine] = self._running.get(engine, 0) + 1
+                    return
+            time.sleep(_LOOK_S)
+        raise RefusedError(HTTPStatus.GATEWAY_TIMEOUT, f"no replica took the request in {_WAIT_S:.0f} s")
 
 
 @dataclass(frozen=True)
@@ -111,7 +202,10 @@ class SimulatedPods:
     def deployed(self, head: Json | None) -> Deployed | None:
         """What was put to a head."""
         kept = self._kept(head)
-        return Deployed(kept["config"], kept["since"]) if kept else None
+        if not kept:
+            return None
+        scaled = {name: Scaled(**asked) for name, asked in kept.get("scaled", {}).items()}
+        return Deployed(kept["config"], kept["since"], scaled)
 
     def token_digest(self, head: Json) -> str | None:
         """SHA-256 of the token that a head was first configured with; None before that."""
@@ -122,8 +216,23 @@ class SimulatedPods:
         """Keeps a new Serve config; the same one again changes nothing, as in Ray."""
         kept = self._kept(head)
         if kept is None or kept["config"] != config:
-            text = json.dumps({"config": config, "since": time.time(), "token": token_digest})
-            replace_file(self._file(head), text)
+            self._keep(head, Deployed(config, time.time()), token_digest)
+
+    def scale(self, head: Json, application: str, deployment: str, body: object) -> None:
+        """Keeps a number of replicas that was asked for. Raises what `simulated_ray.scaled` raises."""
+        with self._lock:
+            kept = self.deployed(head)
+            asked = simulated_ray.scaled(kept, application, deployment, body, time.time())
+            self._keep(head, asked, self.token_digest(head) or "")
+
+    def speed(self) -> Speed:
+        """How fast the engines are now."""
+        return get_speed(self._folder)
+
+    def _keep(self, head: Json, deployed: Deployed, token_digest: str) -> None:
+        scaled = {name: asdict(asked) for name, asked in deployed.scaled.items()}
+        kept = {"config": deployed.config, "since": deployed.since, "scaled": scaled, "token": token_digest}
+        replace_file(self._file(head), json.dumps(kept))
 
     def _kept(self, head: Json | None) -> Json | None:
         if head is None:
@@ -154,6 +263,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     pods: SimulatedPods
+    queues = Queues()
 
     def do_GET(self) -> None:
         """Reads."""
@@ -195,6 +305,10 @@ class Handler(BaseHTTPRequestHandler):
         head = pod.head
         if head is None or head["metadata"]["uid"] != pod.pod["metadata"]["uid"]:
             raise RefusedError(HTTPStatus.NOT_FOUND, "only the head of a Ray cluster has a dashboard")
+        if scale := simulated_ray.SCALE.fullmatch(path):
+            self._checked_token(head)
+            self._scale(head, method, unquote(scale["application"]), unquote(scale["deployment"]), body)
+            return
         if path != simulated_ray.APPLICATIONS:
             raise RefusedError(
                 HTTPStatus.NOT_FOUND, f"this stand-in for Ray's dashboard does not know {path}"
@@ -210,9 +324,25 @@ class Handler(BaseHTTPRequestHandler):
             self._send({})
         elif method == "GET":
             nodes = simulated_ray.ray_nodes(pod.cluster)
-            self._send(simulated_ray.applications(self.pods.deployed(head), nodes, time.time()))
+            deployed, speed = self.pods.deployed(head), self.pods.speed()
+            self._send(simulated_ray.applications(deployed, nodes, time.time(), speed.load_s))
         else:
             raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, f"{method} {path} is not known")
+
+    def _scale(self, head: Json, method: str, application: str, deployment: str, body: bytes) -> None:
+        if method != "POST":
+            raise RefusedError(
+                HTTPStatus.METHOD_NOT_ALLOWED, f"{method} of a number of replicas is not known"
+            )
+        try:
+            self.pods.scale(head, application, deployment, json.loads(body))
+        except (ValueError, ConfigError) as error:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
+        except NotFoundError as error:
+            raise RefusedError(HTTPStatus.NOT_FOUND, str(error)) from error
+        except ScalerDisabledError as error:
+            raise RefusedError(HTTPStatus.PRECONDITION_FAILED, str(error)) from error
+        self._send({"message": "Scaling request received. Deployment will get scaled asynchronously."})
 
     def _checked_token(self, head: Json) -> str:
         """The digest of the request's token; Ray with a token answers nobody who has none or another.
@@ -224,8 +354,10 @@ class Handler(BaseHTTPRequestHandler):
         digest = hashlib.sha256(given.encode()).hexdigest()
         variables = {variable["name"] for variable in head["spec"]["containers"][0].get("env", [])}
         known = self.pods.token_digest(head)
-        if _TOKEN_VARIABLE in variables and (not given.startswith("Bearer ") or known not in {None, digest}):
-            raise RefusedError(HTTPStatus.UNAUTHORIZED, "Unauthorized: the token is missing or wrong")
+        if _TOKEN_VARIABLE in variables and not given.startswith("Bearer "):
+            raise RefusedError(HTTPStatus.UNAUTHORIZED, "Unauthorized: Missing authentication token")
+        if _TOKEN_VARIABLE in variables and known not in {None, digest}:
+            raise RefusedError(HTTPStatus.FORBIDDEN, "Forbidden: Invalid authentication token")
         return digest
 
     def _engine(self, pod: SimulatedPod, method: str, path: str, body: bytes) -> None:
@@ -240,7 +372,7 @@ class Handler(BaseHTTPRequestHandler):
                 {"object": "list", "data": [{"id": name, "object": "model", **told} for name in models]}
             )
         elif (method, path) == ("POST", "/v1/chat/completions"):
-            self._chat(models, body)
+            self._chat(pod, models, body)
         else:
             raise RefusedError(HTTPStatus.NOT_FOUND, f"this stand-in engine does not know {method} {path}")
 
@@ -252,7 +384,18 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, "no application runs on this Ray cluster")
         return simulated_ray.model_ids(deployed.config)
 
-    def _chat(self, models: list[str], body: bytes) -> None:
+    def _room(self, pod: SimulatedPod) -> Room:
+        """What the engine of a pod takes now; of a Ray cluster, all its replicas together."""
+        if slots := pod.argument("--max-num-seqs"):
+            return Room(int(slots), int(pod.argument("--max-num-queued-reqs") or 10**9) - int(slots))
+        deployed = self.pods.deployed(pod.head)
+        if deployed is None:
+            return Room(10**9, 0)
+        nodes = simulated_ray.ray_nodes(pod.cluster)
+        room = simulated_ray.room(deployed, nodes, time.time(), self.pods.speed().load_s)
+        return Room(*room)
+
+    def _chat(self, pod: SimulatedPod, models: list[str], body: bytes) -> None:
         try:
             request: Json = json.loads(body)
             model, prompt = str(request["model"]), json.dumps(request["messages"])
@@ -261,12 +404,21 @@ class Handler(BaseHTTPRequestHandler):
         if model not in models:
             raise RefusedError(HTTPStatus.NOT_FOUND, f"The model `{model}` does not exist: {models}")
         words: list[str] = ANSWER.split(" ")[: int(request.get("max_tokens") or 64)]
+        engine = pod.ray_cluster or str(pod.pod["metadata"]["uid"])
+        address = self.connection.getsockname()[0]
+        # Looked up anew: while a request waits, copies come.
+        with self.queues.place(engine, lambda: self._room(self.pods.at(address))):
+            self._say(model, prompt, words, streamed=bool(request.get("stream")))
+
+    def _say(self, model: str, prompt: str, words: list[str], *, streamed: bool) -> None:
+        token_s = self.pods.speed().token_s
         usage = {
             "prompt_tokens": len(prompt.split()),
             "completion_tokens": len(words),
             "total_tokens": len(prompt.split()) + len(words),
         }
-        if not request.get("stream"):
+        if not streamed:
+            time.sleep(token_s * len(words))
             message = {"role": "assistant", "content": " ".join(words)}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             self._send(_completion("chat.completion", model, choice) | {"usage": usage})
@@ -276,6 +428,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for event in _events(model, words):
+            time.sleep(token_s)
             data = f"data: {event}\n\n".encode()
             self.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
             self.wfile.flush()
@@ -318,7 +471,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, required=True)
     options = parser.parse_args()
     layout = SiteLayout(options.site, options.home)
-    folder = layout.run / "simulated-ray"
+    folder = speed_folder(layout)
     folder.mkdir(parents=True, exist_ok=True)
     Handler.pods = SimulatedPods(ApiClient.inside(layout, "simulated-engines"), folder)
     # Every address: those of the simulated pods are routed to this namespace's loopback.

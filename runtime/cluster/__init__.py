@@ -1,8 +1,9 @@
-"""Reads a Kubernetes cluster, by a kubeconfig: what is there before Pulumi changes anything."""
+"""Asks a Kubernetes cluster: what is there before Pulumi changes anything, and what the controllers need."""
 
 from runtime.cluster.api import (
     ClusterApi,
     ClusterError,
+    ConflictError,
     ForbiddenError,
     Objects,
     UnreachableError,
@@ -10,13 +11,20 @@ from runtime.cluster.api import (
     plural,
     told,
 )
-from runtime.cluster.kubeconfig import Access, ExecPlugin, KubeconfigError, read_kubeconfig
+from runtime.cluster.kubeconfig import (
+    Access,
+    ExecPlugin,
+    KubeconfigError,
+    read_kubeconfig,
+    read_service_account,
+)
 from runtime.cluster.kuberay import kuberay_problem
 
 __all__ = [
     "Access",
     "ClusterApi",
     "ClusterError",
+    "ConflictError",
     "ExecPlugin",
     "ForbiddenError",
     "KubeconfigError",
@@ -26,5 +34,6 @@ __all__ = [
     "object_path",
     "plural",
     "read_kubeconfig",
+    "read_service_account",
     "told",
 ]

@@ -1,4 +1,4 @@
-"""A read-only client of the Kubernetes API: what exists, asked with the credentials of a kubeconfig."""
+"""A small client of the Kubernetes API, with the credentials of a kubeconfig or of the pod that it runs in."""
 
 import base64
 import contextlib
@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -26,7 +26,7 @@ Json = dict[str, Any]
 
 
 class ClusterError(Exception):
-    """The cluster could not be read; the text is the whole message."""
+    """The cluster could not be read or written; the text is the whole message."""
 
 
 class UnreachableError(ClusterError):
@@ -34,7 +34,11 @@ class UnreachableError(ClusterError):
 
 
 class ForbiddenError(ClusterError):
-    """The identity may not read this."""
+    """The identity may not do this."""
+
+
+class ConflictError(ClusterError):
+    """The object exists already, or is not the one any more that was read."""
 
 
 class Objects(Protocol):
@@ -48,10 +52,16 @@ class Objects(Protocol):
 
 
 class ClusterApi:
-    """Reads one cluster over one connection that is kept; may be used from several threads."""
+    """One cluster over one connection that is kept; may be used from several threads, one after the other.
 
-    def __init__(self, access: Access) -> None:
+    Args:
+        access: Where the cluster is, and who asks.
+        timeout_s: How long one answer may take, in seconds.
+    """
+
+    def __init__(self, access: Access, timeout_s: float = TIMEOUT_S) -> None:
         self._access = access
+        self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._connection: http.client.HTTPConnection | None = None
         self._headers: dict[str, str] = {}
@@ -64,10 +74,45 @@ class ClusterApi:
             ForbiddenError: The credentials do not allow it.
             ClusterError: They were refused, or the server failed.
         """
+        return self._answer(*self.exchange("GET", path, headers={"Accept": accept}))
+
+    def write(self, method: Literal["POST", "PUT", "PATCH", "DELETE"], path: str, body: Json) -> Json | None:
+        """Creates, replaces, merges into (JSON merge patch) or deletes an object.
+
+        Returns:
+            The object as it is now, or None if what is at the path, or what it belongs to, is not there.
+
+        Raises:
+            ConflictError: It exists already, or was changed by another since it was read.
+            UnreachableError, ForbiddenError, ClusterError: As `get`. After UnreachableError the write may
+                have been done all the same.
+        """
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        return self._answer(*self.exchange(method, path, body, {"Content-Type": kind}))
+
+    def exchange(
+        self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Sends one request and returns status and body as they come, for what the API server only passes on.
+
+        Raises:
+            UnreachableError: There was no answer.
+            ClusterError: There are no credentials to ask with.
+        """
+        data = None if body is None else json.dumps(body).encode()
         with self._lock:
-            status, body = self._ask(path, accept)
+            status, answer = self._ask(method, path, data, headers or {})
+            if status == http.client.UNAUTHORIZED and self._access.plugin is not None:
+                # Credentials of a plugin run out while a connection is kept.
+                self._close()
+                status, answer = self._ask(method, path, data, headers or {})
+        return status, answer
+
+    def _answer(self, status: int, body: bytes) -> Json | None:
         if status == http.client.NOT_FOUND:
             return None
+        if status == http.client.CONFLICT:
+            raise ConflictError(f"{self._access.server}: {told(body)}")
         if status == http.client.FORBIDDEN:
             raise ForbiddenError(f"{self._access.server} does not allow it: {told(body)}")
         if status == http.client.UNAUTHORIZED:
@@ -84,24 +129,34 @@ class ClusterApi:
         found = self.get(object_path(api_version, kind, namespace, name), _METADATA)
         return None if found is None else cast("Json", found["metadata"])
 
-    def _ask(self, path: str, accept: str) -> tuple[int, bytes]:
+    def _ask(
+        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         # A kept connection may have been closed by the server meanwhile; then one more is opened.
         for attempt in (1, 2):
             try:
                 connection = self._connection or self._connect()
                 self._connection = connection
-                connection.request("GET", path, headers={**self._headers, "Accept": accept})
+                connection.request(method, path, data, {**self._headers, **self._own_token(), **headers})
                 response = connection.getresponse()
                 return response.status, response.read()
             except (OSError, http.client.HTTPException) as error:
-                if self._connection is not None:
-                    self._connection.close()
-                self._connection = None
+                self._close()
                 if attempt == 2 or isinstance(error, ssl.SSLCertVerificationError | TimeoutError):
                     raise UnreachableError(
                         f"no answer from {self._access.server} (context {self._access.context!r}): {error}"
                     ) from error
         raise AssertionError("the second attempt returns or raises")
+
+    def _own_token(self) -> dict[str, str]:
+        # The kubelet writes a pod's token anew before it runs out, so it is read each time.
+        file = self._access.token_file
+        return {} if file is None else {"Authorization": f"Bearer {file.read_text().strip()}"}
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def _connect(self) -> http.client.HTTPConnection:
         access, certificate = self._access, self._access.certificate
@@ -122,17 +177,17 @@ class ClusterApi:
         url = urlsplit(access.server)
         host = url.hostname or ""
         if url.scheme == "http":
-            return http.client.HTTPConnection(host, url.port or 80, timeout=TIMEOUT_S)
+            return http.client.HTTPConnection(host, url.port or 80, timeout=self._timeout_s)
         port, tls = url.port or 443, _context(access, certificate)
         proxy = access.proxy or ("" if proxy_bypass(host) else getproxies().get("https", ""))
         if not proxy:
-            return _Tls(host, port, access.server_name or host, tls)
+            return _Tls(host, port, access.server_name or host, tls, self._timeout_s)
         way = urlsplit(proxy)
         if way.scheme != "http" or way.hostname is None:
             raise ClusterError(
                 f"{access.server} is behind {proxy}, which Spillway cannot ask through; allowed: http://HOST:PORT"
             )
-        connection = _Tls(way.hostname, way.port or 80, access.server_name or host, tls)
+        connection = _Tls(way.hostname, way.port or 80, access.server_name or host, tls, self._timeout_s)
         connection.set_tunnel(host, port)
         return connection
 
@@ -140,8 +195,10 @@ class ClusterApi:
 class _Tls(http.client.HTTPSConnection):
     """HTTPS whose certificate may be for another name than the host's (`tls-server-name`)."""
 
-    def __init__(self, host: str, port: int, server_name: str, context: ssl.SSLContext) -> None:
-        super().__init__(host, port, timeout=TIMEOUT_S, context=context)
+    def __init__(
+        self, host: str, port: int, server_name: str, context: ssl.SSLContext, timeout_s: float
+    ) -> None:
+        super().__init__(host, port, timeout=timeout_s, context=context)
         self._tls, self._server_name = context, server_name
 
     def connect(self) -> None:

@@ -22,6 +22,10 @@ _PLUGINS: Mapping[str, str] = {
 }
 
 
+# Where the kubelet mounts it (https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/).
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
 class KubeconfigError(Exception):
     """A kubeconfig that cannot be used; the text is the whole message, with the fix."""
 
@@ -56,6 +60,7 @@ class Access:
         proxy: URL of the HTTP proxy to the server; None for what the environment says.
         certificate: PEM client certificate and key.
         token: Bearer token.
+        token_file: File with a bearer token that changes.
         basic: User name and password.
         plugin: Program that gets the credentials.
     """
@@ -68,6 +73,7 @@ class Access:
     proxy: str | None = None
     certificate: tuple[bytes, bytes] | None = None
     token: str | None = None
+    token_file: Path | None = None
     basic: tuple[str, str] | None = None
     plugin: ExecPlugin | None = None
 
@@ -96,6 +102,27 @@ def read_kubeconfig(path: Path, context: str | None = None) -> Access:
                 f"{kind}s there: {', '.join(there) or 'none'}; write the kubeconfig anew"
             )
     return _access(path, name, clusters[cluster_name], users[user_name])
+
+
+def read_service_account(folder: Path = SERVICE_ACCOUNT) -> Access:
+    """The access that Kubernetes gives a pod, by its environment and the files of its ServiceAccount.
+
+    Raises:
+        KubeconfigError: This is no pod, or its ServiceAccount's token is not mounted.
+    """
+    host, port = (os.environ.get(f"KUBERNETES_SERVICE_{part}", "") for part in ("HOST", "PORT"))
+    token, ca = folder / "token", folder / "ca.crt"
+    if not host or not token.is_file():
+        raise KubeconfigError(
+            f"there is no ServiceAccount of a pod here (KUBERNETES_SERVICE_HOST {host!r}, {token}); name a "
+            "kubeconfig instead"
+        )
+    return Access(
+        context="the pod's ServiceAccount",
+        server=f"https://{f'[{host}]' if ':' in host else host}:{port or 443}",
+        ca=ca.read_bytes() if ca.is_file() else None,
+        token_file=token,
+    )
 
 
 def _access(path: Path, name: str, cluster: Mapping[str, Any], user: Mapping[str, Any]) -> Access:

@@ -36,7 +36,12 @@ SERVE_PORT = 8000
 DASHBOARD_PORT = 8265
 METRICS_PORT = 8080
 APPLICATION = "llm"
+BUILDER = "ray.serve.llm:build_openai_app"
 WORKER_GROUP = "workers"
+INGRESS_GROUP = "ingress"
+# A resource of Ray's that only the pods of the ingress group have. On a GPU worker, an ingress would keep the
+# worker from going when its last copy has gone.
+INGRESS_RESOURCE = "spillway_ingress"
 # KubeRay's hash of a RayService ignores minReplicas and maxReplicas and copies neither to the running
 # RayCluster. Written into the worker pods, the bounds change the hash, so an edit rolls out.
 BOUNDS_ANNOTATION = "spillway.dev/worker-bounds"
@@ -45,6 +50,32 @@ REVISION_VARIABLE = "SPILLWAY_CLUSTER_REVISION"
 # libyaml writes the same text in a fraction of the time; some builds of PyYAML go without.
 _Dumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 _HOME = "/home/ray"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExternalScaling:
+    """How models are served whose copies the burst controller alone sets (docs/adr/0018).
+
+    They begin with no copy, and only an ingress, on pods without accelerators, is there for good.
+
+    Attributes:
+        ingress_pods: Pods of the ingress, each with one replica of it.
+        ingress_cpu: CPU request and limit of such a pod.
+        ingress_memory: Memory request and limit of such a pod. The ingress imports vLLM, which takes 1 GiB.
+        ingress_node_selector: Labels of the nodes for such pods.
+        ingress_tolerations: Taints that such pods tolerate.
+        drain_s: How long a copy that is taken away may go on with the requests that it has, in seconds.
+        idle_s: How long a worker without copies stays, in seconds. Longer than a copy takes from one config
+            to the next, because a changed config stops all copies before it starts new ones.
+    """
+
+    ingress_pods: int = 1
+    ingress_cpu: str = "1"
+    ingress_memory: str = "4Gi"
+    ingress_node_selector: Mapping[str, str] = field(default_factory=dict[str, str])
+    ingress_tolerations: tuple[NodeToleration, ...] = ()
+    drain_s: int = 600
+    idle_s: int = 180
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +93,7 @@ class RayRuntime:
         head_node_selector: Labels of the nodes for heads.
         head_tolerations: Taints that heads tolerate.
         surroundings: Pull secrets, proxy, private CA and whether there is an internet.
+        external: How models are served that the burst controller scales; None leaves it to Serve.
     """
 
     version: str
@@ -74,6 +106,7 @@ class RayRuntime:
     head_node_selector: Mapping[str, str] = field(default_factory=dict[str, str])
     head_tolerations: tuple[NodeToleration, ...] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
+    external: ExternalScaling | None = None
 
     def __post_init__(self) -> None:
         if self.version not in VLLM_OF_RAY:
@@ -87,30 +120,40 @@ class RayRuntime:
         return model.image or self.image
 
 
-def serve_config(model: ModelSpec, cluster_revision: str) -> JsonObject:
+def serve_config(
+    model: ModelSpec, cluster_revision: str, external: ExternalScaling | None = None
+) -> JsonObject:
     """The Serve config of one model, as Ray's REST API takes it.
 
     Args:
         model: What to serve.
         cluster_revision: Names the RayCluster spec that this config belongs to. During an upgrade it
             tells the new cluster's application from the old one's, which may be the same otherwise.
+        external: How it is served where the burst controller scales it.
     """
+    application: JsonObject = {
+        "name": APPLICATION,
+        "route_prefix": "/",
+        "import_path": BUILDER,
+        "args": _arguments(model, cluster_revision, external),
+    }
+    if external is not None:
+        # Without it Ray refuses to be told a number of copies (HTTP 412).
+        application["external_scaler_enabled"] = True
     return {
         # Workers answer KubeRay's readiness probe only where a proxy runs, so never HeadOnly.
         "proxy_location": "EveryNode",
         "http_options": {"host": "0.0.0.0", "port": SERVE_PORT},  # noqa: S104 - inside the pod
-        "applications": [
-            {
-                "name": APPLICATION,
-                "route_prefix": "/",
-                "import_path": "ray.serve.llm:build_openai_app",
-                "args": _arguments(model, cluster_revision),
-            }
-        ],
+        "applications": [application],
     }
 
 
-def _arguments(model: ModelSpec, cluster_revision: str) -> JsonObject:
+def deployment_name(model: ModelSpec) -> str:
+    """What `ray.serve.llm` 2.60 calls the model's deployment (server/builder.py, _get_deployment_name)."""
+    return "LLMServer:" + model.model_id.replace("/", "--").replace(".", "_")
+
+
+def _arguments(model: ModelSpec, cluster_revision: str, external: ExternalScaling | None) -> JsonObject:
     profile = model.profile
     engine: JsonObject = {
         **profile.engine_defaults,
@@ -122,14 +165,10 @@ def _arguments(model: ModelSpec, cluster_revision: str) -> JsonObject:
         "model_loading_config": {"model_id": model.model_id, "model_source": model_location(model)},
         "engine_kwargs": engine,
         "deployment_config": {
-            # Ray's LLM builder defaults the target to 1e9, with which no copy is ever added.
-            "autoscaling_config": {
-                "min_replicas": model.replicas.min,
-                "max_replicas": model.replicas.max,
-                "target_ongoing_requests": model.ongoing_target,
-            },
+            **_copies(model, external),
             "max_ongoing_requests": model.max_sequences,
-            "max_queued_requests": model.queue_limit,
+            # Ray takes no 0 (2.60, DeploymentConfig.validate_max_queued_requests).
+            "max_queued_requests": max(1, model.queue_limit),
         },
         "runtime_env": {"env_vars": {**_engine_environment(model), REVISION_VARIABLE: cluster_revision}},
     }
@@ -143,9 +182,31 @@ def _arguments(model: ModelSpec, cluster_revision: str) -> JsonObject:
         llm["placement_group_config"] = {"bundle_per_worker": {"CPU": 1, "GPU": 1}, "strategy": "PACK"}
     if model.source.revision is not None:
         engine["revision"] = model.source.revision
+    return {"llm_configs": [llm], "ingress_deployment_config": _ingress(model, external)}
+
+
+def _copies(model: ModelSpec, external: ExternalScaling | None) -> JsonObject:
+    if external is None:
+        # Ray's LLM builder defaults the target to 1e9, with which no copy is ever added.
+        return {
+            "autoscaling_config": {
+                "min_replicas": model.replicas.min,
+                "max_replicas": model.replicas.max,
+                "target_ongoing_requests": model.ongoing_target,
+            }
+        }
     return {
-        "llm_configs": [llm],
-        "ingress_deployment_config": {
+        # Ray refuses the number 0 and reads the text "0" as what it says (2.60, docs/adr/0018). With 1, each
+        # `pulumi up` and each restart of the head would start a GPU node that nobody decided on.
+        "num_replicas": "0",
+        # Ray's default of 20 s cuts off the longer answers of a copy that is taken away.
+        "graceful_shutdown_timeout_s": external.drain_s,
+    }
+
+
+def _ingress(model: ModelSpec, external: ExternalScaling | None) -> JsonObject:
+    if external is None:
+        return {
             "autoscaling_config": {
                 "min_replicas": 1,
                 "max_replicas": max(1, model.replicas.max),
@@ -153,14 +214,20 @@ def _arguments(model: ModelSpec, cluster_revision: str) -> JsonObject:
             },
             "max_ongoing_requests": 8 * model.max_sequences,
             "ray_actor_options": {"num_cpus": 0.5},
-        },
+        }
+    # All copies at their most, and what may wait for them, over the ingress pods.
+    most = (model.replicas.max * model.max_sequences + model.queue_limit) * 2
+    return {
+        "num_replicas": external.ingress_pods,
+        "max_ongoing_requests": -(-most // external.ingress_pods),
+        "ray_actor_options": {"num_cpus": 0.5, "resources": {INGRESS_RESOURCE: 1}},
     }
 
 
 def ray_service_spec(model: ModelSpec, ray: RayRuntime) -> JsonObject:
     """The `spec` of the model's RayService (`ray.io/v1`)."""
     cluster = _cluster(model, ray)
-    config = serve_config(model, _revision(model, cluster))
+    config = serve_config(model, _revision(model, cluster), ray.external)
     return {
         "serveConfigV2": yaml.dump(config, Dumper=_Dumper, sort_keys=False, width=110),
         "upgradeStrategy": {"type": model.upgrade},
@@ -170,7 +237,7 @@ def ray_service_spec(model: ModelSpec, ray: RayRuntime) -> JsonObject:
 
 def serve_arguments(model: ModelSpec, ray: RayRuntime) -> JsonObject:
     """The application's arguments in the Serve config that `ray_service_spec` has as text."""
-    return _arguments(model, _revision(model, _cluster(model, ray)))
+    return _arguments(model, _revision(model, _cluster(model, ray)), ray.external)
 
 
 def _revision(model: ModelSpec, cluster: JsonObject) -> str:
@@ -187,7 +254,10 @@ def _cluster(model: ModelSpec, ray: RayRuntime) -> JsonObject:
         "authOptions": {"mode": "token", "secretName": ray.auth_secret},
         "enableInTreeAutoscaling": scales,
         "headGroupSpec": _head_group(model, ray, scales=scales),
-        "workerGroupSpecs": [_worker_group(model, ray)],
+        "workerGroupSpecs": [
+            _worker_group(model, ray),
+            *([] if ray.external is None else [_ingress_group(model, ray, ray.external)]),
+        ],
     }
     if scales:
         # Ray runs v2 by itself, but KubeRay takes "unset" for v1 and would not set restartPolicy Never.
@@ -198,6 +268,7 @@ def _cluster(model: ModelSpec, ray: RayRuntime) -> JsonObject:
                 "limits": {"cpu": "500m", "memory": "1Gi"},
                 "requests": {"cpu": "100m", "memory": "512Mi"},
             },
+            **({} if ray.external is None else {"idleTimeoutSeconds": ray.external.idle_s}),
         }
     return cluster
 
@@ -308,6 +379,51 @@ def _worker_group(model: ModelSpec, ray: RayRuntime) -> JsonObject:
         resources[f"accelerator_type:{model.profile.ray_accelerator_type}"] = "1"
     group["resources"] = resources
     return group
+
+
+def _ingress_group(model: ModelSpec, ray: RayRuntime, external: ExternalScaling) -> JsonObject:
+    """Pods that hold the ingress alone: with no copy running they are what makes the RayService Ready."""
+    mine: JsonObject = {"cpu": external.ingress_cpu, "memory": external.ingress_memory}
+    container: JsonObject = {
+        "name": "ray-worker",
+        "image": ray.image_of(model),
+        "imagePullPolicy": "IfNotPresent",
+        "env": environment({**_ray_environment(), **_way_out(model, ray), **_engine_environment(model)})
+        + secret_environment(model),
+        "ports": [{"containerPort": METRICS_PORT, "name": "metrics"}],
+        "resources": {"limits": mine, "requests": mine},
+        "securityContext": container_security(),
+    }
+    pod = pod_base(pull_secrets=ray.surroundings.pull_secrets)
+    # The ingress reads the model's configuration too.
+    weights, weights_sources = weights_volumes(model, _HOME)
+    certificates, ca_volumes = certificate_volumes(model, ray.surroundings)
+    if weights or certificates:
+        container["volumeMounts"] = weights + certificates
+        pod["volumes"] = weights_sources + ca_volumes
+    return {
+        "groupName": INGRESS_GROUP,
+        "minReplicas": external.ingress_pods,
+        "maxReplicas": external.ingress_pods,
+        "numOfHosts": 1,
+        "rayStartParams": {},
+        # One CPU, so that no copy of a model fits beside the ingress.
+        "resources": {"CPU": "1", INGRESS_RESOURCE: "1"},
+        "template": {
+            "metadata": {
+                "labels": {MODEL_LABEL: model.name},
+                "annotations": {
+                    **pod_annotations(model),
+                    BOUNDS_ANNOTATION: f"{external.ingress_pods}-{external.ingress_pods}",
+                },
+            },
+            "spec": {
+                **pod,
+                **on_nodes(external.ingress_node_selector, external.ingress_tolerations),
+                "containers": [container],
+            },
+        },
+    }
 
 
 def _engine_environment(model: ModelSpec) -> dict[str, str]:

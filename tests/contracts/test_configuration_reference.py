@@ -55,7 +55,7 @@ def test_every_key_of_the_settings_is_on_the_page_with_a_description() -> None:
 @pytest.mark.parametrize(
     ("path", "type_", "default", "allowed"),
     [
-        ("scenario", "string", "**required**", "`onprem`"),
+        ("scenario", "string", "**required**", "`onprem`, `hybrid`"),
         ("ray.headCpu", "string", '`"4"`', "CPUs: `4`, `1.5`, `500m`"),
         ("gateway.replicas", "integer", "`2`", "1 to 50"),
         ("gateway.clients", "list of strings or objects", '`["default"]`', "at least 1"),

@@ -13,8 +13,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from stacks import onprem
-from tests.support.stack_files import CLUSTER_STACKS, EXAMPLES, STACKS, platform_settings
+from tests.support.stack_files import CLUSTER_STACKS, EXAMPLES, STACKS, declare, platform_settings
 from tests.support.synth import Registered, Synthesized, synth
 
 FOLDER = Path(__file__).parent
@@ -40,7 +39,7 @@ _Dumper.add_representer(str, _text)  # pyright: ignore[reportUnknownMemberType]
 
 def preview(stack: str, kubeconfig: Path) -> str:
     """The golden text of a stack; the only path of this machine in it is the kubeconfig's."""
-    made = synth(lambda: onprem.deploy(platform_settings(stack)).export())
+    made = synth(lambda: declare(platform_settings(stack)))
     document = {
         "resources": [_described(resource) for resource in _as_a_tree(made)],
         "outputs": _readable(made.outputs),
@@ -119,7 +118,7 @@ def test_there_is_no_golden_preview_without_its_stack() -> None:
 
 def test_a_golden_preview_shows_every_resource_once_and_no_path_of_this_machine(kubeconfig: Path) -> None:
     text = preview("local", kubeconfig)
-    made = synth(lambda: onprem.deploy(platform_settings("local")).export())
+    made = synth(lambda: declare(platform_settings("local")))
     shown = [(resource["type"], resource["name"]) for resource in yaml.safe_load(text)["resources"]]
     assert sorted(shown) == sorted((resource.type, resource.name) for resource in made.resources)
     assert "kubeconfig: $KUBECONFIG" in text

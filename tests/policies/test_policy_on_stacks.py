@@ -7,8 +7,7 @@ import pytest
 
 from policies.gpu_cost.rules import RULES
 from policies.rule import Finding, Resource
-from stacks import onprem
-from tests.support.stack_files import EXAMPLES, ROOT, STACKS, platform_settings
+from tests.support.stack_files import EXAMPLES, ROOT, STACKS, declare, platform_settings
 from tests.support.synth import synth
 
 pytestmark = pytest.mark.usefixtures("kubeconfig")
@@ -25,7 +24,7 @@ def config_of(stack: str) -> dict[str, dict[str, Any]]:
 
 def findings(stack: str, config: dict[str, dict[str, Any]]) -> list[str]:
     """What the rules find on everything that a stack declares."""
-    made = synth(lambda: onprem.deploy(platform_settings(stack)).export())
+    made = synth(lambda: declare(platform_settings(stack)))
     found: list[Finding] = []
     for rule in RULES:
         defaults = {key: one.schema["default"] for key, one in rule.config.items()}

@@ -1,5 +1,6 @@
 """The committed stack files and examples, read as the program reads them."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,8 @@ def platform_object(stack: str) -> dict[str, Any]:
 def platform_settings(stack: str) -> PlatformSettings:
     """The same, validated."""
     return parse(platform_object(stack))
+
+
+def declare(settings: PlatformSettings) -> None:
+    """Runs the program of the settings' scenario, as `stacks/__main__.py` does."""
+    importlib.import_module(f"stacks.{settings.scenario}").deploy(settings).export()

@@ -38,10 +38,30 @@ class AnsweringMocks(mocks.Mocks):
         if args.typ == "kubernetes:core/v1:Service" and inputs["spec"].get("type") == "LoadBalancer":
             address = {"hostname": "localhost", "ports": [{"port": 12345, "protocol": "TCP"}]}
             outputs["status"] = {"loadBalancer": {"ingress": [address]}}
+        if args.typ.startswith("aws:"):
+            outputs |= _of_aws(args.typ, args.name, inputs)
         return f"{args.name}-id", outputs
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         raise AssertionError(f"the program calls {args.token}, which no test expects")
+
+
+def _of_aws(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What AWS adds to a resource, as far as programs read it."""
+    outputs: dict[str, Any] = {"arn": f"arn:aws:{kind.partition(':')[2].partition('/')[0]}:::{name}"}
+    if kind == "aws:eks/cluster:Cluster":
+        outputs |= {
+            "endpoint": "https://eks.example.com",
+            "certificateAuthority": {"data": "Q0E="},
+            "vpcConfig": {**inputs["vpcConfig"], "clusterSecurityGroupId": f"sg-{name}"},
+        }
+    if kind == "aws:eks/nodeGroup:NodeGroup":
+        outputs["resources"] = [{"autoscalingGroups": [{"name": f"asg-{name}"}]}]
+    if kind == "aws:ec2/launchTemplate:LaunchTemplate":
+        outputs["latestVersion"] = 1
+    if kind == "aws:ecr/repository:Repository":
+        outputs["repositoryUrl"] = f"registry.example.com/{inputs['name']}"
+    return outputs
 
 
 class _RecordingMonitor(mocks.MockMonitor):

@@ -7,7 +7,13 @@ import pytest
 import yaml
 
 from runtime.model import ModelSpec, NodeToleration, Replicas
-from runtime.serving.ray_service import RayRuntime, ray_service_spec, serve_arguments
+from runtime.serving.ray_service import (
+    ExternalScaling,
+    RayRuntime,
+    deployment_name,
+    ray_service_spec,
+    serve_arguments,
+)
 
 RAY = RayRuntime(version="2.60.0", image="registry/ray-llm:2.60.0", auth_secret="llm-ray-auth")
 
@@ -298,3 +304,72 @@ def test_replicas_default_to_one() -> None:
 def test_the_arguments_that_are_checked_are_those_in_the_text_that_the_operator_gets() -> None:
     (application,) = yaml.safe_load(rendered(model())["serveConfigV2"])["applications"]
     assert serve_arguments(model(), RAY) == application["args"]
+
+
+BURST = replace(RAY, external=ExternalScaling(ingress_pods=2, drain_s=300, idle_s=240))
+
+
+def burst_model(**changes: Any) -> ModelSpec:
+    found = model(spill={"maxReplicas": 3}, **changes).in_cloud
+    assert found is not None
+    return found
+
+
+def burst(spec: ModelSpec) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The application and the RayCluster of a model that the burst controller scales."""
+    found: dict[str, Any] = dict(ray_service_spec(spec, BURST))
+    (application,) = yaml.safe_load(found["serveConfigV2"])["applications"]
+    return application, found["rayClusterConfig"]
+
+
+def test_a_model_that_is_scaled_from_outside_begins_with_no_copy_and_serve_scales_nothing() -> None:
+    application, _ = burst(burst_model())
+    assert application["external_scaler_enabled"] is True
+    assert "autoscaling_config" not in str(application)
+    # The text, because Ray refuses the number.
+    assert application["args"]["llm_configs"][0]["deployment_config"]["num_replicas"] == "0"
+
+
+def test_its_queue_is_bounded_and_a_copy_that_goes_ends_its_requests() -> None:
+    application, _ = burst(burst_model(maxSequences=8, maxQueuedRequests=3))
+    options = application["args"]["llm_configs"][0]["deployment_config"]
+    assert (options["max_ongoing_requests"], options["max_queued_requests"]) == (8, 3)
+    assert options["graceful_shutdown_timeout_s"] == 300
+
+
+def test_the_ingress_takes_all_that_the_copies_and_their_queue_hold() -> None:
+    application, _ = burst(burst_model(maxSequences=8, maxQueuedRequests=3))
+    ingress = application["args"]["ingress_deployment_config"]
+    assert ingress["num_replicas"] * ingress["max_ongoing_requests"] >= 3 * 8 + 3
+
+
+def test_only_the_ingress_pods_can_hold_the_ingress() -> None:
+    application, cluster = burst(burst_model())
+    asked = application["args"]["ingress_deployment_config"]["ray_actor_options"]["resources"]
+    workers, ingress = cluster["workerGroupSpecs"]
+    assert set(asked) <= set(ingress["resources"])
+    assert not set(asked) & set(workers["resources"])
+    assert (ingress["minReplicas"], ingress["maxReplicas"]) == (2, 2)
+    assert "nvidia.com/gpu" not in str(ingress)
+
+
+def test_gpu_workers_begin_at_none_and_the_autoscaler_knows_what_they_would_have() -> None:
+    _, cluster = burst(burst_model(tensorParallel=2))
+    workers, _ = cluster["workerGroupSpecs"]
+    assert (workers["minReplicas"], workers["maxReplicas"]) == (0, 3)
+    assert {"GPU": "2", "accelerator_type:H100": "1"}.items() <= workers["resources"].items()
+    assert cluster["enableInTreeAutoscaling"] is True
+    assert cluster["autoscalerOptions"]["version"] == "v2"
+    assert cluster["autoscalerOptions"]["idleTimeoutSeconds"] == 240
+
+
+def test_a_model_that_the_burst_does_not_scale_has_no_ingress_group() -> None:
+    assert len(cluster(model())["workerGroupSpecs"]) == 1
+
+
+def test_the_deployment_has_the_name_that_ray_gives_it() -> None:
+    assert deployment_name(model(servedName="Qwen/Qwen2.5-7B")) == "LLMServer:Qwen--Qwen2_5-7B"
+
+
+def test_a_queue_of_none_is_one_because_ray_takes_no_0() -> None:
+    assert llm(model(maxQueuedRequests=0))["deployment_config"]["max_queued_requests"] == 1

@@ -31,7 +31,7 @@ WRONG: list[tuple[str, Change, list[str]]] = [
     (
         "unknown scenario",
         lambda p: p.update(scenario="onprm"),
-        ["spillway:platform.scenario", '"onprm"', "must be onprem", "did you mean onprem?"],
+        ["spillway:platform.scenario", '"onprm"', "must be one of onprem, hybrid", "did you mean onprem?"],
     ),
     (
         "misspelt key",

@@ -2,9 +2,12 @@
 
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -13,15 +16,37 @@ import pytest
 import yaml
 
 from rehearsal.site import simulated_engines
-from rehearsal.site.simulated_engines import ANSWER, Handler, SimulatedPod, SimulatedPods
+from rehearsal.site.simulated_engines import (
+    ANSWER,
+    Handler,
+    SimulatedPod,
+    SimulatedPods,
+    Speed,
+    set_speed,
+)
 from rehearsal.site.simulated_ray import APPLICATIONS, DEPLOYING_S
-from runtime.model import ModelSpec
+from runtime.model import ModelSpec, Replicas
 from runtime.ops.chat import stream_chat
-from runtime.serving.ray_service import RayRuntime, ray_service_spec
+from runtime.serving.ray_service import ExternalScaling, RayRuntime, ray_service_spec
 
 RAY = RayRuntime(version="2.60.0", image="registry/ray-llm:2.60.0", auth_secret="llm-ray-auth")
 SPEC = ModelSpec.model_validate({"name": "llama", "source": {"path": "/m"}, "accelerator": "nvidia-h100"})
 CONFIG: dict[str, Any] = yaml.safe_load(str(ray_service_spec(SPEC, RAY)["serveConfigV2"]))
+BURST: dict[str, Any] = yaml.safe_load(
+    str(
+        ray_service_spec(
+            SPEC.model_copy(
+                update={
+                    "replicas": Replicas(min=0, max=4),
+                    "max_sequences": 2,
+                    "max_queued_requests": 1,
+                }
+            ),
+            replace(RAY, external=ExternalScaling()),
+        )["serveConfigV2"]
+    )
+)
+SCALE = "/api/v1/applications/llm/deployments/LLMServer:llama/scale"
 TOKEN = {"x-ray-authorization": "Bearer right"}
 
 
@@ -40,6 +65,7 @@ def ray_pod(kind: str, start: str, *, token: bool = True) -> dict[str, Any]:
 
 
 HEAD = ray_pod("head", "--num-cpus=0")
+INGRESS = ray_pod("ingress", """--num-cpus=1 --resources='{"spillway_ingress":1}'""")
 WORKER = ray_pod("worker", """--num-cpus=8 --num-gpus=1 --resources='{"accelerator_type:H100":1}'""")
 _ARGUMENTS = ["--served-model-name=plain/model", "--max-model-len=32768"]
 PLAIN: dict[str, Any] = {
@@ -55,11 +81,11 @@ class KnownPods(SimulatedPods):
     def __init__(self, folder: Path) -> None:
         super().__init__(None, folder)  # pyright: ignore[reportArgumentType]
         self.here = HEAD
+        self.cluster = [HEAD, WORKER]
 
     def at(self, address: str) -> SimulatedPod:
-        return SimulatedPod(
-            self.here, [HEAD, WORKER] if "ray.io/cluster" in self.here["metadata"]["labels"] else []
-        )
+        in_cluster = "ray.io/cluster" in self.here["metadata"]["labels"]
+        return SimulatedPod(self.here, self.cluster if in_cluster else [])
 
 
 class Asked:
@@ -122,7 +148,7 @@ def test_a_dashboard_with_a_token_answers_nobody_without_it(stand_in: Asked) -> 
     url = stand_in.dashboard + APPLICATIONS
     assert stand_in.ask(url)[0] == 401
     assert stand_in.deploy() == 200
-    assert stand_in.ask(url, **{"x-ray-authorization": "Bearer wrong"})[0] == 401
+    assert stand_in.ask(url, **{"x-ray-authorization": "Bearer wrong"})[0] == 403
     assert stand_in.ask(url, Authorization="Bearer right")[0] == 200
 
 
@@ -178,3 +204,97 @@ def test_the_same_config_again_does_not_start_the_deployment_anew(stand_in: Aske
 def test_what_was_deployed_outlives_the_process(stand_in: Asked, tmp_path: Path) -> None:
     stand_in.deploy()
     assert KnownPods(tmp_path).deployed(HEAD) == stand_in.pods.deployed(HEAD)
+
+
+class Burst:
+    """A stand-in with an application that is scaled from outside."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+
+    def scale(self, replicas: object, path: str = SCALE, **headers: str) -> int:
+        body = {"target_num_replicas": replicas}
+        return self.asked.ask(self.asked.dashboard + path, "POST", body, **(headers or TOKEN))[0]
+
+    def told(self) -> tuple[str, int, list[str]]:
+        _, answer = self.asked.ask(self.asked.dashboard + APPLICATIONS, **TOKEN)
+        application = answer["applications"]["llm"]
+        deployment = application["deployments"]["LLMServer:llama"]
+        states = [replica["state"] for replica in deployment["replicas"]]
+        return application["status"], deployment["target_num_replicas"], states
+
+    def chat(self) -> int:
+        request: dict[str, Any] = {"model": "llama", "messages": [], "max_tokens": 4}
+        return self.asked.ask(self.asked.engine + "/v1/chat/completions", "POST", request)[0]
+
+
+@pytest.fixture
+def burst(stand_in: Asked, monkeypatch: pytest.MonkeyPatch) -> Burst:
+    stand_in.pods.cluster = [HEAD, INGRESS]
+    assert stand_in.deploy(BURST) == 200
+    monkeypatch.setattr(simulated_engines.simulated_ray, "DEPLOYING_S", 0.0)
+    return Burst(stand_in)
+
+
+def test_an_application_that_is_scaled_from_outside_runs_without_a_replica(burst: Burst) -> None:
+    assert burst.told() == ("RUNNING", 0, [])
+    assert burst.asked.ask(burst.asked.engine + "/v1/models")[0] == 200
+
+
+def test_what_is_asked_for_is_kept_and_runs_once_there_is_room(burst: Burst) -> None:
+    assert burst.scale(2) == 200
+    assert burst.told() == ("RUNNING", 2, ["STARTING", "STARTING"])
+    burst.asked.pods.cluster = [HEAD, INGRESS, WORKER]
+    assert burst.told() == ("RUNNING", 2, ["RUNNING", "STARTING"])
+    burst.asked.deploy(BURST)
+    assert burst.told()[1] == 2
+
+
+def test_a_changed_config_forgets_what_was_asked_for_as_ray_does(burst: Burst) -> None:
+    burst.scale(2)
+    burst.asked.deploy({**BURST, "http_options": {"host": "0.0.0.0", "port": 8001}})
+    assert burst.told()[1] == 0
+
+
+def test_a_scaler_without_the_flag_the_token_or_a_known_deployment_is_refused_as_by_ray(burst: Burst) -> None:
+    assert burst.asked.ask(burst.asked.dashboard + SCALE, "POST", {"target_num_replicas": 1})[0] == 401
+    assert burst.scale(1, **{"x-ray-authorization": "Bearer wrong"}) == 403
+    assert burst.scale(1, SCALE.replace("llama", "other")) == 404
+    assert burst.scale(1, SCALE.replace("/llm/", "/other/")) == 404
+    assert [burst.scale(wrong) for wrong in (-1, "1", None, True)] == [400] * 4
+    burst.asked.deploy(CONFIG)
+    assert burst.scale(1) == 412
+    assert burst.asked.ask(burst.asked.dashboard + SCALE, **TOKEN)[0] == 405
+
+
+def test_a_full_queue_answers_503_and_a_free_slot_lets_one_that_waits_in(
+    burst: Burst, tmp_path: Path
+) -> None:
+    set_speed(tmp_path, Speed(token_s=0.1))
+    burst.asked.pods.cluster = [HEAD, INGRESS, WORKER]
+    burst.scale(1)
+    with ThreadPoolExecutor(5) as clients:
+        answers = [clients.submit(burst.chat) for _ in range(5)]
+        statuses = sorted(answer.result() for answer in answers)
+    # Two at a time and one that waits.
+    assert statuses == [200, 200, 200, 503, 503]
+
+
+def test_without_a_replica_a_request_waits_and_more_are_refused(burst: Burst) -> None:
+    with ThreadPoolExecutor(2) as clients:
+        waiting = clients.submit(burst.chat)
+        time.sleep(0.2)
+        assert burst.chat() == 503
+        assert not waiting.done()
+        burst.asked.pods.cluster = [HEAD, INGRESS, WORKER]
+        burst.scale(1)
+        assert waiting.result(timeout=5) == 200
+
+
+def test_a_replica_takes_as_long_to_load_as_was_set(burst: Burst, tmp_path: Path) -> None:
+    set_speed(tmp_path, Speed(load_s=60))
+    burst.asked.pods.cluster = [HEAD, INGRESS, WORKER]
+    burst.scale(1)
+    assert burst.told() == ("RUNNING", 1, ["STARTING"])
+    set_speed(tmp_path, Speed(load_s=0))
+    assert burst.told() == ("RUNNING", 1, ["RUNNING"])

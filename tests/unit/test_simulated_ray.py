@@ -15,6 +15,7 @@ from rehearsal.site.simulated_ray import (
     check_config,
     is_running,
     model_ids,
+    placed,
     ray_nodes,
     started_with,
     unplaced,
@@ -145,3 +146,49 @@ def test_a_config_that_it_does_not_know_is_refused(change: dict[str, Any], said:
 
 def test_what_the_product_renders_is_accepted() -> None:
     check_config(rendered())
+
+
+def external(**options: Any) -> dict[str, Any]:
+    application = rendered()["applications"][0]
+    application["external_scaler_enabled"] = True
+    application["args"]["llm_configs"][0]["deployment_config"] = {"num_replicas": "0", **options}
+    application["args"]["ingress_deployment_config"] = {"num_replicas": 1}
+    return {"applications": [application]}
+
+
+def test_a_number_from_outside_and_a_number_from_serve_do_not_go_together() -> None:
+    check_config(external())
+    with pytest.raises(ConfigError, match="not allowed when autoscaling_config"):
+        check_config(external(autoscaling_config={"min_replicas": 0}))
+    config = external()
+    del config["applications"][0]["args"]["ingress_deployment_config"]["num_replicas"]
+    with pytest.raises(ConfigError, match="Serve would scale it as well"):
+        check_config(config)
+
+
+def test_the_number_0_is_refused_and_the_text_0_is_not_as_in_ray() -> None:
+    with pytest.raises(ConfigError, match="expected to larger than 0"):
+        check_config(external(num_replicas=0))
+
+
+def test_a_queue_of_0_is_refused_as_by_ray() -> None:
+    with pytest.raises(ConfigError, match="max_queued_requests"):
+        check_config(external(max_queued_requests=0))
+
+
+def test_an_ingress_with_a_resource_of_its_own_fits_no_other_node() -> None:
+    config = external()
+    options = {
+        "num_replicas": 1,
+        "ray_actor_options": {"num_cpus": 0.5, "resources": {"spillway_ingress": 1}},
+    }
+    config["applications"][0]["args"]["ingress_deployment_config"] = options
+    assert unplaced(config, [worker()]) is not None
+    assert unplaced(config, [RayNode("ingress", {"CPU": 1.0, "spillway_ingress": 1.0})]) is None
+
+
+def test_a_copy_of_which_one_bundle_finds_no_room_takes_none() -> None:
+    config = rendered(tensorParallel=2, replicas={"min": 2, "max": 2})
+    deployed = Deployed(config, since=0.0)
+    nodes = [worker(cpus=9, gpus=3)]
+    assert [one.node is not None for one in placed(deployed, nodes)["LLMServer:llama"]] == [True, False]

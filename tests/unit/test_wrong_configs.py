@@ -96,7 +96,7 @@ WRONG_FILES: list[tuple[str, str, str, list[str]]] = [
         [
             "config.spilway:platform is not a setting; allowed here: spillway:platform; "
             "did you mean spillway:platform?",
-            'spillway:platform.scenario = "onpremise": must be onprem; did you mean onprem?',
+            'spillway:platform.scenario = "onpremise": must be one of onprem, hybrid; did you mean onprem?',
         ],
     ),
     (

@@ -1,0 +1,1 @@
+"""Pulumi components of the AWS side: network, link, cluster, nodes, storage, entrance, budget."""

@@ -1,0 +1,71 @@
+"""Keeps moto's state on disk, so that a double that is killed and started again forgets nothing.
+
+moto has backends of plain objects. They are pickled after each call that may change something, before the
+answer is sent: what was answered is on disk. A pickle of our own folder is read back, nothing else.
+"""
+
+import io
+import os
+import pickle
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+from moto.backends import get_backend
+from moto.core.base_backend import BackendDict
+
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+
+
+class _Pickler(pickle.Pickler):
+    """Takes what pickle refuses: locks, which nobody holds between two calls, and KMS's private keys."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, _LOCKS):
+            return (threading.Lock if type(obj) is _LOCKS[0] else threading.RLock), ()
+        if isinstance(obj, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+            der = obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            return _private_key, (der,)
+        return NotImplemented
+
+
+def _private_key(der: bytes) -> Any:
+    return load_der_private_key(der, password=None)
+
+
+def save(file: Path, own: Any) -> None:
+    """Writes everything that moto holds, and `own` with it, in place of what `file` held."""
+    held = {
+        backends.service_name: {account: dict(regions) for account, regions in backends.items()}
+        for backends in BackendDict._instances  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    }
+    buffer = io.BytesIO()
+    _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump((held, own))
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.replace(file)
+
+
+def load(file: Path, default: Callable[[], Any]) -> Any:
+    """Gives moto back what it held, and returns what was kept with it.
+
+    Args:
+        file: As it was saved; need not be there.
+        default: What to return where it is not.
+    """
+    if not file.exists():
+        return default()
+    held, own = pickle.loads(file.read_bytes())  # noqa: S301 - our own file, in the user's own folder
+    for service, accounts in held.items():
+        backends = get_backend(service)
+        for account, regions in accounts.items():
+            backends[account].update(regions)
+    return own
