@@ -9,6 +9,7 @@ import socket
 import statistics
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import openai
 import pytest
@@ -518,6 +519,39 @@ def test_metrics_and_log_tell_the_pools_apart(
     for line in (refused, served):
         assert line in metrics.splitlines()
     assert 'envoy_cluster_membership_healthy{model="tiny",pool="spill"} 2' in metrics
+
+
+def test_the_counters_tell_what_became_of_every_request(
+    run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream
+) -> None:
+    """The burst controller decides by these; the page on overflow says what they mean."""
+    gateway = run_overflow(
+        models=_tiny(tiny, own_cloud), overflow=Overflow(clients=("alice",), health_interval_s=0.1)
+    )
+
+    def ask(count: int, status: int, **options: Any) -> None:
+        assert [gateway.chat(**options).status for _ in range(count)] == [status] * count
+
+    def counted(metric: str, pool: str, status: str) -> int:
+        labels = f'{{envoy_response_code="{status}",model="tiny",pool="{pool}"}}'
+        lines = [line for line in gateway.metrics().splitlines() if line.startswith(metric + labels)]
+        return sum(int(line.rpartition(" ")[2]) for line in lines)
+
+    went_on, answered = "envoy_cluster_retry_upstream_rq", "envoy_cluster_upstream_rq"
+    ask(3, 200)
+    tiny.refuses_with = 503
+    ask(10, 200)
+    ask(5, 429, key=KEYS["bob"])
+    assert counted(answered, "onprem", "200") == 3
+    assert counted(answered, "onprem", "503") == 5, "refused, and may not leave"
+    assert counted(went_on, "onprem", "503") == 10
+    assert counted(answered, "spill", "200") == 10
+    own_cloud.is_healthy = False
+    wait_until(lambda: gateway.chat().status == 429, 10, "the gate is closed")
+    before = counted(answered, "spill", "503")
+    ask(7, 429)
+    assert counted(answered, "spill", "503") == before + 7, "refused, and could have left"
+    assert 'envoy_cluster_health_check_healthy{model="tiny",pool="link"} 0' in gateway.metrics()
 
 
 def test_a_running_envoy_accepts_every_file(overflowing: RunningGateway) -> None:
