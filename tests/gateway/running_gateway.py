@@ -70,6 +70,21 @@ class RunningGateway:
                 [self.envoy, *arguments(self.config)], stdout=access_log, stderr=log
             )
 
+    def wait_for_gate(self) -> None:
+        """Until the gateway knows whether each spill pool can be reached; it asks twice a second."""
+        count = sum(model.spill is not None for model in self.config.models)
+
+        def asked() -> bool:
+            metrics = self.metrics().splitlines()
+            attempts = [
+                int(line.rpartition(" ")[2])
+                for line in metrics
+                if line.startswith("envoy_cluster_health_check_attempt{") and 'pool="spill"' in line
+            ]
+            return len(attempts) == count and min(attempts) >= 3
+
+        wait_until(asked, 15, "the gate is asked")
+
     def stop(self) -> None:
         if self._process:
             self._process.terminate()
