@@ -1,11 +1,11 @@
 """Weights are staged in parts, resumed, and proved, against moto's S3."""
 
+import importlib
 import os
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
-import boto3
 import pytest
 from moto import mock_aws
 
@@ -44,7 +44,7 @@ class Counting:
 @pytest.fixture(name="s3")
 def fixture_s3(monkeypatch: pytest.MonkeyPatch) -> Generator[Counting]:
     with mock_aws():
-        client = boto3.client(
+        client: Any = importlib.import_module("boto3").client(
             "s3", region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
         )
         client.create_bucket(Bucket=BUCKET)
