@@ -93,7 +93,7 @@ def without_hysteresis(cloud: Cloud, spare: float) -> BurstPolicy:
     return our_policy(
         cloud,
         scale_out=ScaleOut(spare=spare, for_seconds=0),
-        scale_in=ScaleIn(spare=spare + 0.001, for_seconds=0),
+        scale_in=ScaleIn(spare=spare + 0.001, for_seconds=0, gone_spare=40),
         cooldown_seconds=0.0,
     )
 
