@@ -22,7 +22,6 @@ _NO_LOAD = 0.5
 # How much of the queue of EKS is counted as room. In the simulator this saves a third of the idle time, at
 # equal refusals.
 _QUEUE_USED = 0.75
-_LEAST_KEPT_S = 60.0
 # Weight of the newest cold start in the measured one.
 _COLD_START_WEIGHT = 0.5
 
@@ -36,12 +35,14 @@ class Load:
         capacity: Requests that on-prem can hold.
         out: Replicas that leave the spare places of `scaleOut`.
         keep: Replicas that leave those of `scaleIn`.
+        gone: Replicas beyond which the load is gone for good.
     """
 
     load: float
     capacity: float
     out: int
     keep: int
+    gone: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +83,10 @@ def cold_start(policy: BurstPolicy, state: ModelState) -> float:
 
 
 def kept_seconds(policy: BurstPolicy, state: ModelState) -> float:
-    """How long a replica stays without need: what the policy says, else half of a cold start."""
+    """How long a replica stays without need: what the policy says, else a cold start."""
     kept = policy.scale_in.for_seconds
     if kept is None:
-        kept = max(_LEAST_KEPT_S, cold_start(policy, state) / 2)
+        kept = cold_start(policy, state)
     return min(kept, policy.zero_after_seconds)
 
 
@@ -107,6 +108,7 @@ def measured(
         capacity=capacity,
         out=_replicas(model, fast, capacity, policy.scale_out.spare),
         keep=_replicas(model, slow, capacity, policy.scale_in.spare),
+        gone=_replicas(model, fast, capacity, policy.scale_in.gone_spare),
     )
     return found, replace(state, averages=averages)
 
@@ -134,6 +136,8 @@ def wish(
     keeps = most(state.in_samples, now, keep, kept_seconds(policy, state))
     state = replace(state, out_samples=outs, in_samples=keeps)
     up, down = outs[0][1], keeps[0][1]
+    if load is not None and not (first or resumed):
+        down = max(load.keep, min(down, load.gone))
     wished = _by_load(policy, state, load, up, down)
     idle = now - (state.needed_at if state.needed_at is not None else state.changed_at or now)
     if target and wished.replicas and idle >= policy.zero_after_seconds:
@@ -256,8 +260,8 @@ def _by_load(policy: BurstPolicy, state: ModelState, load: Load | None, up: int,
         return Wish(
             replicas=down,
             code="scale-in",
-            reason=f"{numbers}; {down} replicas left the {_places(load.load, policy.scale_in.spare)} spare "
-            f"places of scaleIn for {kept_seconds(policy, state):.0f} s",
+            reason=f"{numbers}; {down} replicas leave the {_places(load.load, policy.scale_in.spare)} spare "
+            f"places of scaleIn, for {kept_seconds(policy, state):.0f} s or beyond doubt",
         )
     if load.out > target:
         return Wish(

@@ -80,10 +80,24 @@ class ScaleIn(Spec):
         default=None,
         ge=0,
         le=86400,
-        description="How long a replica stays without need, in seconds. Defaults to half of the cold start "
-        "as it was measured, at least 60: EC2 bills a start too, so an idle replica is kept while that is "
-        "cheaper than another start, which half of the time is not needed.",
+        description="How long a replica stays without need, in seconds. Defaults to the cold start as it was "
+        "measured: EC2 bills a start too, so to keep a replica that long costs what another start would.",
     )
+    gone_spare: float = Field(
+        default=3.0,
+        gt=0,
+        le=40,
+        description="Above `spare`: if without a replica even so much stays free, its load is not away by "
+        "chance but gone, and it goes without waiting `forSeconds`.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.gone_spare < self.spare:
+            raise ContradictionError(
+                "goneSpare", f"is {self.gone_spare:g}, below spare {self.spare:g}; raise it"
+            )
+        return self
 
 
 class Launches(Spec):
