@@ -651,7 +651,7 @@ def test_a_provider_alone_needs_no_script(folder: Path, tmp_path: Path) -> None:
 
 
 def test_writing_again_changes_only_what_differs(folder: Path, script: Path) -> None:
-    first, second, _ = write_launchers(folder, Path(sys.executable), script, MODULES)
+    first, second, *_ = write_launchers(folder, Path(sys.executable), script, MODULES)
     second.write_text("damaged")
     kept = first.stat()
     write_launchers(folder, Path(sys.executable), script, MODULES)
