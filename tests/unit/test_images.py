@@ -156,6 +156,9 @@ def test_every_image_stands_on_the_base_which_has_a_numeric_user() -> None:
         origins = [line.split()[1] for line in lines if line.startswith("FROM")]
         if name == recipes.BASE:
             assert (origins, users) == (["scratch"], ["USER 65532:65532"])
+        elif name == recipes.BURST_CONTROLLER:
+            # Whose Python it takes; what that stands on is asserted too.
+            assert (origins, users) == (["localhost/spillway-serving-check"], [])
         else:
             assert (origins, users) == (["localhost/spillway-base"], [])
 
