@@ -236,7 +236,7 @@ def _gateway(
         admin_port=free_port(),
         config_folder=str(folder / name),
         keys_folder=str(folder / f"{name}-keys"),
-        overflow=Overflow(clients=(_CLIENT,)),
+        overflow=Overflow(clients=(_CLIENT,), gate_port=free_port()),
     )
     keys = render_api_keys({_CLIENT: _KEY}, spill_key=None if spill is None else _SPILL_KEY)
     for where, texts in {config.config_folder: render(config), config.keys_folder: keys}.items():

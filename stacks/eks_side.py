@@ -231,7 +231,7 @@ def deploy_eks_side(
             platform=platform,
             namespace=namespace,
             services=tuple(head_service_name(model) for model in models),
-            kubeconfig=side.cluster.kubeconfig,
+            kubeconfig=side.kubeconfig,
         ),
         _after(on_cluster, space.shared),
     )

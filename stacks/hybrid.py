@@ -46,7 +46,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     repositories = images.repositories(images_of(settings, cloud))
     side = deploy_cloud_side(cloud, account, aws, tags, repositories)
     claim = StackClaim(f"{account.name}-claim", pulumi.ResourceOptions(provider=providers.generated))
-    eks = eks_provider(side.cluster.kubeconfig, side.ready)
+    eks = eks_provider(side.kubeconfig, side.ready)
     there = deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim, key.value)
     _burst_controller(settings, cloud, on_prem, there, providers)
     cost = cost_of(cloud)
@@ -56,7 +56,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
         cloud=CloudOutputs(
             cluster=side.cluster.name,
             region=account.region,
-            kubeconfig=side.cluster.kubeconfig,
+            kubeconfig=side.kubeconfig,
             bucket=side.storage.bucket,
             repositories=side.storage.repository_urls,
             entrance=[f"{address}:{PORT}" for address in side.entrance.values()],

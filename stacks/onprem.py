@@ -52,11 +52,13 @@ class SpillTarget:
         addresses: IPv4 addresses of the entrance on the other side of the link.
         port: Its port.
         key: The key that the gateway there knows this one by.
+        ready: Who says which models have servers there now: the burst controller.
     """
 
     addresses: tuple[str, ...]
     port: int
     key: pulumi.Input[str]
+    ready: Upstream | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,12 +284,13 @@ def _gateway_config(settings: PlatformSettings, spill: SpillTarget | None) -> Ga
         models=tuple(_route(settings, model, spill) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
-        overflow=_overflow(settings.gateway),
+        overflow=_overflow(settings.gateway, spill and spill.ready),
     )
 
 
-def _overflow(gateway: GatewaySettings) -> Overflow:
+def _overflow(gateway: GatewaySettings, ready: Upstream | None) -> Overflow:
     return Overflow(
+        ready=ready,
         clients=gateway.spilling_clients,
         retry_after_s=gateway.overflow.retry_after_seconds,
         session_s=gateway.overflow.session_seconds,

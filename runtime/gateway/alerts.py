@@ -18,7 +18,7 @@ def alert_groups() -> list[Tree]:
             "rules": [
                 _rule(
                     "BurstUnavailable",
-                    'max by (model) (envoy_cluster_health_check_healthy{pool="spill"}) < 1',
+                    'max by (model) (envoy_cluster_health_check_healthy{pool="link"}) < 1',
                     minutes=1,
                     severity="critical",
                     summary="No gateway reaches the spill pool of {{ $labels.model }}.",

@@ -43,7 +43,7 @@ def bootstrap_file(config: GatewayConfig) -> str:
                 "cds_config": watched(config.config_folder, CLUSTERS_FILE),
             },
             "static_resources": {"clusters": [_admin_cluster(config)]},
-            "stats_config": _stats(),
+            "stats_config": _stats(config),
             "overload_manager": _overload(config),
         }
     )
@@ -61,9 +61,10 @@ def _admin_cluster(config: GatewayConfig) -> dict[str, Tree]:
     }
 
 
-def _stats() -> dict[str, Tree]:
+def _stats(config: GatewayConfig) -> dict[str, Tree]:
     # Envoy's own rule ends a cluster's name at the first dot, which model ids may hold; so the
     # rules are named one by one and the cluster's is replaced by model and pool.
+    kinds = "onprem|spill|link|ready" if config.spills else "onprem|spill"
     return {
         "use_all_default_tags": False,
         "stats_tags": [
@@ -73,8 +74,8 @@ def _stats() -> dict[str, Tree]:
             {"tag_name": "envoy.listener_address"},
             {"tag_name": "envoy.worker_id"},
             {"tag_name": "envoy.cluster_name", "regex": f"^cluster\\.(({ADMIN_CLUSTER})\\.)"},
-            {"tag_name": "model", "regex": "^cluster\\.((.+?)/(?:onprem|spill)\\.)"},
-            {"tag_name": "pool", "regex": "^cluster\\.(.+?/(onprem|spill)\\.)"},
+            {"tag_name": "model", "regex": f"^cluster\\.((.+?)/(?:{kinds})\\.)"},
+            {"tag_name": "pool", "regex": f"^cluster\\.(.+?/({kinds})\\.)"},
         ],
     }
 

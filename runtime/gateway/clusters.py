@@ -1,10 +1,12 @@
 """The upstream clusters: one per model and pool, and Envoy's own admin interface for the metrics."""
 
+from collections.abc import Mapping
+
 from runtime.gateway.config import GatewayConfig, ModelRoute, Upstream
 from runtime.gateway.document import Tree, discovery, seconds, typed
+from runtime.gateway.gate import gate_address, gate_check, questions
 from runtime.gateway.overflow import (
     dead_link,
-    health,
     keyless_filters,
     on_prem_metadata,
     refusing_endpoint,
@@ -20,6 +22,10 @@ def clusters_file(config: GatewayConfig) -> str:
         clusters.append(_on_prem(model, config))
         if model.spill is not None:
             clusters.append(_spill(model, model.spill, config))
+            clusters += [
+                {**_cluster(name, whom, config, connect_timeout_s=config.overflow.health_timeout_s), **asked}
+                for name, (whom, asked) in questions(model, config).items()
+            ]
     return discovery(clusters)
 
 
@@ -40,7 +46,7 @@ def _on_prem(model: ModelRoute, config: GatewayConfig) -> dict[str, Tree]:
 
 def _spill(model: ModelRoute, upstream: Upstream, config: GatewayConfig) -> dict[str, Tree]:
     overflow = config.overflow
-    there = endpoint(upstream.host, upstream.port) | spill_metadata(overflow)
+    there = endpoint(upstream.host, upstream.port, gate_address(config)) | spill_metadata(overflow)
     return {
         **_cluster(
             model.spill_cluster,
@@ -53,7 +59,7 @@ def _spill(model: ModelRoute, upstream: Upstream, config: GatewayConfig) -> dict
             policy={"overprovisioning_factor": 10_000},
             http_filters=spill_key_filters(config),
         ),
-        **health(overflow),
+        **gate_check(model),
         **dead_link(),
     }
 
@@ -64,8 +70,8 @@ def _cluster(
     config: GatewayConfig,
     *,
     connect_timeout_s: float,
-    idle_timeout_s: float,
-    endpoints: list[Tree],
+    idle_timeout_s: float | None = None,
+    endpoints: list[Tree] | None = None,
     policy: dict[str, Tree] | None = None,
     http_filters: list[Tree] | None = None,
 ) -> dict[str, Tree]:
@@ -102,7 +108,9 @@ def _cluster(
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": typed(
                     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                     {
-                        "common_http_protocol_options": {"idle_timeout": seconds(idle_timeout_s)},
+                        "common_http_protocol_options": {
+                            "idle_timeout": seconds(idle_timeout_s or config.upstream_idle_timeout_s)
+                        },
                         "explicit_http_config": {"http_protocol_options": {}},
                         **({"http_filters": http_filters} if http_filters else {}),
                     },
@@ -110,13 +118,21 @@ def _cluster(
             },
             "load_assignment": {
                 "cluster_name": name,
-                "endpoints": endpoints,
+                "endpoints": endpoints or [{"lb_endpoints": [endpoint(upstream.host, upstream.port)]}],
                 **({"policy": policy} if policy else {}),
             },
         },
     )
 
 
-def endpoint(host: str, port: int) -> dict[str, Tree]:
-    """Returns one endpoint of a cluster's load assignment."""
-    return {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+def endpoint(host: str, port: int, checked: Mapping[str, Tree] | None = None) -> dict[str, Tree]:
+    """Returns one endpoint of a cluster's load assignment.
+
+    Args:
+        host: An address or a DNS name.
+        port: The TCP port.
+        checked: The part of it that says how it is checked.
+    """
+    return {
+        "endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}, **(checked or {})}
+    }

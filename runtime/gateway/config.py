@@ -112,6 +112,16 @@ class ModelRoute:
         """The name of the Envoy cluster that holds the servers elsewhere."""
         return f"{self.name}/{POOL_SPILL}"
 
+    @property
+    def link_cluster(self) -> str:
+        """The name of the Envoy cluster that only asks whether the spill pool can be reached."""
+        return f"{self.name}/link"
+
+    @property
+    def ready_cluster(self) -> str:
+        """The name of the Envoy cluster that only asks whether the spill pool has servers for the model."""
+        return f"{self.name}/ready"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Overflow:
@@ -128,9 +138,14 @@ class Overflow:
             or two with TLS.
         idle_timeout_s: How long an unused connection to it is kept. Longer than on-prem, because each one
             costs a round trip; shorter than an AWS load balancer's 350 s.
-        health_interval_s: How often the spill pool is asked whether it is there, from each gateway pod.
-        health_timeout_s: Longest time for its answer.
-        health_failures: Answers that have to be missing until nothing is sent there any more.
+        ready: Who says at `/ready/MODEL` whether the spill pool has servers for a model now (200 or 503): the
+            burst controller. A request that went there without would wait for a node. Without it, a pool that
+            can be reached counts as one with servers.
+        ready_hold_s: How long its last word counts when it cannot be reached.
+        health_interval_s: How often each gateway pod asks both of them.
+        health_timeout_s: Longest time for an answer.
+        health_failures: Answers of the spill pool that have to be missing until nothing is sent there.
+        gate_port: Port on 127.0.0.1 at which each gateway keeps the two answers together.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -141,9 +156,12 @@ class Overflow:
     session_s: int = 300
     connect_timeout_s: float = 0.5
     idle_timeout_s: float = 60.0
+    ready: Upstream | None = None
+    ready_hold_s: float = 600.0
     health_interval_s: float = 2.0
     health_timeout_s: float = 1.0
     health_failures: int = 2
+    gate_port: int = 9902
 
     def __post_init__(self) -> None:
         for client in self.clients:
@@ -152,6 +170,7 @@ class Overflow:
         _check_range("overflow.session_s", self.session_s, 1, 86_400)
         for key in ("connect_timeout_s", "idle_timeout_s", "health_interval_s", "health_timeout_s"):
             _check_range(f"overflow.{key}", getattr(self, key), 0.05, 3_600)
+        _check_range("overflow.ready_hold_s", self.ready_hold_s, 0, 86_400)
         _check_range("overflow.health_failures", self.health_failures, 1, 100)
 
 
@@ -260,6 +279,7 @@ class GatewayConfig:
             "listen_port": self.listen_port,
             "metrics_port": self.metrics_port,
             "admin_port": self.admin_port,
+            "overflow.gate_port": self.overflow.gate_port,
         }
         taken: dict[int, str] = {}
         for key, port in ports.items():

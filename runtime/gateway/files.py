@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from runtime.gateway.bootstrap import CLUSTERS_FILE, LISTENERS_FILE, bootstrap_file
 from runtime.gateway.clusters import clusters_file
 from runtime.gateway.config import GatewayConfig
-from runtime.gateway.keys import KEYS_FILE, keys_file
+from runtime.gateway.keys import KEYS_FILE, check_key, keys_file
 from runtime.gateway.listeners import ROUTES_FILE, listeners_file
 from runtime.gateway.overflow import SPILL_KEY_FILE, spill_key_file
 from runtime.gateway.routes import routes_file
@@ -53,6 +53,7 @@ def render_api_keys(
     """
     files = {KEYS_FILE: keys_file(keys)}
     if spill_key is not None:
+        check_key("the key of the spill pool", spill_key)
         files[SPILL_KEY_FILE] = spill_key_file(spill_key)
     return files
 

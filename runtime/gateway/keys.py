@@ -29,12 +29,7 @@ def keys_file(keys: Mapping[str, str | Sequence[str]]) -> str:
         check_client_name(client)
         own = keys[client]
         for key in [own] if isinstance(own, str) else own:
-            if not _KEY.fullmatch(key):
-                raise ValueError(
-                    f"gateway: a key of client {client!r} is not usable (value hidden, {len(key)} characters)"
-                    "; allowed: 16 to 512 printable ASCII characters without spaces; fix: make a new one, "
-                    "for example with `openssl rand -hex 24`"
-                )
+            check_key(f"a key of client {client!r}", key)
             if key in owners:
                 raise ValueError(
                     f"gateway: a key of client {client!r} is also a key of client {owners[key]!r} (value "
@@ -60,3 +55,13 @@ def keys_file(keys: Mapping[str, str | Sequence[str]]) -> str:
             )
         ]
     )
+
+
+def check_key(whose: str, key: str) -> None:
+    """Raises ValueError, without showing it, if a key is none that can be used."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(
+            f"gateway: {whose} is not usable (value hidden, {len(key)} characters); allowed: 16 to 512 "
+            "printable ASCII characters without spaces; fix: make a new one, for example with "
+            "`openssl rand -hex 24`"
+        )

@@ -3,6 +3,7 @@
 from runtime.gateway.config import CLIENT_HEADER, GatewayConfig
 from runtime.gateway.document import Tree, discovery, extension, seconds, typed, watched
 from runtime.gateway.errors import local_replies
+from runtime.gateway.gate import LOOPBACK, gate_manager
 from runtime.gateway.keys import KEYS_FILE, KEYS_FILTER, KEYS_TYPE
 from runtime.gateway.overflow import FULL_FILTER, FULL_TYPE, POOL_OF_UPSTREAM
 from runtime.gateway.routes import (
@@ -33,7 +34,10 @@ _CONNECTION_WINDOW_BYTES = 1024 * 1024
 
 def listeners_file(config: GatewayConfig) -> str:
     """Returns the text of `listeners.yaml`."""
-    return discovery([_openai_listener(config), _metrics_listener(config)])
+    listeners = [_openai_listener(config), _metrics_listener(config)]
+    if config.spills:
+        listeners.append(_listener("gate", LOOPBACK, config.overflow.gate_port, gate_manager(config)))
+    return discovery(listeners)
 
 
 def _openai_listener(config: GatewayConfig) -> dict[str, Tree]:

@@ -238,29 +238,6 @@ def spill_metadata(overflow: Overflow) -> dict[str, Tree]:
     )
 
 
-def health(overflow: Overflow) -> dict[str, Tree]:
-    """Returns the part of a cluster that asks the gateway on the other side whether it is there.
-
-    A server that is full is there: no answer to a request takes it out.
-    """
-    interval = seconds(overflow.health_interval_s)
-    return {
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
-        "health_checks": [
-            {
-                "timeout": seconds(overflow.health_timeout_s),
-                "interval": interval,
-                # The default asks once a minute while nothing is spilled.
-                "no_traffic_interval": interval,
-                "no_traffic_healthy_interval": interval,
-                "unhealthy_threshold": overflow.health_failures,
-                "healthy_threshold": 1,
-                "http_health_check": {"host": "spillway", "path": "/healthz"},
-            }
-        ],
-    }
-
-
 def dead_link() -> dict[str, Tree]:
     """Returns the part of a cluster that notices a link which swallows what is sent on an open connection.
 

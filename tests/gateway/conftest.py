@@ -74,7 +74,8 @@ def prepare_gateway(
 
     def prepare(**changes: Any) -> RunningGateway:
         folder = tmp_path_factory.mktemp("gateway")
-        listen, metrics, admin = free_ports(3)
+        listen, metrics, admin, gate = free_ports(4)
+        changes["overflow"] = replace(changes.get("overflow", Overflow()), gate_port=gate)
         config = GatewayConfig(
             models=(
                 ModelRoute(name="tiny", upstream=Upstream(host="localhost", port=upstreams["tiny"].port)),
@@ -149,11 +150,12 @@ def run_overflow(run_gateway: RunGateway, spilling_models: tuple[ModelRoute, ...
     """Starts gateways with a spill pool for one test; alice's requests may be spilled, bob's never."""
 
     def run(*, start: bool = True, **changes: Any) -> RunningGateway:
-        overflow = {"models": spilling_models, "overflow": Overflow(clients=("alice",))}
-        gateway = run_gateway(start=False, **(overflow | changes))
+        spilling = {"models": spilling_models, "overflow": Overflow(clients=("alice",))}
+        gateway = run_gateway(start=False, **(spilling | changes))
         gateway.spill_key = SPILL_KEY
         if start:
             gateway.start()
+            gateway.wait_for_gate()
         return gateway
 
     return run
@@ -168,6 +170,7 @@ def overflowing(
     gateway.spill_key = SPILL_KEY
     try:
         gateway.start()
+        gateway.wait_for_gate()
         yield gateway
     finally:
         gateway.stop()

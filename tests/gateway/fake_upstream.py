@@ -38,7 +38,8 @@ class FakeUpstream:
     """One model server on a loopback port, in a thread of its own.
 
     With a `key` it is what stands at the other end of the link: it asks for that key, and answers the health
-    check. `refuses_with` is the status that it answers to every request, as a server whose queue is full.
+    check, or the question whether there are servers, by `is_healthy`. `refuses_with` is the status that it
+    answers to every request, as a server whose queue is full.
     """
 
     name: str
@@ -46,6 +47,7 @@ class FakeUpstream:
     key: str | None = None
     refuses_with: int | None = None
     is_healthy: bool = True
+    asked: list[str] = field(default_factory=list[str])
     received: list[Received] = field(default_factory=list[Received])
     connections: int = 0
     client_left: threading.Event = field(default_factory=threading.Event)
@@ -78,12 +80,14 @@ class FakeUpstream:
         self.may_continue.clear()
         self.refuses_with = None
         self.is_healthy = True
+        self.asked.clear()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         try:
             while request := await _read_request(reader):
-                if self.key and request.path == "/healthz":
+                if self.key and request.path.startswith(("/healthz", "/ready/")):
+                    self.asked.append(request.path)
                     await _send_json(writer, 200 if self.is_healthy else 503, {})
                     continue
                 self.received.append(request)
@@ -91,7 +95,8 @@ class FakeUpstream:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            writer.close()
+            with contextlib.suppress(RuntimeError):  # a server that is stopped has no loop any more
+                writer.close()
 
     async def _answer(
         self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

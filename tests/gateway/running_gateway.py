@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import random
+import re
 import socket
 import subprocess
 import time
@@ -69,6 +70,19 @@ class RunningGateway:
             self._process = subprocess.Popen(
                 [self.envoy, *arguments(self.config)], stdout=access_log, stderr=log
             )
+
+    def wait_for_gate(self) -> None:
+        """Until the gate of each spill pool says what is known of its link; it is asked twice a second."""
+
+        def healthy(pool: str) -> dict[str, str]:
+            found = re.findall(
+                rf'^envoy_cluster_health_check_healthy{{model="([^"]*)",pool="{pool}"}} (\d+)$',
+                self.metrics(),
+                re.MULTILINE,
+            )
+            return dict(found)
+
+        wait_until(lambda: healthy("spill") == healthy("link"), 15, "the gate is asked")
 
     def stop(self) -> None:
         if self._process:

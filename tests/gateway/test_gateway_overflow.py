@@ -9,6 +9,7 @@ import socket
 import statistics
 import time
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import openai
 import pytest
@@ -19,7 +20,7 @@ from runtime.gateway import ModelRoute, Overflow, Upstream, render, render_alert
 
 from .conftest import SPILL_KEY, RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import KEYS, RunningGateway, chat_body, wait_until
+from .running_gateway import KEYS, RunningGateway, chat_body, free_ports, wait_until
 
 STICKY = {"cookie": "spillway-pool=spill"}
 
@@ -273,6 +274,20 @@ def test_openais_client_keeps_the_session_by_itself(
 
 
 @pytest.fixture
+def own_cloud() -> Iterator[FakeUpstream]:
+    """The other side of one gateway alone, to be taken down."""
+    server = FakeUpstream("cloud", key=SPILL_KEY)
+    server.start()
+    yield server
+    server.stop()
+
+
+def _tiny(own: FakeUpstream, elsewhere: FakeUpstream) -> tuple[ModelRoute, ...]:
+    there = Upstream(host="127.0.0.1", port=elsewhere.port)
+    return (ModelRoute(name="tiny", upstream=Upstream(host="127.0.0.1", port=own.port), spill=there),)
+
+
+@pytest.fixture
 def swallowing() -> Iterator[Upstream]:
     """An address that answers no connection attempt, not even by refusing it: its queue of them is full."""
     with socket.socket() as listener, contextlib.ExitStack() as waiting:
@@ -323,17 +338,20 @@ def test_a_dead_link_is_not_tried_again_and_again(
 
 
 def test_the_spill_pool_is_left_alone_while_it_is_down_and_used_when_it_is_back(
-    run_overflow: RunGateway, tiny: FakeUpstream, cloud: FakeUpstream
+    run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream
 ) -> None:
-    gateway = run_overflow(overflow=Overflow(clients=("alice",), health_interval_s=0.1, health_timeout_s=0.5))
+    gateway = run_overflow(
+        models=_tiny(tiny, own_cloud),
+        overflow=Overflow(clients=("alice",), health_interval_s=0.1, health_timeout_s=0.5),
+    )
     tiny.refuses_with = 503
     assert gateway.chat().status == 200
-    cloud.is_healthy = False
+    own_cloud.is_healthy = False
     wait_until(lambda: gateway.chat().status == 429, 10, "it is seen to be down")
-    seen = len(cloud.received)
+    seen = len(own_cloud.received)
     assert [gateway.chat().status for _ in range(5)] == [429] * 5
-    assert len(cloud.received) == seen
-    cloud.is_healthy = True
+    assert len(own_cloud.received) == seen
+    own_cloud.is_healthy = True
     wait_until(lambda: gateway.chat().status == 200, 10, "it is seen to be back")
 
 
@@ -355,6 +373,91 @@ def test_full_servers_stay_in_use(
         assert overflowing.chat().headers["x-spillway-pool"] == "spill"
     tiny.refuses_with = None
     assert overflowing.chat().headers["x-spillway-pool"] == "onprem"
+
+
+# The other side can be reached, but has no servers for the model
+
+
+@pytest.fixture
+def controller() -> Iterator[FakeUpstream]:
+    """Who says whether the other side has servers."""
+    server = FakeUpstream("controller", key="unused-by-the-health-check")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def gated(
+    run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream, controller: FakeUpstream
+) -> RunningGateway:
+    ready = Upstream(host="localhost", port=controller.port)
+    gateway = run_overflow(
+        models=_tiny(tiny, own_cloud),
+        overflow=Overflow(
+            clients=("alice",), ready=ready, ready_hold_s=3, health_interval_s=0.2, health_timeout_s=0.3
+        ),
+    )
+    tiny.refuses_with = 503
+    wait_until(lambda: gateway.chat().status == 200, 10, "the gate is open")
+    return gateway
+
+
+def test_no_request_goes_where_there_is_no_server_for_it(
+    gated: RunningGateway, tiny: FakeUpstream, own_cloud: FakeUpstream, controller: FakeUpstream
+) -> None:
+    assert set(controller.asked) == {"/ready/tiny"}
+    controller.is_healthy = False
+    wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+    seen = len(own_cloud.received)
+    assert [gated.chat().status for _ in range(5)] == [429] * 5
+    tiny.refuses_with = None
+    assert gated.chat(headers=STICKY).headers["x-spillway-pool"] == "onprem"
+    assert len(own_cloud.received) == seen
+    tiny.refuses_with, controller.is_healthy = 503, True
+    wait_until(lambda: gated.chat().status == 200, 5, "the gate is open")
+
+
+def test_the_link_counts_even_if_there_are_servers(gated: RunningGateway, own_cloud: FakeUpstream) -> None:
+    own_cloud.is_healthy = False
+    wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+
+
+def test_the_last_word_counts_for_a_while_when_nobody_says_anything(
+    gated: RunningGateway, controller: FakeUpstream
+) -> None:
+    controller.stop()
+    held_until = time.monotonic() + 1.5
+    while time.monotonic() < held_until:
+        assert gated.chat().status == 200
+    wait_until(lambda: gated.chat().status == 429, 15, "the gate is closed")
+
+
+def test_a_controller_that_was_never_there_opens_nothing(
+    run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream
+) -> None:
+    (nobody,) = free_ports(1)
+    tiny.refuses_with = 503
+    for ready in (Upstream(host="127.0.0.1", port=nobody), Upstream(host="no-such-host.invalid", port=80)):
+        overflow = Overflow(clients=("alice",), ready=ready, health_interval_s=0.1)
+        gateway = run_overflow(start=False, models=_tiny(tiny, own_cloud), overflow=overflow)
+        gateway.start()
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert gateway.chat().status == 429
+    assert not own_cloud.received
+
+
+def test_the_gate_is_on_the_loopback_and_says_yes_or_no(gated: RunningGateway) -> None:
+    port = gated.config.overflow.gate_port
+    assert gated.request("GET", "/gate/tiny", key=None, port=port).status == 200
+    assert gated.request("GET", "/gate/org/llama-3.1", key=None, port=port).status == 404
+    listener = next(
+        one
+        for one in yaml.safe_load(render(gated.config)["listeners.yaml"])["resources"]
+        if one["name"] == "gate"
+    )
+    assert listener["address"]["socket_address"]["address"] == "127.0.0.1"
 
 
 # Under load
@@ -431,6 +534,39 @@ def test_metrics_and_log_tell_the_pools_apart(
     for line in (refused, served):
         assert line in metrics.splitlines()
     assert 'envoy_cluster_membership_healthy{model="tiny",pool="spill"} 2' in metrics
+
+
+def test_the_counters_tell_what_became_of_every_request(
+    run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream
+) -> None:
+    """The burst controller decides by these; the page on overflow says what they mean."""
+    gateway = run_overflow(
+        models=_tiny(tiny, own_cloud), overflow=Overflow(clients=("alice",), health_interval_s=0.1)
+    )
+
+    def ask(count: int, status: int, **options: Any) -> None:
+        assert [gateway.chat(**options).status for _ in range(count)] == [status] * count
+
+    def counted(metric: str, pool: str, status: str) -> int:
+        labels = f'{{envoy_response_code="{status}",model="tiny",pool="{pool}"}}'
+        lines = [line for line in gateway.metrics().splitlines() if line.startswith(metric + labels)]
+        return sum(int(line.rpartition(" ")[2]) for line in lines)
+
+    went_on, answered = "envoy_cluster_retry_upstream_rq", "envoy_cluster_upstream_rq"
+    ask(3, 200)
+    tiny.refuses_with = 503
+    ask(10, 200)
+    ask(5, 429, key=KEYS["bob"])
+    assert counted(answered, "onprem", "200") == 3
+    assert counted(answered, "onprem", "503") == 5, "refused, and may not leave"
+    assert counted(went_on, "onprem", "503") == 10
+    assert counted(answered, "spill", "200") == 10
+    own_cloud.is_healthy = False
+    wait_until(lambda: gateway.chat().status == 429, 10, "the gate is closed")
+    before = counted(answered, "spill", "503")
+    ask(7, 429)
+    assert counted(answered, "spill", "503") == before + 7, "refused, and could have left"
+    assert 'envoy_cluster_health_check_healthy{model="tiny",pool="link"} 0' in gateway.metrics()
 
 
 def test_a_running_envoy_accepts_every_file(overflowing: RunningGateway) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -143,6 +144,7 @@ def test_a_dot_in_a_clients_name_stands_for_itself(
     gateway = run_overflow(start=False, overflow=Overflow(clients=("team.a",)))
     gateway.keys = {"team.a": "sk-team-a-0123456789", "team-a": "sk-team-b-0123456789"}
     gateway.start()
+    gateway.wait_for_gate()
     tiny.refuses_with = 503
     assert gateway.chat(key="sk-team-b-0123456789").status == 429
     assert not cloud.received
@@ -156,7 +158,7 @@ def test_a_client_that_loses_the_permission_stays_from_then_on(
     gateway = run_overflow()
     tiny.refuses_with = 503
     assert gateway.chat().status == 200
-    gateway.publish_config(gateway.changed(overflow=Overflow()))
+    gateway.publish_config(gateway.changed(overflow=replace(gateway.config.overflow, clients=())))
     wait_until(lambda: gateway.chat().status == 429, 10, "the permission is gone")
     seen = len(cloud.received)
     assert gateway.chat(headers={"cookie": "spillway-pool=spill"}).status == 429

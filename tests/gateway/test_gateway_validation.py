@@ -1,13 +1,14 @@
 """Envoy itself finds nothing to object to in what is rendered."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from runtime.gateway import GatewayConfig, ModelRoute, Upstream, render, render_api_keys
+from runtime.gateway import GatewayConfig, ModelRoute, Overflow, Upstream, render, render_api_keys
 
 from .running_gateway import KEYS, RunningGateway
 
@@ -61,6 +62,17 @@ CONFIGS = {
         )
     ),
     "both address families": GatewayConfig(models=(), listen_address="::"),
+    "overflow": GatewayConfig(
+        models=(
+            ModelRoute(
+                name="org/tiny-1.5",
+                upstream=Upstream(host="tiny.models.svc", port=8000),
+                spill=Upstream(host="spill.models.svc", port=8443),
+            ),
+            ModelRoute(name="own", upstream=Upstream(host="10.0.0.7", port=8000)),
+        ),
+        overflow=Overflow(clients=("a", "b.c"), ready=Upstream(host="burst.models.svc", port=8081)),
+    ),
 }
 
 
@@ -68,6 +80,10 @@ CONFIGS = {
 def test_envoy_accepts_every_rendered_part_without_a_deprecated_one(
     envoy: Path, tmp_path: Path, config: GatewayConfig
 ) -> None:
+    # The key of the spill pool is read when its cluster is made.
+    for name, text in render_api_keys(KEYS, spill_key="sk-link-0123456789").items():
+        (tmp_path / name).write_text(text)
+    config = replace(config, keys_folder=str(tmp_path))
     result = _validate(envoy, _as_one_document(config), tmp_path)
     assert result.returncode == 0, result.stderr
     assert "eprecated" not in result.stderr

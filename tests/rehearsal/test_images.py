@@ -59,7 +59,12 @@ def run_in(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_images_are_whole_and_current(cache: Cache, images: dict[str, BuiltImage]) -> None:
-    assert set(images) == {"spillway-base", "spillway-gateway", "spillway-serving-check"}
+    assert set(images) == {
+        "spillway-base",
+        "spillway-gateway",
+        "spillway-serving-check",
+        "spillway-burst-controller",
+    }
     assert current_images(cache) == tuple(images.values())
     assert images["spillway-gateway"].version == ENVOY
     base = images["spillway-base"]

@@ -1,5 +1,6 @@
 """The rendered files: their names, their determinism, and the parts on which other code relies."""
 
+import re
 import textwrap
 from dataclasses import replace
 from itertools import pairwise
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from runtime.gateway import GatewayConfig, ModelRoute, Upstream, arguments, render, render_api_keys
+from runtime.gateway import GatewayConfig, ModelRoute, Overflow, Upstream, arguments, render, render_api_keys
 
 TINY = ModelRoute(name="tiny", upstream=Upstream(host="tiny.models", port=8000))
 LLAMA = ModelRoute(name="org/llama-3.1", upstream=Upstream(host="10.0.0.7", port=8001))
@@ -202,3 +203,115 @@ def test_a_key_of_two_clients_is_refused_without_being_shown() -> None:
     with pytest.raises(ValueError, match="client 'bob' is also a key of client 'alice'") as error:
         render_api_keys({"alice": key, "bob": key})
     assert key not in str(error.value)
+
+
+# Overflow
+
+ELSEWHERE = Upstream(host="spill.models", port=8443)
+SPILLING = GatewayConfig(
+    models=(replace(TINY, spill=ELSEWHERE), LLAMA), overflow=Overflow(clients=("batch", "team.a"))
+)
+HOSTS_ELSEWHERE = ("spill.models",)
+
+
+def _clusters_of(route: dict[str, Any]) -> set[str]:
+    action = route.get("route", {})
+    if "cluster" in action:
+        return {action["cluster"]}
+    specifier = action.get("inline_cluster_specifier_plugin", {}).get("extension", {}).get("typed_config", {})
+    return {
+        cluster["cluster_name"]
+        for group in specifier.get("priority_groups", [])
+        for cluster in group["clusters"]
+    }
+
+
+def _served_routes(config: GatewayConfig) -> list[dict[str, Any]]:
+    (routes,) = _resources("routes.yaml", config)
+    return [route for route in routes["virtual_hosts"][0]["routes"] if _clusters_of(route)]
+
+
+def test_a_route_that_can_reach_a_spill_pool_names_the_clients_and_asks_for_no_residency() -> None:
+    reaching = [
+        route for route in _served_routes(SPILLING) if any("/spill" in name for name in _clusters_of(route))
+    ]
+    assert [route["name"] for route in reaching] == [
+        "serve tiny, spill first",
+        "serve tiny, on-prem first, remember",
+        "serve tiny, on-prem first",
+    ]
+    for route in reaching:
+        headers = {header["name"]: header for header in route["match"]["headers"]}
+        assert headers["x-spillway-client"]["string_match"] == {"safe_regex": {"regex": r"batch|team\.a"}}
+        residency = headers["x-spillway-residency"]
+        assert (residency["present_match"], residency["invert_match"]) == (True, True)
+        assert _clusters_of(route) == {"tiny/onprem", "tiny/spill"}
+
+
+def test_every_other_route_has_one_cluster_with_the_models_own_servers_only() -> None:
+    others = [route for route in _served_routes(SPILLING) if "cluster" in route["route"]]
+    assert [_clusters_of(route) for route in others] == [{"org/llama-3.1/onprem"}, {"tiny/onprem"}]
+    for cluster in _resources("clusters.yaml", SPILLING):
+        leaves = any(host in str(cluster["load_assignment"]) for host in HOSTS_ELSEWHERE)
+        assert leaves == cluster["name"].startswith(("tiny/spill", "tiny/link")), cluster["name"]
+
+
+def test_a_model_that_may_spill_without_a_client_that_may_has_no_route_there() -> None:
+    routes = _served_routes(replace(SPILLING, overflow=Overflow()))
+    assert [_clusters_of(route) for route in routes] == [{"org/llama-3.1/onprem"}, {"tiny/onprem"}]
+
+
+def test_without_a_spill_pool_the_overflow_changes_no_byte() -> None:
+    assert render(CONFIG) == render(
+        replace(CONFIG, overflow=Overflow(clients=("batch",), retry_after_s=9, session_s=9))
+    )
+
+
+def test_retries_wait_a_millisecond_and_are_not_limited_below_the_requests() -> None:
+    for route in _served_routes(SPILLING)[-4:-1]:
+        policy = route["route"]["retry_policy"]
+        assert policy["retry_back_off"]["base_interval"] == "0.001s"
+        assert policy["num_retries"] == 1
+        assert "reset-before-request" in policy["retry_on"]
+        assert "5xx" not in policy["retry_on"]
+    for cluster in _resources("clusters.yaml", SPILLING):
+        (limits,) = cluster["circuit_breakers"]["thresholds"]
+        assert limits["max_retries"] == limits["max_requests"] == 10_000
+
+
+def test_a_changed_permission_of_a_client_changes_the_routes_only() -> None:
+    one, two = render(SPILLING), render(replace(SPILLING, overflow=Overflow(clients=("batch",))))
+    assert {name for name in one if one[name] != two[name]} == {"routes.yaml"}
+
+
+def test_the_links_key_is_read_from_the_secret() -> None:
+    paths = set(re.findall(r"path: (/etc/envoy/keys/\S+)", "".join(render(SPILLING).values())))
+    files = render_api_keys({}, spill_key="sk-link-0123456789")
+    assert paths == {f"/etc/envoy/keys/{name}" for name in files}
+
+
+@pytest.mark.parametrize("key", ["", "short", "sk-with a space 0123", "k" * 513])
+def test_an_unusable_key_of_the_link_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="the key of the spill pool is not usable") as error:
+        render_api_keys({}, spill_key=key)
+    assert not key or key not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"retry_after_s": 0}, "retry_after_s"),
+        ({"session_s": 0}, "session_s"),
+        ({"connect_timeout_s": 0.0}, "connect_timeout_s"),
+        ({"health_failures": 0}, "health_failures"),
+        ({"ready_hold_s": -1.0}, "ready_hold_s"),
+    ],
+)
+def test_an_overflow_that_cannot_work_is_refused(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(ValueError, match=rf"^gateway: overflow.{key} is .*; allowed: .*; fix: "):
+        Overflow(**changes)
+
+
+def test_the_gate_needs_a_port_of_its_own() -> None:
+    with pytest.raises(ValueError, match=r"gateway: overflow.gate_port is 8080; .*other than listen_port"):
+        GatewayConfig(models=(), overflow=Overflow(gate_port=8080))

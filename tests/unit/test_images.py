@@ -39,7 +39,7 @@ from runtime.ops.progress import Progress
 from stacks.settings import parse
 from tests.support.stack_files import platform_object
 
-NAMES = ("spillway-base", "spillway-gateway", "spillway-serving-check")
+NAMES = ("spillway-base", "spillway-gateway", "spillway-serving-check", "spillway-burst-controller")
 
 
 def store(layout: Path, content: bytes) -> dict[str, object]:
@@ -74,7 +74,7 @@ def test_nothing_built_is_no_error(tmp_path: Path) -> None:
 
 
 def test_an_image_is_known_by_its_digest_and_by_what_a_pull_transfers(tmp_path: Path) -> None:
-    base, gateway, _ = make_layout(tmp_path)
+    base, gateway, *_ = make_layout(tmp_path)
     assert (base.name, gateway.name) == NAMES[:2]
     assert gateway.version == "1.2.3"
     assert len({base.digest, gateway.digest}) == 2
@@ -431,10 +431,11 @@ def test_the_printed_lines_are_settings_of_a_stack(tmp_path: Path) -> None:
     parsed = parse({**settings, **lines})
     assert parsed.gateway.image == images[1].by_digest("registry.example.com/llm")
     assert parsed.check_image == images[2].by_digest("registry.example.com/llm")
+    assert parsed.controller_image == images[3].by_digest("registry.example.com/llm")
 
 
 def test_the_table_says_which_images_are_as_before(tmp_path: Path) -> None:
-    base, gateway, check = make_layout(tmp_path)
+    base, gateway, check, _ = make_layout(tmp_path)
     lines = table([base, gateway, check], {gateway.digest}).splitlines()
     assert lines[0].split() == ["IMAGE", "VERSION", "SIZE", "DIGEST"]
     assert lines[1].endswith(base.digest)
