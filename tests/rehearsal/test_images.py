@@ -122,6 +122,18 @@ def test_the_check_has_all_that_python_can_import(roots: dict[str, Path]) -> Non
     assert (root / "check" / SCRIPT.name).read_bytes() == SCRIPT.read_bytes()
 
 
+def test_the_burst_controller_has_all_that_it_imports(roots: dict[str, Path]) -> None:
+    root = roots["spillway-burst-controller"]
+    path = "/opt/spillway:/opt/spillway/libraries"
+    program = (
+        f"import sys; sys.path[:0] = {path.split(':')!r}; import runtime.burst.__main__ as main; main.main()"
+    )
+    done = run_in(root, "/usr/bin/python3", "-c", program)
+    assert "the following arguments are required: command" in done.stderr
+    zone = "from zoneinfo import ZoneInfo; print(ZoneInfo('Europe/Berlin'))"
+    assert run_in(root, "/usr/bin/python3", "-c", zone).stdout == "Europe/Berlin\n"
+
+
 @pytest.fixture(name="registry")
 def fixture_registry(tmp_path: Path) -> Generator[str]:
     """Debian's registry, unpacked and not installed: as a package it would start as a service."""

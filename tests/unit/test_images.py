@@ -39,7 +39,7 @@ from runtime.ops.progress import Progress
 from stacks.settings import parse
 from tests.support.stack_files import platform_object
 
-NAMES = ("spillway-base", "spillway-gateway", "spillway-serving-check", "spillway-burst-controller")
+NAMES = ("spillway-base", "spillway-gateway", "spillway-serving-check")
 
 
 def store(layout: Path, content: bytes) -> dict[str, object]:
@@ -424,18 +424,19 @@ def test_only_a_registry_on_this_machine_may_do_without_tls(place: str, plain: b
 
 
 def test_the_printed_lines_are_settings_of_a_stack(tmp_path: Path) -> None:
-    images = make_layout(tmp_path)
+    images = make_layout(tmp_path, (*NAMES, "spillway-burst-controller"))
     lines = yaml.safe_load(stack_lines(images, "registry.example.com/llm"))
     settings = platform_object("local")
     settings["gateway"].update(lines.pop("gateway"))
     parsed = parse({**settings, **lines})
-    assert parsed.gateway.image == images[1].by_digest("registry.example.com/llm")
-    assert parsed.check_image == images[2].by_digest("registry.example.com/llm")
-    assert parsed.controller_image == images[3].by_digest("registry.example.com/llm")
+    named = {image.name: image.by_digest("registry.example.com/llm") for image in images}
+    assert parsed.gateway.image == named["spillway-gateway"]
+    assert parsed.check_image == named["spillway-serving-check"]
+    assert parsed.controller_image == named["spillway-burst-controller"]
 
 
 def test_the_table_says_which_images_are_as_before(tmp_path: Path) -> None:
-    base, gateway, check, _ = make_layout(tmp_path)
+    base, gateway, check = make_layout(tmp_path)
     lines = table([base, gateway, check], {gateway.digest}).splitlines()
     assert lines[0].split() == ["IMAGE", "VERSION", "SIZE", "DIGEST"]
     assert lines[1].endswith(base.digest)
