@@ -1,15 +1,16 @@
 """What the hybrid scenario declares, run against a mock engine."""
 
 import json
+from functools import cache
 from typing import Any
 
 import pytest
 import yaml
 
 from runtime.node_groups import NODE_GROUP_LABEL
-from stacks.settings import PlatformSettings, parse
-from tests.support.stack_files import ROOT, declare, platform_object, platform_settings
-from tests.support.synth import Registered, Synthesized, synth
+from stacks.settings import parse
+from tests.support.stack_files import ROOT, declare, platform_object
+from tests.support.synth import Synthesized, synth
 
 pytestmark = pytest.mark.usefixtures("kubeconfig")
 
@@ -32,34 +33,31 @@ EXISTING = {
 }
 
 
-def declared(settings: PlatformSettings) -> Synthesized:
-    return synth(lambda: declare(settings))
+@cache
+def _declared(platform: str) -> Synthesized:
+    return synth(lambda: declare(parse(json.loads(platform))))
+
+
+def declared(platform: dict[str, Any]) -> Synthesized:
+    """Several tests look at one variant; none of them changes it."""
+    return _declared(json.dumps(platform))
 
 
 def with_cloud(**changes: Any) -> Synthesized:
     platform = platform_object("hybrid")
-    return declared(parse({**platform, "cloud": {**platform["cloud"], **changes}}))
+    return declared({**platform, "cloud": {**platform["cloud"], **changes}})
 
 
 def with_group(**changes: Any) -> Synthesized:
     group = platform_object("hybrid")["cloud"]["nodeGroups"][0]
     platform = platform_object("hybrid")
     cloud = {**platform["cloud"], "nodeGroups": [{**group, **changes}]}
-    return declared(parse({**platform, "cloud": cloud, "burst": {"ceilingUsdPerHour": 200}}))
+    return declared({**platform, "cloud": cloud, "burst": {"ceilingUsdPerHour": 200}})
 
 
-@pytest.fixture(scope="module")
-def hybrid(tmp_path_factory: pytest.TempPathFactory) -> Synthesized:
-    path = tmp_path_factory.mktemp("kube") / "kubeconfig"
-    path.write_text("apiVersion: v1\nkind: Config\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(path))
-        patch.delenv("CONTEXT", raising=False)
-        return declared(platform_settings("hybrid"))
-
-
-def there(hybrid: Synthesized, kind: str, name: str) -> Registered:
-    return hybrid.one(kind, name)
+@pytest.fixture
+def hybrid() -> Synthesized:
+    return declared(platform_object("hybrid"))
 
 
 # Order
@@ -369,7 +367,7 @@ def test_a_model_without_spill_is_nowhere_on_the_eks_side() -> None:
     platform = platform_object("hybrid")
     private = {key: value for key, value in platform["models"][0].items() if key != "spill"}
     private |= {"name": "private", "servedName": "org/private", "source": {"path": "/models/private"}}
-    made = declared(parse({**platform, "models": [*platform["models"], private]}))
+    made = declared({**platform, "models": [*platform["models"], private]})
     for resource in made.resources:
         if "::eks::" in resource.provider or resource.type.startswith("aws:"):
             assert "private" not in json.dumps(resource.inputs).replace("privateDns", "").replace(

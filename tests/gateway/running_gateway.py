@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import random
+import re
 import socket
 import subprocess
 import time
@@ -71,19 +72,17 @@ class RunningGateway:
             )
 
     def wait_for_gate(self) -> None:
-        """Until the gateway knows whether each spill pool can be reached; it asks twice a second."""
-        count = sum(model.spill is not None for model in self.config.models)
+        """Until the gate of each spill pool says what is known of its link; it is asked twice a second."""
 
-        def asked() -> bool:
-            metrics = self.metrics().splitlines()
-            attempts = [
-                int(line.rpartition(" ")[2])
-                for line in metrics
-                if line.startswith("envoy_cluster_health_check_attempt{") and 'pool="spill"' in line
-            ]
-            return len(attempts) == count and min(attempts) >= 3
+        def healthy(pool: str) -> dict[str, str]:
+            found = re.findall(
+                rf'^envoy_cluster_health_check_healthy{{model="([^"]*)",pool="{pool}"}} (\d+)$',
+                self.metrics(),
+                re.MULTILINE,
+            )
+            return dict(found)
 
-        wait_until(asked, 15, "the gate is asked")
+        wait_until(lambda: healthy("spill") == healthy("link"), 15, "the gate is asked")
 
     def stop(self) -> None:
         if self._process:

@@ -20,7 +20,7 @@ from runtime.gateway import ModelRoute, Overflow, Upstream, render, render_alert
 
 from .conftest import SPILL_KEY, RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import KEYS, RunningGateway, chat_body, wait_until
+from .running_gateway import KEYS, RunningGateway, chat_body, free_ports, wait_until
 
 STICKY = {"cookie": "spillway-pool=spill"}
 
@@ -431,6 +431,21 @@ def test_the_last_word_counts_for_a_while_when_nobody_says_anything(
     while time.monotonic() < held_until:
         assert gated.chat().status == 200
     wait_until(lambda: gated.chat().status == 429, 15, "the gate is closed")
+
+
+def test_a_controller_that_was_never_there_opens_nothing(
+    run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream
+) -> None:
+    (nobody,) = free_ports(1)
+    tiny.refuses_with = 503
+    for ready in (Upstream(host="127.0.0.1", port=nobody), Upstream(host="no-such-host.invalid", port=80)):
+        overflow = Overflow(clients=("alice",), ready=ready, health_interval_s=0.1)
+        gateway = run_overflow(start=False, models=_tiny(tiny, own_cloud), overflow=overflow)
+        gateway.start()
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until:
+            assert gateway.chat().status == 429
+    assert not own_cloud.received
 
 
 def test_the_gate_is_on_the_loopback_and_says_yes_or_no(gated: RunningGateway) -> None:
