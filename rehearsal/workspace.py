@@ -15,6 +15,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import psutil
@@ -42,6 +43,21 @@ _BACKEND = "PULUMI_BACKEND_URL"
 _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the variable's name
 _PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"  # noqa: S105 - the variable's name
 _REHEARSAL = "-rehearsal"
+# Nodes of a rehearsal are there in seconds, so everything that waits for nodes waits seconds too. What is
+# decided from load, and what it may cost, stays as the stack file says.
+REHEARSED_BURST: Mapping[str, Any] = MappingProxyType(
+    {
+        "tickSeconds": 1,
+        "staleSeconds": 10,
+        "coldStartSeconds": 5,
+        "scaleOut": {"forSeconds": 2},
+        "scaleIn": {"forSeconds": 8},
+        "cooldownSeconds": 5,
+        "zeroAfterSeconds": 60,
+        "releaseSeconds": 15,
+        "launches": {"failures": 3, "backOffSeconds": 10, "maxBackOffSeconds": 30, "timeoutSeconds": 60},
+    }
+)
 _LANGUAGE_HOST = "pulumi-language-python"
 _RANDOM = "pulumi-resource-random"
 _AWS = "pulumi-resource-aws"
@@ -400,6 +416,7 @@ def as_rehearsed(stack_file: dict[str, Any]) -> dict[str, Any]:
     }
     if platform.get("cloud"):
         platform["cloud"] = cloud_as_rehearsed(platform["cloud"])
+        platform["burst"] = {**(platform.get("burst") or {}), **REHEARSED_BURST}
     kuberay: dict[str, Any] = platform.get("kuberay") or {}
     if kuberay.get("install", "chart") == "chart":
         platform["kuberay"] = {

@@ -231,7 +231,8 @@ def deploy_eks_side(
             platform=platform,
             namespace=namespace,
             services=tuple(head_service_name(model) for model in models),
-            kubeconfig=side.kubeconfig,
+            # The private endpoint, which is reached over the link.
+            kubeconfig=side.cluster.kubeconfig,
         ),
         _after(on_cluster, space.shared),
     )

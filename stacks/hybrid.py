@@ -15,6 +15,7 @@ from components.kubernetes.burst_controller import (
 from components.kubernetes.ownership import StackClaim, stack_name
 from components.kubernetes.spill_pool import SpillKey
 from runtime.burst.config import GroupConfig
+from runtime.gateway import Upstream
 from runtime.images import mirrored
 from runtime.model import ModelSpec
 from runtime.node_groups import NodeGroupSpec, group_of
@@ -40,7 +41,12 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     tags = cloud_tags(cloud, account)
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
-    spill = onprem.SpillTarget(addresses=entrance_of(cloud), port=PORT, key=key.value)
+    spill = onprem.SpillTarget(
+        addresses=entrance_of(cloud),
+        port=PORT,
+        key=key.value,
+        ready=Upstream(host=f"{controller_name(settings)}.{settings.namespace}.svc.cluster.local", port=80),
+    )
     on_prem = onprem.declare(settings, providers, spill)
     aws = aws_provider(cloud, tags)
     repositories = images.repositories(images_of(settings, cloud))
@@ -78,7 +84,7 @@ def _burst_controller(
     image = settings.controller_image
     mirror = settings.images.mirror
     BurstController(
-        f"{settings.name}-burst-controller",
+        controller_name(settings),
         BurstControllerArgs(
             platform=settings.name,
             namespace=settings.namespace,
@@ -119,6 +125,11 @@ def _spilling(there: ModelSpec, settings: PlatformSettings, cloud: CloudSettings
         devices_per_pod=group.gpus // (each + 1) + 1,
         staged=staged_version(source, there.image or settings.ray.image),
     )
+
+
+def controller_name(settings: PlatformSettings) -> str:
+    """The burst controller's Service."""
+    return f"{settings.name}-burst-controller"
 
 
 def cloud_name(platform: str) -> str:

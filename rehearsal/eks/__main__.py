@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--aws", required=True, help="URL of the AWS double")
     parser.add_argument("--region", required=True, help="the cluster's region")
     parser.add_argument("--unneeded", type=float, default=10.0, help="seconds until an empty node goes")
+    parser.add_argument("--hurry", type=float, default=20.0, help="how many times faster Ray lets workers go")
     options = parser.parse_args()
     layout = SiteLayout(options.site, options.home)
     cluster = EksCluster(
@@ -36,6 +37,7 @@ def main() -> None:
         ApiClient.inside(layout),
         Aws(options.aws, options.region),
         unneeded_s=options.unneeded,
+        hurry=options.hurry,
     )
     while True:
         try:

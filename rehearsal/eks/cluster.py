@@ -31,10 +31,11 @@ class EksCluster:
         api: Its API server.
         aws: The AWS double.
         unneeded_s: Seconds until an empty node goes; the real autoscaler waits ten minutes.
+        hurry: How many times faster than the stack says a worker without copies goes.
     """
 
     def __init__(
-        self, layout: SiteLayout, link: Link, api: ApiClient, aws: Aws, *, unneeded_s: float
+        self, layout: SiteLayout, link: Link, api: ApiClient, aws: Aws, *, unneeded_s: float, hurry: float
     ) -> None:
         self._layout = layout
         self._link = link
@@ -42,6 +43,7 @@ class EksCluster:
         self._aws = aws
         self._ray = SimulatedPods(api, speed_folder(layout))
         self._unneeded_s = unneeded_s
+        self._hurry = hurry
         self._empty_since: dict[str, float] = {}
         self._idle_since: dict[str, float | None] = {}
         self._said: dict[str, str] = {}
@@ -99,19 +101,34 @@ class EksCluster:
                 continue
             identity = str(metadata["uid"])
             workers = sum(workers_wanted(deployed) for deployed in self._deployed(metadata))
-            wish = ray_autoscaler.wish(cluster, workers, self._idle_since.get(identity), now)
+            wish = ray_autoscaler.wish(cluster, workers, self._idle_since.get(identity), now, self._hurry)
             self._idle_since[identity] = wish.idle_since
-            before = [int(group.get("replicas") or 0) for group in spec["workerGroupSpecs"]]
+            groups: list[Json] = spec["workerGroupSpecs"]
+            before = [int(group.get("replicas") or 0) for group in groups]
             if list(wish.replicas) == before:
                 continue
-            changes = [
-                {"op": "add", "path": f"/spec/workerGroupSpecs/{place}/replicas", "value": count}
-                for place, count in enumerate(wish.replicas)
-            ]
+            changes: list[Json] = []
+            for place, (group, count) in enumerate(zip(groups, wish.replicas, strict=True)):
+                # Without names the operator takes none away: it leaves that to the autoscaler.
+                surplus = self._workers(metadata, str(group["groupName"]))[count:]
+                where = f"/spec/workerGroupSpecs/{place}"
+                changes += [
+                    {"op": "add", "path": f"{where}/replicas", "value": count},
+                    {"op": "add", "path": f"{where}/scaleStrategy", "value": {"workersToDelete": surplus}},
+                ]
             path = object_path("ray.io/v1", "RayCluster", metadata["namespace"], metadata["name"])
             body = json.dumps(changes).encode()
             self._api.request("PATCH", path, body, content_type="application/json-patch+json")
             yield f"Ray cluster {metadata['name']}: workers {before} -> {list(wish.replicas)}"
+
+    def _workers(self, cluster: Json, group: str) -> list[str]:
+        """The pods of a worker group, the oldest first."""
+        selector = f"ray.io/cluster={cluster['name']},ray.io/group={group},ray.io/node-type=worker"
+        path = f"/api/v1/namespaces/{cluster['namespace']}/pods"
+        pods: list[Json] = self._api.get(path, labelSelector=selector)["items"]
+        stay = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        ordered = sorted(stay, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+        return [str(pod["metadata"]["name"]) for pod in ordered]
 
     def _deployed(self, cluster: Json) -> list[Deployed]:
         selector = f"ray.io/cluster={cluster['name']},ray.io/node-type=head"

@@ -26,7 +26,7 @@ class Wish:
     idle_since: float | None
 
 
-def wish(cluster: Json, workers: int, idle_since: float | None, now: float) -> Wish:
+def wish(cluster: Json, workers: int, idle_since: float | None, now: float, hurry: float = 1.0) -> Wish:
     """Decides once for one Ray cluster, whose copies all run in its first worker group.
 
     Args:
@@ -34,6 +34,7 @@ def wish(cluster: Json, workers: int, idle_since: float | None, now: float) -> W
         workers: Pods that the copies take which Serve wants.
         idle_since: What the last decision said.
         now: Seconds of any steady clock.
+        hurry: How many times faster than its settings say it lets go.
     """
     groups: list[Json] = cluster["spec"]["workerGroupSpecs"]
     now_set = tuple(int(group.get("replicas") or 0) for group in groups)
@@ -45,6 +46,6 @@ def wish(cluster: Json, workers: int, idle_since: float | None, now: float) -> W
         return Wish(wanted, None)
     since = now if idle_since is None else idle_since
     options: Mapping[str, float] = cluster["spec"].get("autoscalerOptions") or {}
-    if now - since >= float(options.get("idleTimeoutSeconds") or IDLE_S):
+    if now - since >= float(options.get("idleTimeoutSeconds") or IDLE_S) / hurry:
         return Wish(wanted, None)
     return Wish(now_set, since)
