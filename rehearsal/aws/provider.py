@@ -187,6 +187,8 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             if not isinstance(error, ClientError) or not is_absent(error):
                 refuse(context, _told(request.urn, "read", error))
         if live is None:
+            if record is not None:
+                page(aws.endpoint, "DELETE", _place(kind, request.id), retry_s=RETRY_S)
             return provider_pb2.ReadResponse()
         declared = contract.resource(kind.token)
         if not inputs:
