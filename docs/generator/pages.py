@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from docs.generator import components, configuration, policies
+from docs.generator import aws_double, components, configuration, policies
 
 DOCS = Path(__file__).parents[1]
 # Nothing else may lie in these folders: a page whose subject is gone goes too.
@@ -11,7 +11,7 @@ GENERATED_FOLDERS = (components.FOLDER, policies.FOLDER)
 
 def pages() -> dict[str, str]:
     """The text of every generated file, by its path below `docs/`."""
-    return {**configuration.files(), **components.files(), **policies.files()}
+    return {**configuration.files(), **components.files(), **policies.files(), **aws_double.files()}
 
 
 def write(folder: Path) -> list[Path]:

@@ -187,13 +187,13 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             if not isinstance(error, ClientError) or not is_absent(error):
                 refuse(context, _told(request.urn, "read", error))
         if live is None:
+            if record is not None:
+                page(aws.endpoint, "DELETE", _place(kind, request.id), retry_s=RETRY_S)
             return provider_pb2.ReadResponse()
         declared = contract.resource(kind.token)
         if not inputs:
             source: Properties = record["inputs"] if record else {}
-            inputs = {key: live.get(key, value) for key, value in source.items()} or {
-                key: value for key, value in live.items() if key in declared.inputs
-            }
+            inputs = source or {key: value for key, value in live.items() if key in declared.inputs}
             state = known or inputs
         inputs = {key: _drifted(value, live.get(key)) for key, value in inputs.items()}
         outputs = {**state, **_marked(live, state)}
