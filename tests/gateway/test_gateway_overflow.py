@@ -423,6 +423,19 @@ def test_the_link_counts_even_if_there_are_servers(gated: RunningGateway, own_cl
     wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
 
 
+def test_a_stream_goes_on_when_the_gate_closes(
+    gated: RunningGateway, own_cloud: FakeUpstream, controller: FakeUpstream
+) -> None:
+    connection, response = gated.open_stream("stream and wait")
+    assert response.headers["x-spillway-pool"] == "spill"
+    assert b"first" in response.readline()
+    controller.is_healthy = own_cloud.is_healthy = False
+    wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+    own_cloud.may_continue.set()
+    assert response.read().endswith(b"data: [DONE]\n\n")
+    connection.close()
+
+
 def test_the_last_word_counts_for_a_while_when_nobody_says_anything(
     gated: RunningGateway, controller: FakeUpstream
 ) -> None:
