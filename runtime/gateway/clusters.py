@@ -39,7 +39,7 @@ def _on_prem(model: ModelRoute, config: GatewayConfig) -> dict[str, Tree]:
         config,
         connect_timeout_s=config.connect_timeout_s,
         idle_timeout_s=config.upstream_idle_timeout_s,
-        endpoints=[{"lb_endpoints": [own]}],
+        endpoints=[{"lb_endpoints": [own]}, *([refusing_endpoint()] if model.spill else [])],
         http_filters=keyless_filters() if model.spill else None,
     )
 

@@ -52,6 +52,17 @@ def test_a_request_goes_on_if_nobody_listens_on_prem(
     assert len(cloud.received) == 1
 
 
+def test_a_request_goes_on_if_the_own_servers_have_no_address(
+    run_overflow: RunGateway, cloud: FakeUpstream
+) -> None:
+    there = Upstream(host="127.0.0.1", port=cloud.port)
+    gone = Upstream(host="no-such-host.invalid", port=80)
+    gateway = run_overflow(models=(ModelRoute(name="gone", upstream=gone, spill=there),))
+    assert gateway.chat(model="gone").headers["x-spillway-pool"] == "spill"
+    assert gateway.chat(model="gone", key=KEYS["bob"]).error_code == "service_unavailable"
+    assert len(cloud.received) == 1
+
+
 def test_an_adapter_goes_where_its_model_may(
     overflowing: RunningGateway, tiny: FakeUpstream, cloud: FakeUpstream
 ) -> None:
