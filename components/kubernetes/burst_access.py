@@ -95,7 +95,7 @@ class BurstAccess(Component):
         )
         self.kubeconfig = pulumi.Output.secret(
             pulumi.Output.all(args.kubeconfig, token.data).apply(
-                lambda given: _with_token(str(given[0]), cast("dict[str, str]", given[1]))
+                lambda given: _with_token(str(given[0]), cast("dict[str, str] | None", given[1]))
             )
         )
         self.finish(account=f"{args.namespace}/{_NAME}")
@@ -138,11 +138,11 @@ class BurstAccess(Component):
         )
 
 
-def _with_token(kubeconfig: str, data: dict[str, str]) -> str:
+def _with_token(kubeconfig: str, data: dict[str, str] | None) -> str:
     """A kubeconfig of the same cluster that has the ServiceAccount's token in place of a user."""
     document = cast("dict[str, Any]", yaml.safe_load(kubeconfig))
     cluster = cast("dict[str, Any]", document["clusters"][0])
-    token = base64.b64decode(data.get("token", "")).decode()
+    token = base64.b64decode((data or {}).get("token", "")).decode()
     return json.dumps(
         {
             "apiVersion": "v1",

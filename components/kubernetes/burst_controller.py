@@ -52,12 +52,15 @@ class SpillingModel:
         here: As it is served on-prem.
         there: As it is served on EKS.
         group: Its node group.
+        devices_per_pod: Share of a node that one pod takes, in devices: what CPU and memory leave unused of a
+            node counts too.
         staged: What must have been verified in the cloud before it gets a replica.
     """
 
     here: ModelSpec
     there: ModelSpec
     group: str
+    devices_per_pod: int
     staged: str
 
 
@@ -404,7 +407,7 @@ def _model(model: SpillingModel, args: BurstControllerArgs) -> ModelConfig:
             max_replicas=there.replicas.max,
             slots=there.max_sequences,
             queue=there.queue_limit,
-            devices_per_pod=there.tensor_parallel,
+            devices_per_pod=model.devices_per_pod,
             pods_per_replica=there.pipeline_parallel,
             namespace=args.cloud_namespace,
             service=head_service_name(there),
