@@ -14,7 +14,7 @@ import psutil
 
 from rehearsal.site import Site, SiteError, default_home
 from rehearsal.site.api import ApiError, object_path
-from rehearsal.site.images import ENVOY_IMAGE, OPERATOR_IMAGE, RAY_IMAGE
+from rehearsal.site.images import CONTROLLER_IMAGE, ENVOY_IMAGE, OPERATOR_IMAGE, RAY_IMAGE
 from rehearsal.site.layout import SITE_IMAGES
 from rehearsal.site.preflight import check_machine, check_privileges
 from rehearsal.site.unwell import disk_problem
@@ -332,6 +332,7 @@ def stand_in_images(platform: Mapping[str, Any]) -> dict[str, str]:
         _text_at(platform, "kuberay", "image") or versions.kuberay_image(): OPERATOR_IMAGE,
         _text_at(platform, "ray", "image"): RAY_IMAGE,
         _text_at(platform, "checkImage"): RAY_IMAGE,
+        _text_at(platform, "controllerImage"): CONTROLLER_IMAGE,
     }
     models: Sequence[Mapping[str, str]] = platform.get("models") or ()
     named.update({model.get("image"): RAY_IMAGE for model in models})

@@ -43,6 +43,7 @@ _PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"  # noqa: S105 - the variable'
 _REHEARSAL = "-rehearsal"
 _LANGUAGE_HOST = "pulumi-language-python"
 _RANDOM = "pulumi-resource-random"
+_AWS = "pulumi-resource-aws"
 _KUBERNETES = "pulumi-resource-kubernetes"
 _DYNAMIC = "pulumi-resource-pulumi-python"
 
@@ -149,7 +150,8 @@ class Workspace:
 
     @property
     def _pulumi_home(self) -> Path:
-        return self._own / "pulumi"
+        # In a rehearsal's folder of plugins `aws` is the stand-in; the stack itself must not find it there.
+        return self._own / ("pulumi" if self.rehearsal_of is None else "pulumi-rehearsal")
 
     @property
     def _passphrase_file(self) -> Path:
@@ -215,6 +217,11 @@ class Workspace:
             write_launchers(folder, python, toolbox.path(EXEC_SCRIPT), [_RANDOM])
         else:
             self._place_plugin(toolbox, _RANDOM, "random", "pulumi-random")
+        if self.rehearsal_of is not None:
+            # Always the stand-in: it refuses every endpoint that is not on this machine.
+            write_launchers(
+                self._plugin_folder("aws", "pulumi-aws"), python, toolbox.path(EXEC_SCRIPT), [_AWS]
+            )
         (self.home / "state").mkdir(parents=True, exist_ok=True)
         (self.home / "stacks").mkdir(parents=True, exist_ok=True)
         self._make_passphrase()
@@ -224,6 +231,9 @@ class Workspace:
         values = {
             "PULUMI_HOME": str(self._pulumi_home),
             "PULUMI_SKIP_UPDATE_CHECK": "true",
+            # What is installed is not what a stack needs: `local` needs no aws plugin of 200 MB and more.
+            # One that is needed and not here is still got when its provider starts.
+            "PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL": "true",
             "KUBECONFIG": str(self.kubeconfig),
         }
         if self.context is not None:

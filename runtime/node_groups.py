@@ -184,17 +184,21 @@ class NodeGroupSpec(Spec):
 
         A model's pods share nodes with each other, and copies over several pods need a fabric.
         """
+        each = self.pods_per_node(model)
+        if each is None or (model.pipeline_parallel > 1 and not self.efa):
+            return None
+        return math.ceil(copies * model.pipeline_parallel / each)
+
+    def pods_per_node(self, model: ModelSpec) -> int | None:
+        """Pods of a model that fit one node, by devices, memory and CPU; None if not even one does."""
         pod = pod_size(model)
         if model.accelerator != self.accelerator or not pod.fits(self.room):
             return None
-        if model.pipeline_parallel > 1 and not self.efa:
-            return None
-        each = min(
+        return min(
             self.room.devices // pod.devices,
             self.room.memory // pod.memory,
             self.room.milli_cpus // pod.milli_cpus,
         )
-        return math.ceil(copies * model.pipeline_parallel / each)
 
 
 def group_of(model: ModelSpec, groups: Iterable[NodeGroupSpec], region: str) -> NodeGroupSpec | None:

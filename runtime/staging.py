@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from runtime.digest import short_digest
 from runtime.images import mirrored
 from runtime.model import ModelSource, ModelSpec
 
@@ -22,6 +23,19 @@ def weights_prefix(model: ModelSpec) -> str:
     """
     revision = model.source.revision or model.revision or "current"
     return f"{WEIGHTS_ROOT}/{model.name}/{revision}/"
+
+
+def staged_version(there: ModelSpec, image: str) -> str:
+    """What must be verified in the cloud before a model gets a replica there: its weights and its image.
+
+    Whoever stages writes it into the burst controller's ConfigMap (`runtime.burst.store`), which compares.
+
+    Args:
+        there: `ModelSpec.in_cloud` of the model, with the source that it has on-prem.
+        image: The image that the EKS side pulls.
+    """
+    weights = weights_prefix(there) if is_staged(there) else "in the image"
+    return short_digest([weights, image])
 
 
 def weights_claim(model: ModelSpec) -> str:

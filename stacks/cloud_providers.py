@@ -38,16 +38,25 @@ def _assumed(role: AssumeRole) -> aws.ProviderAssumeRoleArgs:
     )
 
 
-def eks_provider(kubeconfig: pulumi.Output[str], needs: Sequence[pulumi.Resource]) -> kubernetes.Provider:
-    """The provider of the EKS cluster. All that is declared with it comes after `needs`, and goes before.
+def reachable(kubeconfig: pulumi.Output[str]) -> pulumi.Output[str]:
+    """The kubeconfig of the EKS cluster, or of the one that stands for it in a rehearsal.
 
     Raises:
         SettingsError: A cluster is named for a rehearsal, and this is none.
     """
     stand_in = rehearsal_kubeconfig()
+    if stand_in is None:
+        return kubeconfig
+    # Still after the cluster: the order of a rehearsal is the order in earnest.
+    text = stand_in.read_text()
+    return kubeconfig.apply(lambda _: text)
+
+
+def eks_provider(kubeconfig: pulumi.Output[str], needs: Sequence[pulumi.Resource]) -> kubernetes.Provider:
+    """The provider of the EKS cluster. All that is declared with it comes after `needs`, and goes before."""
     return kubernetes.Provider(
         "eks",
-        kubeconfig=str(stand_in) if stand_in else kubeconfig,
+        kubeconfig=kubeconfig,
         enable_config_map_mutable=True,
         enable_secret_mutable=True,
         opts=pulumi.ResourceOptions(depends_on=list(needs)),

@@ -377,7 +377,6 @@ class BudgetAlert(Spec):
     )
     emails: tuple[Email, ...] = Field(
         min_length=1,
-       
         description="Who is told at 80 % and 100 %, and when a forecast is above.",
     )
 

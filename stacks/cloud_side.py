@@ -23,6 +23,7 @@ from components.aws.node_group import (
     SystemNodesArgs,
 )
 from runtime.node_groups import NodeGroupSpec
+from stacks.cloud_providers import reachable
 from stacks.cloud_settings import CloudLink, CloudSettings, ExistingVpc, NewVpc
 
 
@@ -34,6 +35,7 @@ class CloudSide:
         account: Account, region and names.
         provider: The AWS provider.
         cluster: The EKS cluster.
+        kubeconfig: How to reach it.
         storage: Where weights and images are staged.
         entrance: Zone to private address of the load balancer.
         ready: What must be there before anything runs in the cluster: access, system nodes, add-ons.
@@ -47,6 +49,7 @@ class CloudSide:
     account: CloudAccount
     provider: aws.Provider
     cluster: EksCluster
+    kubeconfig: pulumi.Output[str]
     storage: ModelStorage
     entrance: Mapping[str, str]
     ready: list[pulumi.Resource]
@@ -96,6 +99,7 @@ def deploy_cloud_side(
             version=cloud.cluster.version,
             admins=cloud.cluster.admins,
             public_access_cidrs=cloud.cluster.public_access_cidrs,
+            on_prem_cidrs=cloud.on_prem_cidrs,
             key=keys.cluster.arn,
             log_retention_days=cloud.cluster.log_retention_days,
             deletion_protection=cloud.cluster.deletion_protection,
@@ -163,6 +167,7 @@ def deploy_cloud_side(
         account=account,
         provider=provider,
         cluster=cluster,
+        kubeconfig=reachable(cluster.kubeconfig),
         storage=storage,
         entrance=entrance.addresses,
         ready=[*cluster.needs, system, addons, targets],

@@ -1,6 +1,7 @@
 """What runs on the EKS cluster of a hybrid stack: operator, gateway, and models without copies at rest."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -14,6 +15,7 @@ from components.aws.autoscaler import (
 )
 from components.aws.load_balancer import NODE_PORT
 from components.aws.node_group import SYSTEM_LABEL, TAINT
+from components.kubernetes.burst_access import BurstAccess, BurstAccessArgs
 from components.kubernetes.chart import Chart
 from components.kubernetes.device_plugin import DevicePlugin, DevicePluginArgs
 from components.kubernetes.gateway import Gateway, GatewayArgs
@@ -29,7 +31,7 @@ from runtime.gateway import GatewayConfig, ModelRoute, Upstream
 from runtime.model import ModelSpec
 from runtime.node_groups import NODE_GROUP_LABEL, group_of
 from runtime.serving.endpoint import endpoint_of
-from runtime.serving.ray_service import ExternalScaling, RayRuntime
+from runtime.serving.ray_service import ExternalScaling, RayRuntime, head_service_name
 from runtime.staging import StagedImages, is_staged, staged, weights_claim, weights_prefix
 from runtime.surroundings import Surroundings
 from runtime.versions import kuberay_image
@@ -54,6 +56,21 @@ _DEVICE_PLUGIN = Chart(
     repository="https://nvidia.github.io/k8s-device-plugin",
     version=versions.NVIDIA_DEVICE_PLUGIN,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EksSide:
+    """What the burst controller needs of the EKS side.
+
+    Attributes:
+        models: The models that may spill, as they are served there.
+        kubeconfig: Its access to the cluster.
+        ray_token: Ray's token there.
+    """
+
+    models: list[ModelSpec]
+    kubeconfig: pulumi.Output[str]
+    ray_token: pulumi.Output[str]
 
 
 def cloud_models(settings: PlatformSettings, cloud: CloudSettings, images: StagedImages) -> list[ModelSpec]:
@@ -100,7 +117,7 @@ def deploy_eks_side(
     generated: random.Provider,
     claim: StackClaim,
     key: pulumi.Output[str],
-) -> None:
+) -> EksSide:
     """Declares what runs in the cluster.
 
     Args:
@@ -208,6 +225,17 @@ def deploy_eks_side(
             ),
             _after(on_cluster, needs),
         )
+    access = BurstAccess(
+        f"{platform}-access",
+        BurstAccessArgs(
+            platform=platform,
+            namespace=namespace,
+            services=tuple(head_service_name(model) for model in models),
+            kubeconfig=side.kubeconfig,
+        ),
+        _after(on_cluster, space.shared),
+    )
+    return EksSide(models=models, kubeconfig=access.kubeconfig, ray_token=token.value)
 
 
 def _node_starters(

@@ -7,15 +7,24 @@ import pulumi
 from components.aws.account import CloudAccount
 from components.aws.load_balancer import PORT
 from components.aws.network import entrance_addresses
+from components.kubernetes.burst_controller import (
+    BurstController,
+    BurstControllerArgs,
+    SpillingModel,
+)
 from components.kubernetes.ownership import StackClaim, stack_name
 from components.kubernetes.spill_pool import SpillKey
-from runtime.staging import StagedImages
+from runtime.burst.config import GroupConfig
+from runtime.images import mirrored
+from runtime.model import ModelSpec
+from runtime.node_groups import NodeGroupSpec, group_of
+from runtime.staging import StagedImages, staged_version
 from stacks import onprem
 from stacks.cloud_costs import cost_of
 from stacks.cloud_providers import aws_provider, eks_provider
 from stacks.cloud_settings import CloudSettings
 from stacks.cloud_side import deploy_cloud_side
-from stacks.eks_side import deploy_eks_side, images_of
+from stacks.eks_side import EksSide, deploy_eks_side, images_of
 from stacks.outputs import CloudOutputs, PlatformOutputs
 from stacks.providers import Providers
 from stacks.settings import PlatformSettings
@@ -32,26 +41,83 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
     spill = onprem.SpillTarget(addresses=entrance_of(cloud), port=PORT, key=key.value)
-    platform = onprem.deploy(settings, providers, spill)
+    on_prem = onprem.declare(settings, providers, spill)
     aws = aws_provider(cloud, tags)
     repositories = images.repositories(images_of(settings, cloud))
     side = deploy_cloud_side(cloud, account, aws, tags, repositories)
     claim = StackClaim(f"{account.name}-claim", pulumi.ResourceOptions(provider=providers.generated))
-    eks = eks_provider(side.cluster.kubeconfig, side.ready)
-    deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim, key.value)
+    eks = eks_provider(side.kubeconfig, side.ready)
+    there = deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim, key.value)
+    _burst_controller(settings, cloud, on_prem, there, providers)
     cost = cost_of(cloud)
     pulumi.log.info(cost.words)
     return dataclasses.replace(
-        platform,
+        on_prem.outputs,
         cloud=CloudOutputs(
             cluster=side.cluster.name,
             region=account.region,
-            kubeconfig=side.cluster.kubeconfig,
+            kubeconfig=side.kubeconfig,
             bucket=side.storage.bucket,
             repositories=side.storage.repository_urls,
             entrance=[f"{address}:{PORT}" for address in side.entrance.values()],
             cost=cost,
         ),
+    )
+
+
+def _burst_controller(
+    settings: PlatformSettings,
+    cloud: CloudSettings,
+    on_prem: onprem.OnPremSide,
+    there: EksSide,
+    providers: Providers,
+) -> None:
+    """On-prem, so that it outlives the link; but it waits for the EKS side, whose keys it is given."""
+    if settings.burst is None or settings.controller_image is None:
+        raise AssertionError("the settings let no hybrid stack through without burst and controllerImage")
+    image = settings.controller_image
+    mirror = settings.images.mirror
+    BurstController(
+        f"{settings.name}-burst-controller",
+        BurstControllerArgs(
+            platform=settings.name,
+            namespace=settings.namespace,
+            image=mirrored(image, mirror) if mirror else image,
+            policy=settings.burst,
+            groups=tuple(_group(group, cloud.region) for group in cloud.node_groups),
+            models=tuple(_spilling(model, settings, cloud) for model in there.models),
+            cloud_namespace=settings.namespace,
+            kubeconfig=there.kubeconfig,
+            cloud_ray_token=there.ray_token,
+            ray_secret=on_prem.ray_secret,
+            gateway_metrics_port=on_prem.gateway_metrics_port,
+            pull_secrets=on_prem.pull_secrets,
+        ),
+        pulumi.ResourceOptions(providers=[providers.cluster, providers.generated], depends_on=on_prem.ready),
+    )
+
+
+def _group(group: NodeGroupSpec, region: str) -> GroupConfig:
+    price = group.node_price(region)
+    if price is None:
+        raise AssertionError("the settings let no node group through without a price")
+    return GroupConfig(name=group.name, max_nodes=group.max, usd_per_hour=float(price), devices=group.gpus)
+
+
+def _spilling(there: ModelSpec, settings: PlatformSettings, cloud: CloudSettings) -> SpillingModel:
+    here = next(model for model in settings.models if model.name == there.name)
+    group = group_of(there, cloud.node_groups, cloud.region)
+    each = group and group.pods_per_node(there)
+    source = here.in_cloud
+    if group is None or each is None or source is None:
+        raise AssertionError("the settings let no model through that no node group holds")
+    return SpillingModel(
+        here=here,
+        there=there,
+        group=group.name,
+        # The fewest devices of which no more than `each` pods fit a node.
+        devices_per_pod=group.gpus // (each + 1) + 1,
+        staged=staged_version(source, there.image or settings.ray.image),
     )
 
 

@@ -61,9 +61,33 @@ class SpillTarget:
     ready: Upstream | None = None
 
 
-def deploy(
+@dataclass(frozen=True, kw_only=True)
+class OnPremSide:
+    """The platform as it was declared, for what a caller adds to it.
+
+    Attributes:
+        outputs: What the stack exports.
+        ready: What must be there before anything else runs in the namespace.
+        ray_secret: Secret with Ray's token.
+        gateway_metrics_port: Port of the metrics of the gateway's pods.
+        pull_secrets: Existing Secrets for the registry.
+    """
+
+    outputs: PlatformOutputs
+    ready: list[pulumi.Resource]
+    ray_secret: str
+    gateway_metrics_port: int
+    pull_secrets: tuple[str, ...]
+
+
+def deploy(settings: PlatformSettings) -> PlatformOutputs:
+    """Declares the platform."""
+    return declare(settings).outputs
+
+
+def declare(
     settings: PlatformSettings, providers: Providers | None = None, spill: SpillTarget | None = None
-) -> PlatformOutputs:
+) -> OnPremSide:
     """Declares the platform; the order of deletion is the reverse of what each part depends on.
 
     Args:
@@ -161,12 +185,19 @@ def deploy(
             ),
             _after(on_cluster, [service, gateway]),
         )
-    return PlatformOutputs(
+    outputs = PlatformOutputs(
         endpoint=gateway.endpoint,
         models=[model.model_id for model in settings.models],
         api_keys=gateway.api_keys,
         api_key_secret=f"{settings.namespace}/{gateway.secret_name}",
         namespace=settings.namespace,
+    )
+    return OnPremSide(
+        outputs=outputs,
+        ready=namespace.shared,
+        ray_secret=ray.auth_secret,
+        gateway_metrics_port=gateway_config.metrics_port,
+        pull_secrets=surroundings.pull_secrets,
     )
 
 

@@ -452,6 +452,11 @@ class PlatformSettings(Spec):
         default=None,
         description="Image with `python3` for the serving check; without it the model's own, which has one.",
     )
+    controller_image: Image | None = Field(
+        default=None,
+        description="Image of the burst controller; scenario `hybrid` needs it, others do not use it. "
+        "`make images` builds it ([images](images.md)).",
+    )
     models: tuple[ModelSpec, ...] = Field(min_length=1, description="What is served.")
     capacity: tuple[NodePool, ...] = Field(
         default=(),
@@ -576,6 +581,12 @@ def _of_another_scenario(settings: PlatformSettings) -> Iterator[Mistake]:
                 ("burst",),
                 "is missing, and scenario is hybrid; give it a ceilingUsdPerHour, without which nothing "
                 "spills, or use scenario onprem",
+            )
+        if settings.controller_image is None:
+            yield Mistake(
+                ("controllerImage",),
+                "is missing, and scenario is hybrid; build and publish it with `make images PUSH=…`, which "
+                "prints the line to set",
             )
         return
     why = f"goes only with scenario hybrid, and this is {settings.scenario}; remove it or change scenario"

@@ -48,6 +48,9 @@ class TakeoverCheck:
             ClusterError: The cluster could not be asked.
         """
         declared = cast("Mapping[str, Any]", inputs["metadata"])
+        labelled: Mapping[str, str] = declared.get("labels") or {}
+        if labelled.get(PLATFORM_LABEL, self.platform) != self.platform:
+            return  # on the EKS cluster, which the stack makes and nobody else is in
         kind, name = str(inputs["kind"]), str(declared["name"])
         namespace = declared.get("namespace")
         try:

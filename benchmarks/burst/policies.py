@@ -41,6 +41,7 @@ def ours(overflow: Overflow, cloud: Cloud, policy: BurstPolicy) -> Policy:
                 group=_GROUP,
                 max_replicas=MOST_REPLICAS,
                 slots=overflow.engine.slots,
+                queue=overflow.engine.queue,
                 devices_per_pod=cloud.gpus,
             )
         },
@@ -87,12 +88,12 @@ def our_policy(cloud: Cloud, **changes: object) -> BurstPolicy:
     )
 
 
-def without_hysteresis(cloud: Cloud, fill: float) -> BurstPolicy:
+def without_hysteresis(cloud: Cloud, spare: float) -> BurstPolicy:
     """Our policy without sustain times, without cool-down, with one threshold."""
     return our_policy(
         cloud,
-        scale_out=ScaleOut(fill=fill, for_seconds=0),
-        scale_in=ScaleIn(fill=fill - 0.001, for_seconds=0),
+        scale_out=ScaleOut(spare=spare, for_seconds=0),
+        scale_in=ScaleIn(spare=spare + 0.001, for_seconds=0),
         cooldown_seconds=0.0,
     )
 
@@ -137,7 +138,7 @@ def target_qps(
 
 
 def clairvoyant(overflow: Overflow, cloud: Cloud, usd_per_refusal: float, fill: float = 1.0) -> Policy:
-    """Knows the future: starts replicas early enough and keeps them where that is cheaper than to start again.
+    """Knows the future: starts replicas early, and keeps them where that is cheaper than another start.
 
     The k-th replica is on where the load fills it. For each k this is the cheapest way through all ticks, by
     dynamic programming, if a refused request costs `usd_per_refusal`. That trades refusals for money as well

@@ -227,7 +227,8 @@ def through_onprem(trace: Trace, engine: Engine, copies: int, tick_s: float = TI
         let_in[tick] += 1
         ended[min(ticks, int((start + service) / tick_s) + 1)] += 1
         bins[min(_BINS, int((start - time + prefill) / BIN_S))] += 1
-    in_flight, under_way = [], 0
+    in_flight: list[int] = []
+    under_way = 0
     for tick in range(ticks):
         under_way += let_in[tick] - ended[tick]
         in_flight.append(under_way)

@@ -137,7 +137,8 @@ def _bursts(source: random.Random, days: int, level: float, height: float) -> Ca
 
 def _wobble(source: random.Random, seconds: float, size: float) -> Callable[[float], float]:
     """A slow random walk around 1, with a memory of about ten minutes."""
-    values, value = [], 0.0
+    values: list[float] = []
+    value = 0.0
     for _ in range(int(seconds // 60) + 2):
         value = 0.9 * value + source.gauss(0, size * math.sqrt(1 - 0.9**2))
         values.append(math.exp(value))

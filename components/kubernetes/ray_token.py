@@ -30,9 +30,12 @@ class RayTokenArgs:
 class RayToken(Component):
     """A generated token in a Secret; the component's name is the Secret's."""
 
+    value: pulumi.Output[str]
+
     def __init__(self, name: str, args: RayTokenArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kubernetes:RayToken", name, {"namespace": args.namespace}, opts)
         token = random.RandomPassword(f"{name}-token", length=_LENGTH, special=False, opts=self.child())
+        self.value = token.result
         kubernetes.core.v1.Secret(
             f"{name}-secret",
             metadata=object_meta(args.platform, "ray", name, namespace=args.namespace),

@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from docs.generator import markdown
 from runtime.accelerators import ACCELERATORS
 from runtime.capacity import NodePool
+from runtime.instances import INSTANCES, RECORDED, REGIONS
 from runtime.model import (
     RESERVED_ENGINE_ARGUMENTS,
     AcceleratorName,
@@ -25,8 +26,28 @@ from runtime.model import (
     ModelSource,
     ModelSpec,
     ObjectName,
+    SpillSpec,
 )
+from runtime.node_groups import GroupName, InstanceTypeName, NodeGroupSpec, ReservationId, ZoneName
+from runtime.pricing import price_of
 from runtime.versions import VLLM_OF_RAY
+from stacks.cloud_settings import (
+    AccountId,
+    Cidr,
+    CloudSettings,
+    ClusterVersion,
+    DirectConnectGatewayId,
+    Email,
+    PrincipalArn,
+    PrivateAddress,
+    PublicAddress,
+    RegionName,
+    RoleArn,
+    SubnetId,
+    SystemNodes,
+    TagValue,
+    VpcId,
+)
 from stacks.mistakes import FULL_KEY
 from stacks.settings import (
     Client,
@@ -58,6 +79,23 @@ _NAMED: Mapping[object, str] = {
     MemoryQuantity: "bytes: `16Gi`, `512Mi`",
     MemoryOrNone: "bytes: `16Gi`, `512Mi`",
     KubeconfigPath: "an absolute path, or one that begins with `~`",
+    AccountId: "12 digits, in quotes",
+    Cidr: "an IPv4 network such as `10.20.0.0/16`",
+    ClusterVersion: "a version such as `1.35`, in quotes",
+    DirectConnectGatewayId: "the id of a Direct Connect gateway",
+    Email: "an e-mail address",
+    GroupName: "1 to 30 lower-case letters, digits and `-`, first a letter",
+    InstanceTypeName: "a type of the table below",
+    PrincipalArn: "the ARN of an IAM role or user",
+    PrivateAddress: "a private IPv4 address",
+    PublicAddress: "a public IPv4 address",
+    RegionName: "a region of the table of instance types below",
+    ReservationId: "`cr-…`",
+    RoleArn: "the ARN of an IAM role",
+    SubnetId: "`subnet-…`",
+    TagValue: "at most 200 letters, digits, blanks and `_.:/=+@-`",
+    VpcId: "`vpc-…`",
+    ZoneName: "a zone such as `us-east-1a`",
 }
 # The same for the keys whose validators stand in their model.
 _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
@@ -71,6 +109,7 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (RaySettings, "nodeSelector"): "label keys and values",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
 }
+_PRICED_REGION = "us-east-1"
 _SCALARS: Mapping[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -133,6 +172,17 @@ def schema() -> dict[str, Any]:
     definitions: dict[str, Any] = {name: _plain(value) for name, value in generated.pop("$defs").items()}
     for model in (ModelSpec, NodePool):
         definitions[model.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
+    cloud_choices: tuple[tuple[type[BaseModel], str, tuple[str, ...]], ...] = (
+        (CloudSettings, "region", REGIONS),
+        (NodeGroupSpec, "instanceTypes", tuple(name for name, row in INSTANCES.items() if row.gpus)),
+        (SystemNodes, "instanceType", tuple(name for name, row in INSTANCES.items() if not row.gpus)),
+    )
+    for model, key, choices in cloud_choices:
+        described = definitions[model.__name__]["properties"][key]
+        described.get("items", described)["enum"] = list(choices)
+    for described in definitions[SpillSpec.__name__]["properties"]["accelerator"]["anyOf"]:
+        if described["type"] == "string":
+            described["enum"] = [name for name in ACCELERATORS if name.startswith("nvidia-")]
     # Names are told by a pattern; pydantic leaves out that no others go.
     for model, key in (
         (ModelSpec, "engineArguments"),
@@ -177,7 +227,7 @@ def page_text() -> str:
     ]
     for section in sections():
         parts += [f"## {_title(section)}", section.description, _table(section.rows)]
-    parts += [_accelerators(), _reserved(), _versions()]
+    parts += [_accelerators(), _instances(), _reserved(), _versions()]
     return markdown.page(*parts)
 
 
@@ -290,6 +340,38 @@ def _accelerators() -> str:
         "where the last column says so, and may be elsewhere. It starts from the image named there; with\n"
         "RayServeLLM, `ray[serve,default]` of `ray.version` must be installed into it.\n\n"
         + markdown.table(head, rows)
+    )
+
+
+def _instances() -> str:
+    rows = (
+        (
+            f"`{row.name}`",
+            f"{row.gpus} x `{row.accelerator}`" if row.gpus else "none",
+            f"{row.vcpus}",
+            f"{row.memory_gib} GiB",
+            f"{row.efa_cards or 'none'}",
+            price_of(row.name, _PRICED_REGION).words,
+        )
+        for row in INSTANCES.values()
+    )
+    head = ("type", "devices", "vCPUs", "memory", "EFA", f"list price in {_PRICED_REGION}")
+    alike: dict[frozenset[str], list[str]] = {}
+    for row in INSTANCES.values():
+        alike.setdefault(row.regions, []).append(row.name if row.family == "p5" else row.family)
+    offered = (
+        (", ".join(f"`{name}`" for name in dict.fromkeys(names)), ", ".join(sorted(regions)))
+        for regions, names in alike.items()
+    )
+    (date,) = {price_of(name, _PRICED_REGION).date for name in INSTANCES}
+    return (
+        "## EC2 instance types\n\n"
+        "What `cloud.nodeGroups[].instanceTypes` and `cloud.systemNodes.instanceType` may be. Sizes and\n"
+        f"regions are those of {RECORDED}, prices those of {date}, on demand, Linux. Where a region has no\n"
+        "list price, `cloud.nodeGroups[].usdPerHour` must say what a node costs.\n\n"
+        + markdown.table(head, rows)
+        + "\n\n"
+        + markdown.table(("family or type", "regions"), offered)
     )
 
 

@@ -55,7 +55,9 @@ class AwsDouble:
         try:
             return f"http://127.0.0.1:{int((self.folder / 'port').read_text())}"
         except (FileNotFoundError, ValueError):
-            raise DoubleError("the AWS double was never started here: python -m rehearsal.aws start") from None
+            raise DoubleError(
+                "the AWS double was never started here: python -m rehearsal.aws start"
+            ) from None
 
     @property
     def environment(self) -> Mapping[str, str]:

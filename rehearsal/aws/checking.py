@@ -33,7 +33,9 @@ def check(inputs: Mapping[str, Value], properties: Mapping[str, Property], of: s
     return _object("", inputs, properties, of)
 
 
-def _object(path: str, given: Mapping[str, Value], properties: Mapping[str, Property], of: str) -> list[Mistake]:
+def _object(
+    path: str, given: Mapping[str, Value], properties: Mapping[str, Property], of: str
+) -> list[Mistake]:
     found: list[Mistake] = []
     for key, value in given.items():
         if key.startswith("__"):
@@ -84,8 +86,9 @@ def _is_scalar(value: Value, shape: Shape) -> bool:
         case "boolean":
             return isinstance(value, bool)
         case "number" | "integer":
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            return number and (shape == "number" or float(value).is_integer())
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                return False
+            return shape == "number" or float(value).is_integer()
         case _:
             return False
 

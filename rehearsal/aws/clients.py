@@ -1,22 +1,24 @@
 """Clients of the double: boto3 with an endpoint on this machine and keys that are none."""
 
 import functools
+import http.client
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any
 
-import boto3
-from botocore.config import Config
+import boto3  # pyright: ignore[reportMissingTypeStubs]
+from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs]
 
 from rehearsal.aws.loopback import require_loopback
 
 RETRY_S = 60.0
 """How long a client asks again when the double is away: it may be being started again."""
 
-# The SDK of the real provider tries 25 times. With botocore's back-off of up to 20 s a try, `standard`
-# mode reaches RETRY_S with these.
-_TRIES = 12
+# botocore waits at random, up to 20 s before a try; the real provider tries 25 times.
+_TRIES = 18
+_AGAIN_S = 0.5
 _KEY = "rehearsal"
 
 
@@ -55,8 +57,18 @@ class DoubleError(Exception):
     """The double refused or could not be reached; the text is the whole message."""
 
 
-def page(endpoint: str, method: str, path: str, content: Any = None, timeout_s: float = 10.0) -> Any:
+def page(
+    endpoint: str, method: str, path: str, content: Any = None, timeout_s: float = 10.0, retry_s: float = 0.0
+) -> Any:
     """Calls one of the double's own pages and returns what it answers; None where there is no such thing.
+
+    Args:
+        endpoint: The double's address.
+        method: GET, PUT or DELETE; each may be repeated.
+        path: Behind `/spillway/`.
+        content: What to send, as JSON.
+        timeout_s: How long one answer may take.
+        retry_s: How long to ask again while nobody answers.
 
     Raises:
         DoubleError: With what it answered, or that it is not there.
@@ -66,14 +78,19 @@ def page(endpoint: str, method: str, path: str, content: Any = None, timeout_s: 
     request = urllib.request.Request(url, data=data, method=method)  # noqa: S310 - loopback, see above
     # A proxy of the user's environment is not for this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=timeout_s) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        if error.code == 404 and method in ("GET", "DELETE"):
-            return None
-        raise DoubleError(f"the AWS double refused {method} {path}: {error.read().decode()}") from None
-    except OSError as error:
-        raise DoubleError(
-            f"the AWS double does not answer at {endpoint} ({error}); start it: python -m rehearsal.aws start"
-        ) from None
+    deadline = time.monotonic() + retry_s
+    while True:
+        try:
+            with opener.open(request, timeout=timeout_s) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code == 404 and method in ("GET", "DELETE"):
+                return None
+            raise DoubleError(f"the AWS double refused {method} {path}: {error.read().decode()}") from None
+        except (OSError, http.client.HTTPException) as error:
+            if time.monotonic() > deadline:
+                raise DoubleError(
+                    f"the AWS double does not answer at {endpoint} ({error}); start it: "
+                    "python -m rehearsal.aws start"
+                ) from None
+            time.sleep(_AGAIN_S)

@@ -10,7 +10,7 @@ from rehearsal.aws.checking import Mistake, check
 from rehearsal.aws.clients import client
 from rehearsal.aws.contract import provider_config
 from rehearsal.aws.loopback import require_loopback
-from rehearsal.aws.resources.kind import Aws
+from rehearsal.aws.resources.kind import Aws, items, part
 from rehearsal.plugins.property_values import Value, is_unknown, plain
 
 _ENGINE = ("version", "pluginDownloadURL")
@@ -60,7 +60,7 @@ def configure(given: Mapping[str, Value], environment: Mapping[str, str]) -> Con
     values: dict[str, Any] = {key: plain(value) for key, value in _parsed(given).items()}
     endpoint, region = _endpoint(values, environment), str(values.get("region"))
     credentials, account = None, ACCOUNT
-    for role in values.get("assumeRoles") or []:
+    for role in items(values, "assumeRoles"):
         sts = client("sts", endpoint, region, credentials)
         made = sts.assume_role(RoleArn=role["roleArn"], RoleSessionName=role.get("sessionName") or "pulumi")
         keys = made["Credentials"]
@@ -72,7 +72,7 @@ def configure(given: Mapping[str, Value], environment: Mapping[str, str]) -> Con
             f"allowedAccountIds: the account is {account}, which is not one of {', '.join(allowed)}; the AWS "
             f"double is account {ACCOUNT}, unless the provider takes on a role of another one"
         )
-    tags = (values.get("defaultTags") or {}).get("tags") or {}
+    tags = part(part(values, "defaultTags"), "tags")
     return Configuration(Aws(endpoint, region, account, credentials), tags)
 
 
@@ -98,7 +98,7 @@ def _endpoint(values: Mapping[str, Any], environment: Mapping[str, str]) -> str:
     """The one address of the double."""
     named = {
         address
-        for item in plain(values.get("endpoints")) or []
+        for item in items({"endpoints": plain(values.get("endpoints"))}, "endpoints")
         for address in item.values()
         if address and not is_unknown(address)
     }
@@ -106,8 +106,8 @@ def _endpoint(values: Mapping[str, Any], environment: Mapping[str, str]) -> str:
         return require_loopback(environment[_VARIABLE], _VARIABLE)
     if not named:
         raise ValueError(
-            f"endpoints: missing; the stand-in aws provider has no account to talk to. Set {_VARIABLE} to the "
-            "AWS double (`python -m rehearsal.aws start` prints it), or take the official aws plugin"
+            f"endpoints: missing; the stand-in aws provider has no account to talk to. Set {_VARIABLE} to "
+            "the AWS double (`python -m rehearsal.aws start` prints it), or take the official aws plugin"
         )
     checked = sorted({require_loopback(address, "endpoints") for address in named})
     if len(checked) > 1:

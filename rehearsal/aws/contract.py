@@ -8,8 +8,10 @@ import importlib
 import inspect
 import json
 import re
+import threading
 import types
 import typing
+import warnings
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +20,8 @@ from typing import Any, Literal, Union, cast
 import pulumi
 import pulumi_aws
 from pulumi import _types as sdk_types  # pyright: ignore[reportPrivateUsage]
+
+_ONE_IMPORT = threading.RLock()
 
 Scalar = Literal["string", "integer", "number", "boolean", "anything"]
 
@@ -108,17 +112,23 @@ def resource_tokens() -> Mapping[str, str]:
     }
 
 
-@cache
 def resource(token: str) -> Contract:
     """The contract of a resource type.
 
     Raises:
         KeyError: The installed SDK has no such type.
     """
+    # The SDK imports its modules when they are first used, and two threads see each other's half.
+    with _ONE_IMPORT:
+        return _resource(token)
+
+
+@cache
+def _resource(token: str) -> Contract:
     path, _, name = resource_tokens()[token].rpartition(".")
-    class_ = getattr(importlib.import_module(path), name)
+    class_ = getattr(_module(path), name)
     # `InitArgs` where a nested type of another resource has the name; the generator steps aside for it.
-    own = importlib.import_module(class_.__module__)
+    own = _module(class_.__module__)
     arguments = getattr(own, f"{name}InitArgs", None) or getattr(own, f"{name}Args")
     return Contract(token, inputs_of(arguments), _outputs_of(class_))
 
@@ -129,21 +139,26 @@ def provider_config() -> Mapping[str, Property]:
     return inputs_of(pulumi_aws.ProviderArgs)
 
 
-@cache
 def function(token: str) -> Contract:
     """The contract of a function, `aws:index/getRegion:getRegion`.
 
     Raises:
         KeyError: The installed SDK has no such function.
     """
+    with _ONE_IMPORT:
+        return _function(token)
+
+
+@cache
+def _function(token: str) -> Contract:
     place, _, camel = token.removeprefix("aws:").rpartition(":")
     service = place.partition("/")[0]
-    module = importlib.import_module("pulumi_aws" + ("" if service == "index" else f".{service}"))
+    module = _module("pulumi_aws" + ("" if service == "index" else f".{service}"))
     called = getattr(module, _snake(camel), None)
     result = getattr(module, camel[0].upper() + camel[1:] + "Result", None)
     if called is None or result is None:
         raise KeyError(token)
-    hints = typing.get_type_hints(called, vars(importlib.import_module(called.__module__)))
+    hints = typing.get_type_hints(called, vars(_module(called.__module__)))
     signature = inspect.signature(called)
     inputs = {
         _camel(name): Property(_shape(hints[name]), parameter.default is inspect.Parameter.empty)
@@ -170,6 +185,13 @@ def inputs_of(class_: type) -> Mapping[str, Property]:
     }
 
 
+def _module(path: str) -> types.ModuleType:
+    # Classes of the SDK that nobody here uses say at their import that they are deprecated.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return importlib.import_module(path)
+
+
 def _outputs_of(class_: type) -> Mapping[str, Property]:
     names = sdk_types.resource_py_to_pulumi_names(class_)
     found: dict[str, Property] = {}
@@ -189,7 +211,7 @@ def _shape(hint: Any) -> Shape:
     origin = typing.get_origin(hint)
     if origin in (Union, types.UnionType):
         options = [option for option in typing.get_args(hint) if not _is_wrapper(option)]
-        shapes = tuple(dict.fromkeys(_shape(option) for option in options))
+        shapes: tuple[Shape, ...] = tuple(dict.fromkeys(_shape(option) for option in options))  # pyright: ignore[reportAssignmentType]
         return shapes[0] if len(shapes) == 1 else OneOf(shapes)
     arguments = typing.get_args(hint)
     if isinstance(origin, type) and issubclass(origin, Mapping):
@@ -214,7 +236,11 @@ def _is_wrapper(option: Any) -> bool:
 
 def _getter_names(class_: type) -> list[str]:
     getters = [member for member in vars(class_).values() if isinstance(member, property)]
-    return [str(getattr(member.fget, "_pulumi_name", _camel(member.fget.__name__))) for member in getters]
+    return [
+        str(getattr(getter, "_pulumi_name", _camel(getter.__name__)))
+        for member in getters
+        if (getter := member.fget) is not None
+    ]
 
 
 def _camel(name: str) -> str:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rehearsal.aws.resources.kind import Aws, Properties, first
+from rehearsal.aws.resources.kind import Aws, Properties, first, items, part
 
 _DNS = "amazonaws.com"
 
@@ -37,7 +37,7 @@ def _partition(aws: Aws, given: Properties) -> Properties:  # noqa: ARG001
 
 def _zones(aws: Aws, given: Properties) -> Properties:
     zones = aws.client("ec2").describe_availability_zones()["AvailabilityZones"]
-    without = set(given.get("excludeNames") or []) | set(given.get("excludeZoneIds") or [])
+    without = set(items(given, "excludeNames")) | set(items(given, "excludeZoneIds"))
     kept = [zone for zone in zones if not {zone["ZoneName"], zone["ZoneId"]} & without]
     return {
         "id": aws.region,
@@ -61,8 +61,8 @@ def _parameter(aws: Aws, given: Properties) -> Properties:
 
 
 def _vpc(aws: Aws, given: Properties) -> Properties:
-    filters = [{"Name": f["name"], "Values": f["values"]} for f in given.get("filters") or []]
-    filters += [{"Name": f"tag:{k}", "Values": [v]} for k, v in (given.get("tags") or {}).items()]
+    filters = [{"Name": f["name"], "Values": f["values"]} for f in items(given, "filters")]
+    filters += [{"Name": f"tag:{k}", "Values": [v]} for k, v in part(given, "tags").items()]
     ids = {"VpcIds": [given["id"]]} if given.get("id") else {}
     vpc = first(aws.client("ec2").describe_vpcs(**ids, **({"Filters": filters} if filters else {}))["Vpcs"])
     return {
@@ -91,10 +91,10 @@ def _subnet(aws: Aws, given: Properties) -> Properties:
 def _policy_document(aws: Aws, given: Properties) -> Properties:  # noqa: ARG001
     """The document that terraform-provider-aws renders: single values without a list, keys in IAM's order."""
     statements: list[Properties] = []
-    for source in given.get("sourcePolicyDocuments") or []:
+    for source in items(given, "sourcePolicyDocuments"):
         inside = json.loads(source)["Statement"]
         statements += inside if isinstance(inside, list) else [inside]
-    statements += [_statement(item) for item in given.get("statements") or []]
+    statements += [_statement(item) for item in items(given, "statements")]
     document: Properties = {"Version": given.get("version") or "2012-10-17"}
     if given.get("policyId"):
         document["Id"] = given["policyId"]
@@ -116,11 +116,11 @@ def _statement(given: Properties) -> Properties:
         if given.get(name):
             found[name[0].upper() + name[1:].removesuffix("s")] = _one_or_many(given[name])
     for name in ("principals", "notPrincipals"):
-        kinds = {item["type"]: _one_or_many(item["identifiers"]) for item in given.get(name) or []}
+        kinds: Properties = {item["type"]: _one_or_many(item["identifiers"]) for item in items(given, name)}
         if kinds:
             found[name[0].upper() + name[1:].removesuffix("s")] = "*" if kinds == {"*": "*"} else kinds
     conditions: Properties = {}
-    for item in given.get("conditions") or []:
+    for item in items(given, "conditions"):
         conditions.setdefault(item["test"], {})[item["variable"]] = _one_or_many(item["values"])
     if conditions:
         found["Condition"] = conditions

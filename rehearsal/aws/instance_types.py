@@ -1,5 +1,8 @@
 """What an EC2 instance type is, from moto's copy of DescribeInstanceTypes, and which quota it counts to."""
 
+# moto gives no types.
+# pyright: basic
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

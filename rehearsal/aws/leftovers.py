@@ -52,7 +52,7 @@ def leftovers(endpoint: str, region: str = "us-east-1") -> list[str]:
         lines += [
             f"{service} {item[name] if name else item}"
             for item in found
-            if not isinstance(item, dict) or not _is_normal(item, default, endpoint, region)
+            if not name or not _is_normal(item, default, endpoint, region)
         ]
     instances = client("ec2", endpoint, region).describe_instances()["Reservations"]
     lines += [

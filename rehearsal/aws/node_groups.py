@@ -1,9 +1,12 @@
-"""Managed node groups with instances that come late, fail to come and go: what moto does at once or not at all.
+"""Managed node groups whose instances come late, fail to come, and go; moto does it at once or not at all.
 
 Each node group of EKS gets an Auto Scaling group in moto. Its desired size is a wish; `advance` is called
 with the time and does what EC2 would have done by then. Nothing runs in between, so the same calls at the
 same times give the same nodes.
 """
+
+# moto gives no types.
+# pyright: basic, reportArgumentType=false, reportCallIssue=false, reportAttributeAccessIssue=false
 
 from collections import Counter
 from collections.abc import Iterator
@@ -83,8 +86,8 @@ class NodeGroupAsg(FakeAutoScalingGroup):
 
     def replace_autoscaling_group_instances(
         self,
-        count_needed: int,  # noqa: ARG002
-        propagated_tags: dict[str, str],  # noqa: ARG002
+        count_needed: int,
+        propagated_tags: dict[str, str],
     ) -> None:
         """Does nothing: `advance` sees that one is missing."""
 
@@ -125,7 +128,7 @@ def open_group(account: str, region: str, node_group_: Nodegroup) -> NodeGroupAs
         f"k8s.io/cluster-autoscaler/{node_group_.cluster_name}": "owned",
         "k8s.io/cluster-autoscaler/enabled": "true",
     }
-    group = NodeGroupAsg(
+    group: NodeGroupAsg = NodeGroupAsg(  # pyright: ignore[reportAssignmentType]
         cluster=node_group_.cluster_name,
         nodegroup=node_group_.nodegroup_name,
         name=name,
@@ -215,13 +218,15 @@ def _to_go(group: NodeGroupAsg, staying: list[Member]) -> list[Member]:
 
 def _notice_what_others_ended(group: NodeGroupAsg) -> None:
     there = {state.instance.id for state in group.instance_states}
-    group.members = [m for m in group.members if m.state.instance.id in there and m.state.instance._state.code == 16]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    group.members = [
+        m for m in group.members if m.state.instance.id in there and m.state.instance._state.code == 16
+    ]  # pyright: ignore[reportPrivateUsage]
 
 
 def _launch(group: NodeGroupAsg, script: Script, now: float) -> bool:
     """Starts one instance of the first type and in the emptiest zone that can be had."""
     eks = node_group(group)
-    zones = Counter({subnet: 0 for subnet in eks.subnets})
+    zones = Counter(dict.fromkeys(eks.subnets, 0))
     ec2 = group.ec2_backend
     found = ec2.describe_subnets(subnet_ids=list(eks.subnets))
     zone_of = {subnet.id: str(subnet.availability_zone) for subnet in found}
@@ -367,9 +372,7 @@ def nodes(now: float) -> list[dict[str, Any]]:
         state (Ready or Terminating), joined (seconds since the epoch), and labels, taints and resources
         as a Node object has them.
     """
-    return [
-        _node(group, member) for group in groups() for member in group.members if member.ready_at <= now
-    ]
+    return [_node(group, member) for group in groups() for member in group.members if member.ready_at <= now]
 
 
 def _node(group: NodeGroupAsg, member: Member) -> dict[str, Any]:

@@ -23,17 +23,20 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import grpc  # pyright: ignore[reportMissingTypeStubs]
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
+    BotoCoreError,
+    ClientError,
+)
 from google.protobuf import any_pb2, empty_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc, status_pb2
 
 from rehearsal.aws import contract
 from rehearsal.aws.checking import check
-from rehearsal.aws.clients import DoubleError, page
+from rehearsal.aws.clients import RETRY_S, DoubleError, page
 from rehearsal.aws.configuration import Configuration, check_configuration, configure
 from rehearsal.aws.functions import FUNCTIONS
 from rehearsal.aws.resources import KINDS
@@ -56,6 +59,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
     def __init__(self) -> None:
         """Waits for its configuration."""
         self._configuration: Configuration | None = None
+        self._reached = False
 
     def Handshake(
         self, request: provider_pb2.ProviderHandshakeRequest, context: Call
@@ -71,7 +75,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         self, request: provider_pb2.GetSchemaRequest, context: Call
     ) -> provider_pb2.GetSchemaResponse:
         """Names the types and functions that are served, without their properties."""
-        served = {
+        served: Properties = {
             "name": "aws",
             "version": version(),
             "resources": {token: {} for token in KINDS},
@@ -107,7 +111,9 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
     def Check(self, request: provider_pb2.CheckRequest, context: Call) -> provider_pb2.CheckResponse:
         """Finds every mistake in a resource's inputs, as far as they are known, and makes up its name."""
         kind = _kind(request.urn, context)
-        inputs = {key: item for key, item in property_values.read(request.news).items() if item is not None}
+        inputs: dict[str, Value] = {
+            key: item for key, item in property_values.read(request.news).items() if item is not None
+        }
         declared = contract.resource(kind.token)
         failures = check(inputs, declared.inputs, kind.token.rpartition(":")[2])
         if not failures:
@@ -146,14 +152,20 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
                 properties=property_values.write(_previewed(kind, inputs, self._tags(inputs, kind)))
             )
         aws = self._aws(inputs, context)
+        id_, failures = "", list[str]()
+        outputs: dict[str, Value] = _declared(inputs)
         try:
-            id_ = kind.handler.create(aws, self._sent(inputs, kind))
+            try:
+                id_ = kind.handler.create(aws, self._sent(inputs, kind))
+            except ResourceFailed as failure:
+                id_, failures = failure.id, failure.reasons
             outputs = self._settle(kind, aws, request.urn, id_, inputs)
-        except ResourceFailed as failure:
-            outputs = self._settle(kind, aws, request.urn, failure.id, inputs)
-            _fail_with_state(context, failure, outputs, request.properties)
         except (ClientError, BotoCoreError, DoubleError, Absent) as error:
-            refuse(context, _told(request.urn, "create", error))
+            failures.append(_told(request.urn, "create", error))
+        if failures and not id_:
+            refuse(context, failures[0])
+        if failures:
+            _fail_with_state(context, id_, failures, outputs, request.properties)
         return provider_pb2.CreateResponse(id=id_, properties=property_values.write(outputs))
 
     def Read(self, request: provider_pb2.ReadRequest, context: Call) -> provider_pb2.ReadResponse:
@@ -161,19 +173,19 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         kind = _kind(request.urn, context)
         state, inputs = property_values.read(request.properties), property_values.read(request.inputs)
         aws = self._aws(state, context)
+        record: Properties | None = None
+        known: Properties = _plain(state)
+        live: Properties | None = None
         try:
             record = _record(aws, kind, request.id)
-            known: Properties = _plain(state) or (record["outputs"] if record else {})
-            gone = not kind.real and record is None
-            live = None if gone else kind.handler.read(aws, request.id, known)
-        except ClientError as error:
-            if not is_absent(error):
-                refuse(context, _told(request.urn, "read", error))
-            live = None
+            known = known or (record["outputs"] if record else {})
+            if kind.real or record is not None:
+                live = kind.handler.read(aws, request.id, known)
         except Absent:
-            live = None
-        except (BotoCoreError, DoubleError) as error:
-            refuse(context, _told(request.urn, "read", error))
+            pass
+        except (ClientError, BotoCoreError, DoubleError) as error:
+            if not isinstance(error, ClientError) or not is_absent(error):
+                refuse(context, _told(request.urn, "read", error))
         if live is None:
             return provider_pb2.ReadResponse()
         declared = contract.resource(kind.token)
@@ -221,7 +233,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
                     raise
             except Absent:
                 pass
-            page(aws.endpoint, "DELETE", _place(kind, request.id))
+            page(aws.endpoint, "DELETE", _place(kind, request.id), retry_s=RETRY_S)
         except (ClientError, BotoCoreError, DoubleError) as error:
             refuse(context, _told(request.urn, "delete", error))
         return empty_pb2.Empty()
@@ -246,7 +258,8 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         result = {"region": aws.region, **_plain(given), **answer}
         declared = contract.function(request.tok).outputs
         known = {key: value for key, value in result.items() if key in declared}
-        return provider_pb2.InvokeResponse(**{"return": property_values.write(known)})
+        answered: Any = {"return": property_values.write(known)}
+        return provider_pb2.InvokeResponse(**answered)
 
     def Cancel(self, request: empty_pb2.Empty, context: Call) -> empty_pb2.Empty:
         """The engine interrupts the process next; nothing here needs to be undone."""
@@ -257,6 +270,13 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             refuse(context, "the aws provider was not configured")
         region = plain(properties.get("region"))
         aws = self._configuration.aws
+        if not self._reached:
+            # Before the first call only: one that goes away later is asked again for a while.
+            try:
+                page(aws.endpoint, "GET", "health")
+            except DoubleError as error:
+                refuse(context, str(error))
+            self._reached = True
         return replace(aws, region=region) if isinstance(region, str) and not is_unknown(region) else aws
 
     def _tags(self, inputs: Mapping[str, Value], kind: Kind) -> dict[str, Value]:
@@ -266,7 +286,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         if is_unknown(inputs.get("tags")):
             return {"tagsAll": UNKNOWN}
         own = plain(inputs.get("tags")) or {}
-        defaults = self._configuration.default_tags if self._configuration else {}
+        defaults: Mapping[str, str] = self._configuration.default_tags if self._configuration else {}
         merged: dict[str, Value] = {**defaults, **own}  # pyright: ignore[reportAssignmentType, reportGeneralTypeIssues]
         return {"tagsAll": merged}
 
@@ -297,7 +317,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             "inputs": _without_secrets(_declared(inputs)),
             "outputs": _without_secrets(outputs),
         }
-        page(aws.endpoint, "PUT", _place(kind, id_), record)
+        page(aws.endpoint, "PUT", _place(kind, id_), record, retry_s=RETRY_S)
         return outputs
 
 
@@ -308,8 +328,8 @@ def _kind(urn: str, call: Call) -> Kind:
     if kind is None:
         refuse(
             call,
-            f"{token} is not served by the stand-in aws provider; docs/rehearsal.md lists the types that are. "
-            "For a real account take the official aws plugin",
+            f"{token} is not served by the stand-in aws provider; docs/rehearsal.md lists the types that "
+            "are. For a real account take the official aws plugin",
         )
     return kind
 
@@ -317,16 +337,10 @@ def _kind(urn: str, call: Call) -> Kind:
 def changes(old: Mapping[str, Value], new: Mapping[str, Value]) -> list[str]:
     """The inputs that differ. One that is not known yet differs: it cannot be promised to be the same."""
     keys = {**old, **new}
-    return [
-        key
-        for key in keys
-        if not key.startswith("__") and plain(old.get(key)) != plain(new.get(key))
-    ]
+    return [key for key in keys if not key.startswith("__") and plain(old.get(key)) != plain(new.get(key))]
 
 
-def _named(
-    kind: Kind, request: provider_pb2.CheckRequest, inputs: dict[str, Value]
-) -> dict[str, Value]:
+def _named(kind: Kind, request: provider_pb2.CheckRequest, inputs: dict[str, Value]) -> dict[str, Value]:
     """Adds a name where none is given: the resource's own and seven digits, kept from then on."""
     name = _name_property(kind)
     if name is None or inputs.get(name) is not None or inputs.get(f"{name}Prefix") is not None:
@@ -362,15 +376,11 @@ def _as_text(inputs: dict[str, Value], declared: contract.Contract) -> dict[str,
     }
 
 
-def _previewed(
-    kind: Kind, inputs: Mapping[str, Value], tags: Mapping[str, Value]
-) -> dict[str, Value]:
+def _previewed(kind: Kind, inputs: Mapping[str, Value], tags: Mapping[str, Value]) -> dict[str, Value]:
     """The outputs of a resource to come: its inputs, and unknown what the provider always sets."""
     declared = contract.resource(kind.token)
     unknown = {
-        key: UNKNOWN
-        for key, output in declared.outputs.items()
-        if output.required and key not in inputs
+        key: UNKNOWN for key, output in declared.outputs.items() if output.required and key not in inputs
     }
     return {**unknown, **_declared(inputs), **tags}
 
@@ -401,14 +411,17 @@ def _plain(inputs: Mapping[str, Value]) -> Properties:
 
 
 def _drifted(value: Value, live: Any) -> Value:
-    """An input as the account has it now. Of an object only what the program wrote, which is all that counts."""
+    """An input as the account has it now; of an object only what the program wrote."""
     if live is None or plain(value) == live:
         return value
     was = plain(value)
+    now: Value = live
     if isinstance(was, dict) and isinstance(live, dict):
-        now = {key: live.get(key, item) for key, item in was.items()}  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        return secret(now) if is_secret(value) and now != was else (value if now == was else now)  # pyright: ignore[reportUnknownArgumentType]
-    return secret(live) if is_secret(value) else live
+        there = cast("dict[str, Value]", live)
+        now = {key: there.get(key, item) for key, item in was.items()}
+        if now == was:
+            return value
+    return secret(now) if is_secret(value) else now
 
 
 def _marked(live: Properties, given: Mapping[str, Value]) -> dict[str, Value]:
@@ -422,8 +435,8 @@ def _marked(live: Properties, given: Mapping[str, Value]) -> dict[str, Value]:
 def _whole(live: Any, given: Value) -> Any:
     """An object of the account with what only the program knows of it."""
     if isinstance(live, dict) and isinstance(given, dict):
-        return {**given, **live}
-    return live
+        return {**given, **cast("dict[str, Value]", live)}
+    return cast("Value", live)
 
 
 def _without_secrets(content: Any) -> Any:
@@ -449,7 +462,7 @@ def _place(kind: Kind, id_: str) -> str:
 
 
 def _record(aws: Aws, kind: Kind, id_: str) -> Properties | None:
-    return page(aws.endpoint, "GET", _place(kind, id_))
+    return page(aws.endpoint, "GET", _place(kind, id_), retry_s=RETRY_S)
 
 
 def _told(urn: str, what: str, error: Exception) -> str:
@@ -462,20 +475,20 @@ def _failures(found: list[tuple[str, str]]) -> list[provider_pb2.CheckFailure]:
 
 
 def _fail_with_state(
-    call: Any, failure: ResourceFailed, outputs: Mapping[str, Value], inputs: Any
+    call: Any, id_: str, reasons: list[str], outputs: Mapping[str, Value], inputs: Any
 ) -> None:
-    """Ends the call with an error that carries the state, so that the engine knows what to remove."""
+    """Ends the call with an error that carries the state: what was made is not forgotten."""
     detail = any_pb2.Any()
     detail.Pack(
         provider_pb2.ErrorResourceInitFailed(
-            id=failure.id, properties=property_values.write(outputs), reasons=failure.reasons, inputs=inputs
+            id=id_, properties=property_values.write(outputs), reasons=reasons, inputs=inputs
         ),
         type_url_prefix="type.googleapis.com",
     )
     code = grpc.StatusCode.UNKNOWN
-    status = status_pb2.Status(code=code.value[0], message=str(failure), details=[detail])
+    status = status_pb2.Status(code=code.value[0], message="; ".join(reasons), details=[detail])
     call.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    call.abort(code, str(failure))
+    call.abort(code, "; ".join(reasons))
 
 
 def version() -> str:

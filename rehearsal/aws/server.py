@@ -19,17 +19,17 @@ from urllib.parse import unquote
 # moto's catalogue of images is large, would be in every snapshot, and nothing here looks at an image.
 os.environ.setdefault("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 
-from moto.moto_server.werkzeug_app import (  # noqa: E402
+from moto.moto_server.werkzeug_app import (  # pyright: ignore[reportMissingTypeStubs]
     DomainDispatcherApplication,
     MotoRequestHandler,
     create_backend_app,
 )
-from pydantic import ValidationError  # noqa: E402
-from werkzeug.serving import make_server  # noqa: E402
+from pydantic import ValidationError
+from werkzeug.serving import make_server
 
-from rehearsal.aws import node_groups, shim, snapshot  # noqa: E402
-from rehearsal.aws.capacity import Script  # noqa: E402
-from rehearsal.aws.state import State  # noqa: E402
+from rehearsal.aws import node_groups, shim, snapshot
+from rehearsal.aws.capacity import Script
+from rehearsal.aws.state import State
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -66,7 +66,7 @@ class Double:
         with self._lock:
             try:
                 status, headers, body = self._answer(environ)
-            except Exception as error:  # noqa: BLE001 - moto raises anything for what it does not know
+            except Exception as error:
                 traceback.print_exc()
                 status, headers, body = "500 Internal Server Error", [], repr(error).encode()
             start_response(status, headers)

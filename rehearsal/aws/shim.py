@@ -5,15 +5,14 @@ go from here. Add-ons, access entries and pod identities hang on moto's cluster 
 the cluster and are kept with it.
 """
 
-# moto gives no types for most of what is touched here.
-# pyright: reportPrivateUsage=false, reportAttributeAccessIssue=false
+# moto gives no types.
+# pyright: basic, reportPrivateUsage=false, reportAttributeAccessIssue=false, reportIndexIssue=false
 
 import inspect
 import json
 import re
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -102,7 +101,7 @@ def _new(of: dict[str, Any], key: str, what: str, cluster: str) -> None:
         )
 
 
-def _updated(self: EKSResponse, cluster: Any, kind: str) -> ActionResult:
+def _updated(cluster: Any, kind: str) -> ActionResult:
     update = {
         "id": str(uuid.uuid4()),
         "status": "Successful",
@@ -120,7 +119,7 @@ def _updated(self: EKSResponse, cluster: Any, kind: str) -> ActionResult:
 _ADDON = ("addonVersion", "serviceAccountRoleArn", "configurationValues", "namespaceConfig")
 
 
-def create_addon(self: EKSResponse) -> ActionResult:
+def _create_addon(self: EKSResponse) -> ActionResult:
     cluster, name = _cluster(self), self._get_param("addonName")
     _new(cluster.addons, name, "add-on", cluster.name)
     cluster.addons[name] = {
@@ -138,25 +137,25 @@ def create_addon(self: EKSResponse) -> ActionResult:
     return ActionResult({"addon": cluster.addons[name]})
 
 
-def describe_addon(self: EKSResponse) -> ActionResult:
+def _describe_addon(self: EKSResponse) -> ActionResult:
     return ActionResult({"addon": _one(_cluster(self).addons, self._get_param("addonName"), "add-on")})
 
 
-def update_addon(self: EKSResponse) -> ActionResult:
+def _update_addon(self: EKSResponse) -> ActionResult:
     cluster = _cluster(self)
     addon = _one(cluster.addons, self._get_param("addonName"), "add-on")
     addon.update(_given(self, *_ADDON), modifiedAt=datetime.now(UTC))
-    return _updated(self, cluster, "AddonUpdate")
+    return _updated(cluster, "AddonUpdate")
 
 
-def delete_addon(self: EKSResponse) -> ActionResult:
+def _delete_addon(self: EKSResponse) -> ActionResult:
     cluster, name = _cluster(self), self._get_param("addonName")
     addon = _one(cluster.addons, name, "add-on")
     del cluster.addons[name]
     return ActionResult({"addon": addon})
 
 
-def list_addons(self: EKSResponse) -> ActionResult:
+def _list_addons(self: EKSResponse) -> ActionResult:
     return ActionResult({"addons": list(_cluster(self).addons)})
 
 
@@ -165,7 +164,7 @@ def list_addons(self: EKSResponse) -> ActionResult:
 _ENTRY = ("kubernetesGroups", "username")
 
 
-def create_access_entry(self: EKSResponse) -> ActionResult:
+def _create_access_entry(self: EKSResponse) -> ActionResult:
     cluster, principal = _cluster(self), self._get_param("principalArn")
     _new(cluster.access_entries, principal, "access entry", cluster.name)
     cluster.access_entries[principal] = {
@@ -188,27 +187,27 @@ def _entry(self: EKSResponse) -> Any:
     return _one(_cluster(self).access_entries, self._get_param("principalArn"), "access entry")
 
 
-def describe_access_entry(self: EKSResponse) -> ActionResult:
+def _describe_access_entry(self: EKSResponse) -> ActionResult:
     return ActionResult({"accessEntry": _entry(self)})
 
 
-def update_access_entry(self: EKSResponse) -> ActionResult:
+def _update_access_entry(self: EKSResponse) -> ActionResult:
     entry = _entry(self)
     entry.update(_given(self, *_ENTRY), modifiedAt=datetime.now(UTC))
     return ActionResult({"accessEntry": entry})
 
 
-def delete_access_entry(self: EKSResponse) -> ActionResult:
+def _delete_access_entry(self: EKSResponse) -> ActionResult:
     _entry(self)
     del _cluster(self).access_entries[self._get_param("principalArn")]
     return EmptyResult()
 
 
-def list_access_entries(self: EKSResponse) -> ActionResult:
+def _list_access_entries(self: EKSResponse) -> ActionResult:
     return ActionResult({"accessEntries": list(_cluster(self).access_entries)})
 
 
-def associate_access_policy(self: EKSResponse) -> ActionResult:
+def _associate_access_policy(self: EKSResponse) -> ActionResult:
     entry, policy = _entry(self), self._get_param("policyArn")
     entry["policies"][policy] = {
         "policyArn": policy,
@@ -225,14 +224,14 @@ def associate_access_policy(self: EKSResponse) -> ActionResult:
     )
 
 
-def disassociate_access_policy(self: EKSResponse) -> ActionResult:
+def _disassociate_access_policy(self: EKSResponse) -> ActionResult:
     entry, policy = _entry(self), self._get_param("policyArn")
     _one(entry["policies"], policy, "associated access policy")
     del entry["policies"][policy]
     return EmptyResult()
 
 
-def list_associated_access_policies(self: EKSResponse) -> ActionResult:
+def _list_associated_access_policies(self: EKSResponse) -> ActionResult:
     entry = _entry(self)
     return ActionResult(
         {
@@ -246,7 +245,7 @@ def list_associated_access_policies(self: EKSResponse) -> ActionResult:
 # EKS: pod identity -------------------------------------------------------------------------------
 
 
-def create_pod_identity_association(self: EKSResponse) -> ActionResult:
+def _create_pod_identity_association(self: EKSResponse) -> ActionResult:
     cluster = _cluster(self)
     namespace, account = self._get_param("namespace"), self._get_param("serviceAccount")
     taken = {f"{a['namespace']}/{a['serviceAccount']}": a for a in cluster.pod_identities.values()}
@@ -272,40 +271,40 @@ def _identity(self: EKSResponse) -> Any:
     return _one(_cluster(self).pod_identities, self._get_param("associationId"), what)
 
 
-def describe_pod_identity_association(self: EKSResponse) -> ActionResult:
+def _describe_pod_identity_association(self: EKSResponse) -> ActionResult:
     return ActionResult({"association": _identity(self)})
 
 
-def update_pod_identity_association(self: EKSResponse) -> ActionResult:
+def _update_pod_identity_association(self: EKSResponse) -> ActionResult:
     identity = _identity(self)
     identity.update(_given(self, "roleArn", "targetRoleArn", "disableSessionTags"))
     return ActionResult({"association": identity})
 
 
-def delete_pod_identity_association(self: EKSResponse) -> ActionResult:
+def _delete_pod_identity_association(self: EKSResponse) -> ActionResult:
     identity = _identity(self)
     del _cluster(self).pod_identities[identity["associationId"]]
     return ActionResult({"association": identity})
 
 
-def list_pod_identity_associations(self: EKSResponse) -> ActionResult:
+def _list_pod_identity_associations(self: EKSResponse) -> ActionResult:
     return ActionResult({"associations": list(_cluster(self).pod_identities.values())})
 
 
 # EKS: clusters, node groups and updates ----------------------------------------------------------
 
 
-def describe_update(self: EKSResponse) -> ActionResult:
+def _describe_update(self: EKSResponse) -> ActionResult:
     return ActionResult({"update": _one(_cluster(self).updates, self._get_param("updateId"), "update")})
 
 
-def update_cluster_version(self: EKSResponse) -> ActionResult:
+def _update_cluster_version(self: EKSResponse) -> ActionResult:
     cluster = _cluster(self)
     cluster.version = self._get_param("version")
-    return _updated(self, cluster, "VersionUpdate")
+    return _updated(cluster, "VersionUpdate")
 
 
-def update_nodegroup_version(self: EKSResponse) -> ActionResult:
+def _update_nodegroup_version(self: EKSResponse) -> ActionResult:
     cluster = _cluster(self)
     group = self.eks_backend.describe_nodegroup(
         cluster_name=cluster.name, nodegroup_name=self._get_param("nodegroupName")
@@ -314,10 +313,10 @@ def update_nodegroup_version(self: EKSResponse) -> ActionResult:
         parameter = re.sub("_(.)", lambda match: match[1].upper(), name)
         if self._get_param(parameter):
             setattr(group, name, self._get_param(parameter))
-    return _updated(self, cluster, "VersionUpdate")
+    return _updated(cluster, "VersionUpdate")
 
 
-def describe_cluster_versions(self: EKSResponse) -> ActionResult:
+def _describe_cluster_versions(_: EKSResponse) -> ActionResult:
     newest = KUBERNETES_VERSIONS[-1]
     return ActionResult(
         {
@@ -335,8 +334,8 @@ def describe_cluster_versions(self: EKSResponse) -> ActionResult:
     )
 
 
-def create_cluster(self: EKSResponse) -> ActionResult:
-    result = _create_cluster(self)
+def _create_cluster(self: EKSResponse) -> ActionResult:
+    result = _moto_create_cluster(self)
     cluster: Any = result.result["cluster"]
     if not self._get_param("version"):
         cluster.version = KUBERNETES_VERSIONS[-1]
@@ -349,8 +348,8 @@ def create_cluster(self: EKSResponse) -> ActionResult:
     return _reached(cluster)
 
 
-def describe_cluster(self: EKSResponse) -> ActionResult:
-    return _reached(_describe_cluster(self).result["cluster"])
+def _describe_cluster(self: EKSResponse) -> ActionResult:
+    return _reached(_moto_describe_cluster(self).result["cluster"])
 
 
 def _place(self: EKSResponse, cluster: Any) -> None:
@@ -373,7 +372,7 @@ def _reached(cluster: Any) -> ActionResult:
     return ActionResult({"cluster": cluster})
 
 
-def update_cluster_config(self: EKSResponse) -> ActionResult:
+def _update_cluster_config(self: EKSResponse) -> ActionResult:
     cluster = _cluster(self)
     vpc = self._get_param("resourcesVpcConfig")
     if vpc:
@@ -382,24 +381,24 @@ def update_cluster_config(self: EKSResponse) -> ActionResult:
     for name in ("logging", "accessConfig", "upgradePolicy", "deletionProtection"):
         if self._get_param(name) is not None:
             setattr(cluster, re.sub("([A-Z])", lambda m: f"_{m[1].lower()}", name), self._get_param(name))
-    return _updated(self, cluster, "ConfigUpdate")
+    return _updated(cluster, "ConfigUpdate")
 
 
-def delete_cluster(self: EKSResponse) -> ActionResult:
+def _delete_cluster(self: EKSResponse) -> ActionResult:
     cluster = _cluster(self)
     if getattr(cluster, "deletion_protection", False):
         raise InvalidRequestException(
             message=f"Cluster {cluster.name} has deletion protection; turn it off first."
         )
-    result = _delete_cluster(self)
+    result = _moto_delete_cluster(self)
     group = cluster.resources_vpc_config.get("clusterSecurityGroupId")
     ec2_backends[self.current_account][self.region].delete_security_group(group_id=group)
     return result
 
 
-def create_nodegroup(self: EKSResponse) -> ActionResult:
+def _create_nodegroup(self: EKSResponse) -> ActionResult:
     _check_sizes(self._get_param("scalingConfig") or {})
-    result = _create_nodegroup(self)
+    result = _moto_create_nodegroup(self)
     group: Any = result.result["nodegroup"]
     cluster = _cluster(self)
     if not self._get_param("version"):
@@ -414,28 +413,27 @@ def create_nodegroup(self: EKSResponse) -> ActionResult:
         group.remote_access = None
     group.status = "CREATING"
     node_groups.open_group(self.current_account, self.region, group)
-    node_groups.advance(_script(), time.time())
     return result
 
 
-def update_nodegroup_config(self: EKSResponse) -> ActionResult:
+def _update_nodegroup_config(self: EKSResponse) -> ActionResult:
     cluster, name = _cluster(self), self._get_param("nodegroupName")
     group = self.eks_backend.describe_nodegroup(cluster_name=cluster.name, nodegroup_name=name)
     size = {**group.scaling_config, **(self._get_param("scalingConfig") or {})}
     _check_sizes(size)
-    _update_nodegroup_config(self)
+    _moto_update_nodegroup_config(self)
     for asg in node_groups.groups():
         if (asg.cluster, asg.nodegroup) == (cluster.name, name):
             asg.min_size, asg.max_size = size["minSize"], size["maxSize"]
             asg.set_desired_capacity(size["desiredSize"])
-    return _updated(self, cluster, "ConfigUpdate")
+    return _updated(cluster, "ConfigUpdate")
 
 
-def delete_nodegroup(self: EKSResponse) -> ActionResult:
+def _delete_nodegroup(self: EKSResponse) -> ActionResult:
     group = self.eks_backend.describe_nodegroup(
         cluster_name=self._get_param("name"), nodegroup_name=self._get_param("nodegroupName")
     )
-    result = _delete_nodegroup(self)
+    result = _moto_delete_nodegroup(self)
     node_groups.close_group(self.current_account, self.region, group)
     return result
 
@@ -455,13 +453,13 @@ def _check_sizes(size: dict[str, int]) -> None:
 # Auto Scaling ------------------------------------------------------------------------------------
 
 
-def describe_scaling_activities(self: AutoScalingResponse) -> ActionResult:
+def _describe_scaling_activities(self: AutoScalingResponse) -> ActionResult:
     name = self._get_param("AutoScalingGroupName")
     found = [g for g in node_groups.groups() if name in (None, g.name)]
     return ActionResult({"Activities": [item for group in found for item in node_groups.activities(group)]})
 
 
-def set_desired_capacity(self: AutoScalingResponse) -> ActionResult:
+def _set_desired_capacity(self: AutoScalingResponse) -> ActionResult:
     name, wanted = self._get_param("AutoScalingGroupName"), int(self._get_param("DesiredCapacity"))
     group = self.autoscaling_backend.autoscaling_groups.get(name)
     if group is None:
@@ -474,15 +472,15 @@ def set_desired_capacity(self: AutoScalingResponse) -> ActionResult:
             raise ValidationError(
                 f"New SetDesiredCapacity value {wanted} is {word} value {limit} for the AutoScalingGroup."
             )
-    return _set_desired_capacity(self)
+    return _moto_set_desired_capacity(self)
 
 
-def terminate_instance_in_auto_scaling_group(self: AutoScalingResponse) -> ActionResult:
+def _terminate_instance_in_auto_scaling_group(self: AutoScalingResponse) -> ActionResult:
     instance = self._get_param("InstanceId")
     decrement = self._get_param("ShouldDecrementDesiredCapacity") in (True, "true")
     group = node_groups.end_instance(instance, decrement=decrement)
     if group is None:
-        return _terminate_instance(self)
+        return _moto_terminate_instance(self)
     return ActionResult(
         {
             "Activity": {
@@ -515,31 +513,31 @@ def _quota(self: Any, code: str, value: float) -> dict[str, Any]:
     }
 
 
-def get_service_quota(self: Any) -> Any:
+def _get_service_quota(self: Any) -> Any:
     code = self._get_param("QuotaCode")
     if self._get_param("ServiceCode") == "ec2" and code in QUOTAS:
         value = _script().quotas.get(code, QUOTAS[code].default)
         return _answer({"Quota": _quota(self, code, value)})
-    return _get_service_quota(self)
+    return _moto_get_service_quota(self)
 
 
-def list_service_quotas(self: Any) -> Any:
+def _list_service_quotas(self: Any) -> Any:
     values = _script().quotas
     named = self._get_param("ServiceCode") == "ec2"
     quotas = [_quota(self, code, values.get(code, quota.default)) for code, quota in QUOTAS.items()]
     return _answer({"Quotas": quotas if named else []})
 
 
-def get_aws_default_service_quota(self: Any) -> Any:
+def _get_aws_default_service_quota(self: Any) -> Any:
     code = self._get_param("QuotaCode")
     if self._get_param("ServiceCode") == "ec2" and code in QUOTAS:
         # A new account has none for accelerators.
         gpus = {"g", "p", "vt"} & set(QUOTAS[code].families)
         return _answer({"Quota": _quota(self, code, 0.0 if gpus else 5.0)})
-    return _get_service_quota(self)
+    return _moto_get_service_quota(self)
 
 
-def update_budget(self: Any) -> Any:
+def _update_budget(self: Any) -> Any:
     account, new = self._get_param("AccountId"), self._get_param("NewBudget")
     self.backend.describe_budget(account, new["BudgetName"])  # Raises where there is none.
     budgets = self.backend.budgets[account]
@@ -549,11 +547,11 @@ def update_budget(self: Any) -> Any:
     return _answer({})
 
 
-def budget_tags(self: Any) -> Any:  # noqa: ARG001
+def _budget_tags(_: Any) -> Any:
     return _answer({"ResourceTags": []})
 
 
-def describe_subscribers_for_notification(self: Any) -> Any:
+def _describe_subscribers_for_notification(self: Any) -> Any:
     account, name = self._get_param("AccountId"), self._get_param("BudgetName")
     wanted = self._get_param("Notification")
     budget = self.backend.budgets[account][name]
@@ -570,63 +568,63 @@ def _answer(content: dict[str, Any]) -> str:
 
 ADDED: dict[type, dict[str, Callable[..., Any]]] = {
     EKSResponse: {
-        function.__name__: function
+        function.__name__[1:]: function
         for function in (
-            create_addon,
-            describe_addon,
-            update_addon,
-            delete_addon,
-            list_addons,
-            create_access_entry,
-            describe_access_entry,
-            update_access_entry,
-            delete_access_entry,
-            list_access_entries,
-            associate_access_policy,
-            disassociate_access_policy,
-            list_associated_access_policies,
-            create_pod_identity_association,
-            describe_pod_identity_association,
-            update_pod_identity_association,
-            delete_pod_identity_association,
-            list_pod_identity_associations,
-            describe_update,
-            update_cluster_version,
-            update_nodegroup_version,
-            describe_cluster_versions,
+            _create_addon,
+            _describe_addon,
+            _update_addon,
+            _delete_addon,
+            _list_addons,
+            _create_access_entry,
+            _describe_access_entry,
+            _update_access_entry,
+            _delete_access_entry,
+            _list_access_entries,
+            _associate_access_policy,
+            _disassociate_access_policy,
+            _list_associated_access_policies,
+            _create_pod_identity_association,
+            _describe_pod_identity_association,
+            _update_pod_identity_association,
+            _delete_pod_identity_association,
+            _list_pod_identity_associations,
+            _describe_update,
+            _update_cluster_version,
+            _update_nodegroup_version,
+            _describe_cluster_versions,
         )
     },
     ServiceQuotasResponse: {
-        "list_service_quotas": list_service_quotas,
-        "get_aws_default_service_quota": get_aws_default_service_quota,
+        "list_service_quotas": _list_service_quotas,
+        "get_aws_default_service_quota": _get_aws_default_service_quota,
     },
     BudgetsResponse: {
-        "update_budget": update_budget,
-        "list_tags_for_resource": budget_tags,
-        "describe_subscribers_for_notification": describe_subscribers_for_notification,
+        "update_budget": _update_budget,
+        "list_tags_for_resource": _budget_tags,
+        "describe_subscribers_for_notification": _describe_subscribers_for_notification,
     },
 }
 """Actions that moto does not have."""
 
 REPLACED: dict[type, dict[str, tuple[Callable[..., Any], str]]] = {
     EKSResponse: {
-        "create_cluster": (create_cluster, "upgradePolicy"),
-        "describe_cluster": (describe_cluster, "clusterSecurityGroupId"),
-        "update_cluster_config": (update_cluster_config, '"update"'),
-        "delete_cluster": (delete_cluster, "deletionProtection"),
-        "create_nodegroup": (create_nodegroup, "updateConfig"),
-        "update_nodegroup_config": (update_nodegroup_config, "autoscaling"),
-        "delete_nodegroup": (delete_nodegroup, "autoscaling"),
+        "create_cluster": (_create_cluster, "upgradePolicy"),
+        "describe_cluster": (_describe_cluster, "clusterSecurityGroupId"),
+        "update_cluster_config": (_update_cluster_config, '"update"'),
+        "delete_cluster": (_delete_cluster, "deletionProtection"),
+        "create_nodegroup": (_create_nodegroup, "updateConfig"),
+        "update_nodegroup_config": (_update_nodegroup_config, "autoscaling"),
+        "delete_nodegroup": (_delete_nodegroup, "autoscaling"),
     },
     AutoScalingResponse: {
-        "describe_scaling_activities": (describe_scaling_activities, "activities("),
-        "set_desired_capacity": (set_desired_capacity, "max_size"),
+        "describe_scaling_activities": (_describe_scaling_activities, "backend"),
+        "set_desired_capacity": (_set_desired_capacity, "max_size"),
         "terminate_instance_in_auto_scaling_group": (
-            terminate_instance_in_auto_scaling_group,
+            _terminate_instance_in_auto_scaling_group,
             "Terminating",
         ),
     },
-    ServiceQuotasResponse: {"get_service_quota": (get_service_quota, '"ec2"')},
+    ServiceQuotasResponse: {"get_service_quota": (_get_service_quota, '"ec2"')},
 }
 """Actions of moto that lack something, with a word that their source will have once they do not."""
 
@@ -634,30 +632,47 @@ _upstream: dict[type, dict[str, Any]] = {
     class_: {name: inspect.getattr_static(class_, name, None) for name in [*ADDED.get(class_, {}), *changed]}
     for class_, changed in {**{class_: {} for class_ in ADDED}, **REPLACED}.items()
 }
-_create_cluster = EKSResponse.create_cluster
-_describe_cluster = EKSResponse.describe_cluster
-_delete_cluster = EKSResponse.delete_cluster
-_create_nodegroup = EKSResponse.create_nodegroup
-_update_nodegroup_config = EKSResponse.update_nodegroup_config
-_delete_nodegroup = EKSResponse.delete_nodegroup
-_set_desired_capacity = AutoScalingResponse.set_desired_capacity
-_terminate_instance = AutoScalingResponse.terminate_instance_in_auto_scaling_group
-_get_service_quota: Any = ServiceQuotasResponse.get_service_quota
+_moto_create_cluster = EKSResponse.create_cluster
+_moto_describe_cluster = EKSResponse.describe_cluster
+_moto_delete_cluster = EKSResponse.delete_cluster
+_moto_create_nodegroup = EKSResponse.create_nodegroup
+_moto_update_nodegroup_config = EKSResponse.update_nodegroup_config
+_moto_delete_nodegroup = EKSResponse.delete_nodegroup
+_moto_set_desired_capacity = AutoScalingResponse.set_desired_capacity
+_moto_terminate_instance = AutoScalingResponse.terminate_instance_in_auto_scaling_group
+_moto_get_service_quota: Any = ServiceQuotasResponse.get_service_quota
 _upstream_routes = frozenset(eks_urls.url_paths)
 
 
 def gained() -> list[str]:
     """What moto has of its own by now, so that it can go from here; `Class.action` each."""
-    found: list[str] = []
-    for class_, actions in _upstream.items():
-        for name, original in actions.items():
-            added = name in ADDED.get(class_, {})
-            witness = "" if added else REPLACED[class_][name][1]
-            if (added and original is not None) or (
-                not added and original is not None and witness in inspect.getsource(original)
-            ):
-                found.append(f"{class_.__name__}.{name}")
-    return found + [route for route in _upstream_routes if "addons" in route or "access-entries" in route]
+    found = [
+        line
+        for class_, originals in _upstream.items()
+        for line in gains(class_, ADDED.get(class_, {}), REPLACED.get(class_, {}), originals)
+    ]
+    return found + [route for route in _upstream_routes if any(part in route for part in _ROUTES)]
+
+
+def gains(
+    class_: type,
+    added: Mapping[str, Any],
+    replaced: Mapping[str, tuple[Any, str]],
+    originals: Mapping[str, Any],
+) -> list[str]:
+    """What one class of moto has gained.
+
+    Args:
+        class_: The class.
+        added: What is added to it.
+        replaced: What is replaced in it, and the word that a complete one has.
+        originals: What it had before, None for nothing.
+    """
+    return [
+        f"{class_.__name__}.{name}"
+        for name, original in originals.items()
+        if original is not None and (name in added or replaced[name][1] in inspect.getsource(original))
+    ]
 
 
 def apply(script: Callable[[], Script]) -> None:
@@ -666,7 +681,7 @@ def apply(script: Callable[[], Script]) -> None:
     Args:
         script: Gives the script that holds now.
     """
-    global _script  # noqa: PLW0603 - moto's classes are global too
+    global _script
     _script = script
     for class_, actions in ADDED.items():
         for name, function in actions.items():

@@ -4,6 +4,9 @@ moto has backends of plain objects. They are pickled after each call that may ch
 answer is sent: what was answered is on disk. A pickle of our own folder is read back, nothing else.
 """
 
+# moto gives no types.
+# pyright: basic, reportPrivateUsage=false, reportGeneralTypeIssues=false
+
 import io
 import os
 import pickle
@@ -45,7 +48,7 @@ def save(file: Path, own: Any) -> None:
     """Writes everything that moto holds, and `own` with it, in place of what `file` held."""
     held = {
         backends.service_name: {account: dict(regions) for account, regions in backends.items()}
-        for backends in BackendDict._instances  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        for backends in BackendDict._instances  # pyright: ignore[reportPrivateUsage]
     }
     buffer = io.BytesIO()
     _Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump((held, own))

@@ -20,7 +20,9 @@ class State:
     """
 
     script: Script = field(default_factory=Script)
-    store: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict[tuple[str, str], dict[str, Any]])
+    store: dict[tuple[str, str], dict[str, Any]] = field(
+        default_factory=dict[tuple[str, str], dict[str, Any]]
+    )
     answers: "OrderedDict[str, tuple[str, list[tuple[str, str]], bytes]]" = field(
         default_factory=OrderedDict[str, tuple[str, list[tuple[str, str]], bytes]]
     )

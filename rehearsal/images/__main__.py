@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rehearsal.images.building import build_images, current_images
 from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
 from rehearsal.images.publishing import check_place, publish
-from rehearsal.images.recipes import GATEWAY, SERVING_CHECK, image_name
+from rehearsal.images.recipes import BURST_CONTROLLER, GATEWAY, SERVING_CHECK, image_name
 from rehearsal.site.layout import REGISTRY
 from rehearsal.tools.cache import Cache
 from rehearsal.tools.errors import ToolError
@@ -72,7 +72,8 @@ def stack_lines(images: Sequence[BuiltImage], place: str) -> str:
     named = {image.name: image.by_digest(place) for image in images}
     return (
         f"    gateway:\n      image: {named[image_name(GATEWAY)]}\n"
-        f"    checkImage: {named[image_name(SERVING_CHECK)]}"
+        f"    checkImage: {named[image_name(SERVING_CHECK)]}\n"
+        f"    controllerImage: {named[image_name(BURST_CONTROLLER)]}"
     )
 
 

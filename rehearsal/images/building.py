@@ -1,6 +1,7 @@
 """Builds the images: Debian's files by debootstrap, Envoy from its wheel, put together by buildah."""
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,8 +10,10 @@ from pathlib import Path
 from rehearsal.images.debian import copy_plainly, debian_version, find_archive, make_system, pack
 from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
 from rehearsal.images.recipes import (
+    BURST_CONTROLLER,
     DEBIAN,
     GATEWAY,
+    PYTHON,
     RECIPE_NAMES,
     RECIPES,
     SCRIPT,
@@ -18,6 +21,7 @@ from rehearsal.images.recipes import (
     Origin,
     find_origin,
     image_name,
+    package_files,
     package_lists,
     recipe_key,
     versions,
@@ -27,6 +31,7 @@ from rehearsal.tools.catalogue import IMAGE_PACKAGES, tools
 from rehearsal.tools.errors import ToolError
 from rehearsal.tools.packages import install_packages
 from rehearsal.tools.process import run_logged
+from rehearsal.tools.serving import find_uv
 from rehearsal.tools.wheels import install_wheel
 from runtime.ops.progress import Progress
 
@@ -103,6 +108,7 @@ class _Build:
                 if name in lists:
                     pack(root, lists[name], context / "packages.tar", self.origin.epoch)
             copy_plainly(SCRIPT, contexts[SERVING_CHECK] / SCRIPT.name)
+            self._python_program(contexts[BURST_CONTROLLER])
             copy_plainly(self._envoy(), contexts[GATEWAY] / "envoy")
         numbers = versions(debian_version(root))
         for name, context in contexts.items():
@@ -126,6 +132,29 @@ class _Build:
             cwd=self.work,
             environment=os.environ,
         )
+
+    def _python_program(self, context: Path) -> None:
+        """The package `runtime` and the libraries that it imports, by their hashes."""
+        for path, file in package_files().items():
+            target = context / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_plainly(file, target)
+        libraries = context / "libraries"
+        run_logged(
+            [
+                *(find_uv(), "pip", "install", "--target", libraries, "--python-version", PYTHON),
+                *("--python-platform", f"{platform.machine()}-manylinux_2_28", "--only-binary", ":all:"),
+                *("--no-deps", "--require-hashes", "--link-mode", "copy", "--no-config", "--requirement"),
+                context / "requirements.txt",
+            ],
+            title="installing the burst controller's libraries",
+            log=self.log,
+            cwd=self.work,
+            environment=os.environ,
+        )
+        # Scripts name the Python of this machine, and a lock file is of this moment.
+        remove_tree(libraries / "bin")
+        (libraries / ".lock").unlink(missing_ok=True)
 
     def _envoy(self) -> Path:
         """Envoy of the pinned wheel, never one from PATH: all who build get the same."""

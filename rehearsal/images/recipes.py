@@ -18,12 +18,15 @@ SCRIPT = PROJECT / "runtime" / "serving" / "serving_check.py"
 # By its code name: `stable` would be another system on the day of a release.
 # renovate: datasource=debian-release depName=debian
 DEBIAN = "trixie"
+# Of that Debian.
+PYTHON = "3.13"
 BASE = "base"
 GATEWAY = "gateway"
 SERVING_CHECK = "serving-check"
+BURST_CONTROLLER = "burst-controller"
 # In the order of building: the others stand on the first.
-RECIPE_NAMES = (BASE, GATEWAY, SERVING_CHECK)
-_INPUTS = ("images", "rehearsal/images", "runtime/serving/serving_check.py")
+RECIPE_NAMES = (BASE, GATEWAY, SERVING_CHECK, BURST_CONTROLLER)
+_INPUTS = ("images", "rehearsal/images", "runtime")
 
 
 def image_name(recipe: str) -> str:
@@ -38,7 +41,13 @@ def versions(debian: str) -> dict[str, str]:
         debian: The point release that the packages were taken from, such as 13.2.
     """
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
-    return {BASE: debian, GATEWAY: ENVOY, SERVING_CHECK: project}
+    return {BASE: debian, GATEWAY: ENVOY, SERVING_CHECK: project, BURST_CONTROLLER: project}
+
+
+def package_files() -> dict[str, Path]:
+    """The package `runtime` as an image has it: path below its root to the file here."""
+    files = sorted((PROJECT / "runtime").rglob("*.py"))
+    return {str(file.relative_to(PROJECT)): file for file in files}
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,8 @@ def recipe_key() -> str:
     """Tells whether what was built is from the recipes as they are now; Debian's packages do not count."""
     digest = hashlib.sha256(f"{DEBIAN} {ENVOY} {versions('')}".encode())
     files = [path for path in RECIPES.rglob("*") if path.is_file()]
-    for path in sorted([*files, *Path(__file__).parent.glob("*.py"), SCRIPT]):
+    own = Path(__file__).parent.glob("*.py")
+    for path in sorted({*files, *own, SCRIPT, *package_files().values()}):
         digest.update(f"\0{path.relative_to(PROJECT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
+from rehearsal.images.recipes import package_files
 from rehearsal.site.containers import PAUSE_IMAGE, snapshotter
 from rehearsal.site.host_program_runtime import MARKER
 from rehearsal.site.layout import REGISTRY, SiteLayout
@@ -28,6 +29,7 @@ from runtime.images import full_name
 OPERATOR_IMAGE = f"{REGISTRY}/kuberay-operator:{versions.KUBERAY}"
 ENVOY_IMAGE = f"{REGISTRY}/envoy:{versions.ENVOY}"
 RAY_IMAGE = f"{REGISTRY}/ray-llm-cpu:{versions.RAY}"
+CONTROLLER_IMAGE = f"{REGISTRY}/burst-controller:1"
 NAMESPACE = "k8s.io"
 # vLLM compiles one small function of its sampler with the machine's C++ compiler when it is first sampled,
 # whatever `enforce_eager` says. Here that takes longer than all else between Ready and the first answer,
@@ -207,6 +209,17 @@ def site_images(tools: SiteTools) -> list[Image]:
                 **ENGINE_ENVIRONMENT,
             },
             home="/home/ray",
+            host_programs=True,
+        ),
+        # The package is the image's own; Python and its libraries are the serving environment's.
+        Image(
+            CONTROLLER_IMAGE,
+            {f"opt/spillway/{path}": ImageFile(file) for path, file in package_files().items()},
+            65532,
+            "nonroot",
+            entrypoint=("python3", "-m", "runtime.burst"),
+            command=("serve",),
+            environment={"PATH": f"{serving}:{_SYSTEM_PATH}", "PYTHONPATH": "/opt/spillway"},
             host_programs=True,
         ),
     ]

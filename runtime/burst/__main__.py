@@ -31,6 +31,7 @@ from runtime.cluster import (
     read_kubeconfig,
     read_service_account,
 )
+from runtime.model import ContradictionError
 
 # Three of them, one after the other, end within service.ACT_WITHIN_S in all but the worst case.
 _TIMEOUT_S = 2.5
@@ -82,7 +83,10 @@ def switch_of(options: argparse.Namespace, now: datetime) -> Switch | None:
             mode=options.mode, replicas=options.replicas, until=until, models=tuple(options.model or ())
         )
     except ValidationError as error:
-        raise UsageError(f"switch {options.mode}: {error.errors()[0]['msg']}") from None
+        first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        place = cause.place if isinstance(cause, ContradictionError) else first["loc"]
+        raise UsageError(f"switch {options.mode}: {'.'.join(map(str, place))} {first['msg']}") from None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Means:
         policy: The limits.
         fleet: Groups and prices.
         targets: Replicas decided last, by model.
+        asked: Replicas that EKS is told to run now, by model; it may not have heard of the targets yet.
         doubled: Models of which an upgrade runs every replica twice now.
         existing: Nodes that exist, by group; where that is not known, those set aside.
         reserved: Nodes set aside until now, by group.
@@ -35,6 +36,7 @@ class Means:
     policy: BurstPolicy
     fleet: Fleet
     targets: Replicas
+    asked: Replicas
     doubled: frozenset[str]
     existing: Mapping[str, int]
     reserved: Mapping[str, int]
@@ -53,7 +55,7 @@ class Means:
 
     def committed(self, replicas: Replicas) -> dict[str, int]:
         """Nodes that may exist if so many replicas are asked for: those that do, and those that will."""
-        packed = self.packed(replicas)
+        packed = self.packed({name: max(count, self.asked[name]) for name, count in replicas.items()})
         nodes = {group: max(self.existing[group], count) for group, count in packed.items()}
         for group in self.mixed:
             # Pods of several sizes can leave gaps that none of the new ones fits, so these count in full.

@@ -49,9 +49,9 @@ class CloudConfig(Spec):
     group: str = Field(description="Node group of its replicas.")
     max_replicas: int = Field(ge=1, description="Replicas at most.")
     slots: int = Field(ge=1, description="Requests that one replica works on at a time.")
+    queue: int = Field(ge=0, description="Requests that may wait there when all replicas are full.")
     devices_per_pod: int = Field(ge=1, description="Accelerators of one pod.")
     pods_per_replica: int = Field(ge=1, description="Pods of one replica.")
-    surge: int = Field(default=1, ge=1, le=2, description="2 where an upgrade may run every replica twice.")
     namespace: str = Field(description="Namespace of the RayService on EKS.")
     service: str = Field(description="Service of the Ray head there.")
     port: int = Field(default=8265, ge=1, le=65535, description="The dashboard's port.")
@@ -120,9 +120,12 @@ class ControllerConfig(Spec):
                 if is_armed(model, armed)
                 else min(model.cloud.max_replicas, running.get(model.name, 0)),
                 slots=model.cloud.slots,
+                queue=model.cloud.queue,
                 devices_per_pod=model.cloud.devices_per_pod,
                 pods_per_replica=model.cloud.pods_per_replica,
-                surge=model.cloud.surge,
+                # The second Ray cluster of an upgrade begins with no copy and gets one from us alone. That it
+                # is there is a signal; nothing need be kept free for it all the time.
+                surge=1,
             )
             for model in self.models
         }

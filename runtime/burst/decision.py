@@ -94,7 +94,10 @@ def decide(
         state = _set_back(state, now - state.at)
     resumed = state.at is not None and now - state.at > max(policy.stale_seconds, 3 * policy.tick_seconds)
     signals = {name: fresh(policy, observation.models.get(name, ModelSignals())) for name in fleet.models}
-    models = {name: _entered(state.models.get(name), fleet.models[name], signals[name]) for name in signals}
+    models = {
+        name: _entered(state.models.get(name), model, signals[name], now)
+        for name, model in fleet.models.items()
+    }
     groups, existing, known = _groups(policy, fleet, state, observation)
     spent = spend(policy, fleet, state, existing, now)
 
@@ -109,6 +112,10 @@ def decide(
         policy=policy,
         fleet=fleet,
         targets={name: found.target for name, found in models.items()},
+        asked={
+            name: found.target if (wanted := signals[name].eks_wanted) is None else wanted
+            for name, found in models.items()
+        },
         doubled=frozenset(name for name, found in signals.items() if found.eks_upgrading),
         existing=existing,
         reserved={name: found.reserved for name, found in groups.items()},
@@ -209,10 +216,10 @@ def _what_next(policy: BurstPolicy, state: ModelState, now: float) -> list[str]:
     return lines
 
 
-def _entered(state: ModelState | None, model: BurstModel, signals: ModelSignals) -> ModelState:
+def _entered(state: ModelState | None, model: BurstModel, signals: ModelSignals, now: float) -> ModelState:
     """A model's state; one that is seen for the first time starts from what runs."""
     if state is None:
-        state = ModelState(target=signals.eks_wanted or 0)
+        state = ModelState(target=signals.eks_wanted or 0, needed_at=now)
     return replace(state, target=model.max_replicas) if state.target > model.max_replicas else state
 
 
@@ -406,8 +413,9 @@ def _set_back(state: State, seconds: float) -> State:
             asked_at=moved(found.asked_at),
             out_samples=tuple((time + seconds, value) for time, value in found.out_samples),
             in_samples=tuple((time + seconds, value) for time, value in found.in_samples),
-            loads=tuple((time + seconds, value) for time, value in found.loads),
-            quarter=None,
+            averages=None
+            if found.averages is None
+            else replace(found.averages, at=found.averages.at + seconds),
         )
         for name, found in state.models.items()
     }

@@ -1,4 +1,4 @@
-"""Why the burst is where it is, for people: from what the controller has written down, by any pod or command."""
+"""Why the burst is where it is, for people: told by any pod or command, from what was written down."""
 
 from runtime.burst.config import ControllerConfig, is_armed
 from runtime.burst.decision import explain

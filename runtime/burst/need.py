@@ -4,16 +4,25 @@ import math
 from dataclasses import dataclass, replace
 
 from runtime.burst.fleet import BurstModel
-from runtime.burst.forecast import ahead, remember, trend
 from runtime.burst.observation import ModelSignals
 from runtime.burst.policy import BurstPolicy
-from runtime.burst.state import ModelState
+from runtime.burst.state import Averages, ModelState
 from runtime.burst.windows import least, most
 
 # Refusals hide load, and retries inflate it: more than this factor is not believed.
 _MOST_HIDDEN = 4.0
 # vLLM preempts when its cache is full (vllm:kv_cache_usage_perc reaches 1); shortly before, it queues.
 _CACHE_FULL = 0.95
+# How far back the averages look, in seconds; after a longer gap they begin anew.
+_FAST_S, _SLOW_S, _USUAL_S, _FORGOTTEN_S = 30.0, 60.0, 600.0, 900.0
+# Requests a second below which their time under way cannot be told, and what is taken for it then.
+_NO_RATE, _GUESS_S = 1e-3, 10.0
+# Less than half a request is what is left of a load that has ended.
+_NO_LOAD = 0.5
+# How much of the queue of EKS is counted as room. In the simulator this saves a third of the idle time, at
+# equal refusals.
+_QUEUE_USED = 0.75
+_LEAST_KEPT_S = 60.0
 # Weight of the newest cold start in the measured one.
 _COLD_START_WEIGHT = 0.5
 
@@ -23,10 +32,10 @@ class Load:
     """What a model's load asks for.
 
     Attributes:
-        load: Requests that want to be under way at once: in flight on both sides, and those refused.
+        load: Requests that want to be under way at once, without chance.
         capacity: Requests that on-prem can hold.
-        out: Replicas that keep the load below the upper threshold.
-        keep: Replicas that keep it below the lower threshold.
+        out: Replicas that leave the spare places of `scaleOut`.
+        keep: Replicas that leave those of `scaleIn`.
     """
 
     load: float
@@ -73,37 +82,33 @@ def cold_start(policy: BurstPolicy, state: ModelState) -> float:
 
 
 def kept_seconds(policy: BurstPolicy, state: ModelState) -> float:
-    """How long a replica stays without need: what the policy says, else what another start would take."""
+    """How long a replica stays without need: what the policy says, else half of a cold start."""
     kept = policy.scale_in.for_seconds
-    return min(cold_start(policy, state) if kept is None else kept, policy.zero_after_seconds)
+    if kept is None:
+        kept = max(_LEAST_KEPT_S, cold_start(policy, state) / 2)
+    return min(kept, policy.zero_after_seconds)
 
 
 def measured(
     policy: BurstPolicy, model: BurstModel, state: ModelState, signals: ModelSignals, now: float
 ) -> tuple[Load | None, ModelState]:
-    """The load now, or None where a signal is missing; and the state with its samples."""
-    seen = _load(state, signals)
-    if seen is None:
+    """The load now, or None where a signal is missing; and the state with its averages."""
+    ongoing = signals.eks_ongoing
+    if ongoing is None and state.target == 0 and not signals.eks_ready:
+        ongoing = 0.0
+    if signals.onprem_in_flight is None or signals.onprem_capacity is None or ongoing is None:
         return None, state
-    load, capacity = seen
-    loads, slope = trend(state.loads, now, load, cold_start(policy, state))
-    state = replace(state, loads=loads)
-    expected = load
-    if policy.forecast:
-        # No more than twice of what is there: a slope of a few seconds says little about minutes.
-        expected = min(2 * load, load + max(0.0, slope) * cold_start(policy, state))
+    under_way = signals.onprem_in_flight + ongoing
+    averages = _averaged(policy, state.averages, signals, under_way, now)
+    fast, slow = _levels(averages, refusing=bool(signals.refused))
+    capacity = _capacity(signals.onprem_in_flight, signals.onprem_capacity, signals)
     found = Load(
-        load=load,
+        load=fast,
         capacity=capacity,
-        out=_replicas(model, expected, capacity, policy.scale_out.fill),
-        keep=_replicas(model, load, capacity, policy.scale_in.fill),
+        out=_replicas(model, fast, capacity, policy.scale_out.spare),
+        keep=_replicas(model, slow, capacity, policy.scale_in.spare),
     )
-    state = remember(policy, state, found.keep, now)
-    if policy.forecast:
-        usual = min(model.max_replicas, ahead(policy, state, now, cold_start(policy, state)))
-        found = replace(found, out=max(found.out, usual))
-        found = replace(found, keep=max(found.keep, usual))
-    return found, state
+    return found, replace(state, averages=averages)
 
 
 def wish(
@@ -171,29 +176,68 @@ def _started(state: ModelState, now: float) -> ModelState:
     return replace(state, cold_start_s=new)
 
 
-def _load(state: ModelState, signals: ModelSignals) -> tuple[float, float] | None:
-    ongoing = signals.eks_ongoing
-    if ongoing is None and state.target == 0 and not signals.eks_ready:
-        ongoing = 0.0
-    if signals.onprem_in_flight is None or signals.onprem_capacity is None or ongoing is None:
-        return None
-    load = signals.onprem_in_flight + ongoing
-    if signals.refused:
-        # Little's law: what was let in keeps `load` under way, so what came would keep this much.
-        arrived = signals.arrived if signals.arrived is not None else signals.refused + load
-        let_in = max(arrived - signals.refused, arrived / _MOST_HIDDEN)
-        load = max(load * max(1.0, arrived / let_in), 1.0)
-    capacity = signals.onprem_capacity
+def _averaged(
+    policy: BurstPolicy, before: Averages | None, signals: ModelSignals, under_way: float, now: float
+) -> Averages:
+    refused = signals.refused or 0
+    # Where arrivals are not counted, the load stands for them, as if every request took a second.
+    arrived = signals.arrived if signals.arrived is not None else under_way * policy.tick_seconds + refused
+    let_in = max(0, arrived - refused)
+    # Little's law: what was let in keeps so much under way, so what came would keep this much.
+    hidden = min(arrived / let_in, _MOST_HIDDEN) if let_in else _MOST_HIDDEN
+    load = under_way * hidden if refused else under_way
+    passed = now - before.at if before is not None else 0.0
+    if before is None or passed > _FORGOTTEN_S:
+        rate = arrived / policy.tick_seconds
+        usual_rate = let_in / policy.tick_seconds
+        return Averages(
+            at=now, rate=rate, slow_rate=rate, load=load, usual_load=under_way, usual_rate=usual_rate
+        )
+    if passed <= 0:
+        return before
+    rate = arrived / passed
+    short, minute, long = (math.exp(-passed / seconds) for seconds in (_FAST_S, _SLOW_S, _USUAL_S))
+    return Averages(
+        at=now,
+        rate=rate + short * (before.rate - rate),
+        slow_rate=rate + minute * (before.slow_rate - rate),
+        load=load + minute * (before.load - load),
+        # Where nothing is let in, nothing can be learnt of how long it takes.
+        usual_load=under_way + long * (before.usual_load - under_way) if let_in else before.usual_load,
+        usual_rate=let_in / passed + long * (before.usual_rate - let_in / passed)
+        if let_in
+        else before.usual_rate,
+    )
+
+
+def _levels(averages: Averages, *, refusing: bool) -> tuple[float, float]:
+    """The load without chance, seen quickly and seen steadily.
+
+    The arrivals of half a minute times the usual time under way say it better than the requests under way,
+    which vary with their lengths too. While requests are refused, on-prem may be slower than usual, and the
+    requests under way count as well.
+    """
+    known = averages.usual_rate >= _NO_RATE and averages.usual_load > 0
+    each_s = averages.usual_load / averages.usual_rate if known else _GUESS_S
+    fast, slow = averages.rate * each_s, averages.slow_rate * each_s
+    return (max(fast, averages.load), max(slow, averages.load)) if refusing else (fast, slow)
+
+
+def _capacity(in_flight: float, capacity: float, signals: ModelSignals) -> float:
     waiting, cache = signals.onprem_waiting, signals.onprem_kv_usage
     if waiting and cache is not None and cache >= _CACHE_FULL:
         # The cache is full before the slots are: what waits inside the engines is beyond their capacity.
-        capacity = min(capacity, max(0.0, signals.onprem_in_flight - waiting))
-    return load, capacity
+        return min(capacity, max(0.0, in_flight - waiting))
+    return capacity
 
 
-def _replicas(model: BurstModel, load: float, capacity: float, fill: float) -> int:
-    beyond = load / fill - capacity
-    return min(model.max_replicas, max(0, math.ceil(beyond / model.slots - 1e-9)))
+def _replicas(model: BurstModel, load: float, capacity: float, spare: float) -> int:
+    beyond = load + spare * math.sqrt(load) - capacity
+    if beyond <= 0 or load < _NO_LOAD:
+        return 0
+    # Once there is a replica, its queue takes peaks too, so that the next one can wait.
+    rest = beyond - _QUEUE_USED * model.queue
+    return min(model.max_replicas, max(1, math.ceil(rest / model.slots - 1e-9)))
 
 
 def _by_load(policy: BurstPolicy, state: ModelState, load: Load | None, up: int, down: int) -> Wish:
@@ -205,15 +249,15 @@ def _by_load(policy: BurstPolicy, state: ModelState, load: Load | None, up: int,
         return Wish(
             replicas=up,
             code="scale-out",
-            reason=f"{numbers}; {up} replicas keep the expected load below {policy.scale_out.fill:.0%}, for "
-            f"{policy.scale_out.for_seconds:g} s",
+            reason=f"{numbers}; {up} replicas leave the {_places(load.load, policy.scale_out.spare)} spare "
+            f"places of scaleOut, needed for {policy.scale_out.for_seconds:g} s",
         )
     if down < target:
         return Wish(
             replicas=down,
             code="scale-in",
-            reason=f"{numbers}; {down} replicas kept it below {policy.scale_in.fill:.0%} for "
-            f"{kept_seconds(policy, state):.0f} s",
+            reason=f"{numbers}; {down} replicas left the {_places(load.load, policy.scale_in.spare)} spare "
+            f"places of scaleIn for {kept_seconds(policy, state):.0f} s",
         )
     if load.out > target:
         return Wish(
@@ -232,3 +276,7 @@ def _by_load(policy: BurstPolicy, state: ModelState, load: Load | None, up: int,
     if target == 0:
         return Wish(replicas=0, code="idle", reason=f"{numbers}; on-prem is enough")
     return Wish(replicas=target, code="steady", reason=f"{numbers}; {target} replicas are right")
+
+
+def _places(load: float, spare: float) -> str:
+    return f"{spare * math.sqrt(load):.0f}"

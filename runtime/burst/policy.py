@@ -54,33 +54,35 @@ Instant = Annotated[
 class ScaleOut(Spec):
     """When replicas are added."""
 
-    fill: float = Field(
-        default=0.85,
-        gt=0,
-        le=1,
-        description="Share of what on-prem and the burst replicas can take; expected load above it adds "
-        "replicas until it is below.",
+    spare: float = Field(
+        default=1.5,
+        ge=0,
+        le=20,
+        description="Places that are kept free for chance, in standard deviations of requests that come at "
+        "random (the root of the load): 1.5 keeps 15 places free at a load of 100. Fewer free places add "
+        "replicas.",
     )
     for_seconds: float = Field(
-        default=20, ge=0, le=3600, description="How long the load must have been there, in seconds."
+        default=10, ge=0, le=3600, description="How long the need must have been there, in seconds."
     )
 
 
 class ScaleIn(Spec):
     """When replicas are taken away."""
 
-    fill: float = Field(
-        default=0.75,
+    spare: float = Field(
+        default=2.0,
         gt=0,
-        le=1,
-        description="Share of what would remain that the load may fill; below `scaleOut.fill`.",
+        le=20,
+        description="As in `scaleOut`, and above it: replicas go if without them so much stays free.",
     )
     for_seconds: float | None = Field(
         default=None,
         ge=0,
         le=86400,
-        description="How long a replica stays without need, in seconds. Defaults to the cold start as it "
-        "was measured: EC2 bills the start too, so to keep one that long costs what another start would.",
+        description="How long a replica stays without need, in seconds. Defaults to half of the cold start "
+        "as it was measured, at least 60: EC2 bills a start too, so an idle replica is kept while that is "
+        "cheaper than another start, which half of the time is not needed.",
     )
 
 
@@ -217,7 +219,7 @@ class BurstPolicy(Spec):
     scale_out: ScaleOut = Field(default_factory=lambda: ScaleOut(), description="When replicas are added.")
     scale_in: ScaleIn = Field(default_factory=lambda: ScaleIn(), description="When replicas are taken away.")
     cooldown_seconds: float = Field(
-        default=120,
+        default=60,
         ge=0,
         le=86400,
         description="After a change, how long until one in the other direction, in seconds. Only ceiling, "
@@ -248,10 +250,6 @@ class BurstPolicy(Spec):
     stale_seconds: float = Field(
         default=60, ge=1, le=3600, description="A signal older than so many seconds counts as missing."
     )
-    forecast: bool = Field(
-        default=True,
-        description="Whether trend and the hours of past days are used: load is met one cold start ahead.",
-    )
     launches: Launches = Field(
         default_factory=lambda: Launches(), description="What happens when no nodes come."
     )
@@ -265,10 +263,10 @@ class BurstPolicy(Spec):
 
     @model_validator(mode="after")
     def _two_thresholds(self) -> Self:
-        if self.scale_in.fill >= self.scale_out.fill:
+        if self.scale_in.spare <= self.scale_out.spare:
             raise ContradictionError(
-                "scaleIn.fill",
-                f"is {self.scale_in.fill:g}, not below scaleOut.fill {self.scale_out.fill:g}; lower it, "
+                "scaleIn.spare",
+                f"is {self.scale_in.spare:g}, not above scaleOut.spare {self.scale_out.spare:g}; raise it, "
                 "because between the two nothing changes",
             )
         return self
@@ -311,6 +309,8 @@ class BurstPolicy(Spec):
 
     def mode(self, model: str, now: float) -> Literal["auto", "off", "on"]:
         """What the manual switch says for a model at a Unix time."""
+        if self.switch.mode == "auto":
+            return "auto"
         return self.switch.at(model, datetime.fromtimestamp(now, UTC))
 
 

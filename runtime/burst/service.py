@@ -192,7 +192,7 @@ class Controller:
         for name, found in decision.models.items():
             signals = seen.models.get(name)
             there = signals.eks_wanted if signals else None
-            if not remembered and (there is None or found.replicas > there):
+            if not remembered and found.replicas > (there or 0):
                 # What is set aside for it would be forgotten by the next leader.
                 outcomes[name] = Outcome(wanted=None, problem="not set, because it could not be remembered")
             elif not self._parts.leader.leads(for_s=ACT_WITHIN_S):

@@ -18,6 +18,7 @@ from runtime.burst.leader import Cluster
 from runtime.burst.observation import GroupSignals, ModelSignals, Observation
 from runtime.burst.scrape import Reading, ScrapeError, Source, Target
 from runtime.cluster import ClusterError
+from runtime.labels import MODEL_LABEL
 from runtime.node_groups import NODE_GROUP_LABEL
 from runtime.serving.ray_service import WORKER_GROUP
 
@@ -30,6 +31,7 @@ _FULL = frozenset({"429", "503"})
 # Ray exports vLLM's metrics with '_' for ':'.
 _WAITING = frozenset({"vllm:num_requests_waiting", "ray_vllm_num_requests_waiting"})
 _KV = frozenset({"vllm:kv_cache_usage_perc", "ray_vllm_kv_cache_usage_perc"})
+_CLUSTER_LABEL, _GROUP_LABEL = "ray.io/cluster", "ray.io/group"
 # Written by cluster-autoscaler 1.30 and newer.
 _AUTOSCALER_STATUS = "/api/v1/namespaces/kube-system/configmaps/cluster-autoscaler-status"
 
@@ -94,6 +96,7 @@ class Signals:
         self._served: dict[str, _Served] = {}
         self._groups: dict[str, tuple[GroupSignals, float]] = {}
         self._backed_off: dict[str, bool] = {}
+        self._upgrading: dict[str, bool] = {}
         self.problems: dict[str, str] = {}
 
     @property
@@ -104,6 +107,10 @@ class Signals:
     def read(self) -> Observation:
         """Reads everything once. Raises nothing of the sources': `problems` says what was missing."""
         self.problems = {}
+        # What failed has been told once.
+        self._groups = {
+            name: (replace(one, failed_launches=None), at) for name, (one, at) in self._groups.items()
+        }
         counts = self._read_gateway()
         for model in self._config.models:
             self._read_on_prem(model)
@@ -133,6 +140,7 @@ class Signals:
             onprem_kv_usage=None if engines is None else engines.kv,
             eks_ready=None if served is None else served.ready,
             eks_wanted=None if served is None else served.wanted,
+            eks_upgrading=self._upgrading.get(model.name, False),
             eks_age_s=None if served is None else max(0.0, now - served.at),
         )
         if copies is not None and now - copies[1] <= self._config.policy.stale_seconds:
@@ -214,18 +222,23 @@ class Signals:
         try:
             nodes = _items(self._eks.get(f"/api/v1/nodes?{query}"))
             status = self._eks.get(_AUTOSCALER_STATUS)
-            waiting = {model.name: self._waiting_pods(model) for model in self._config.models}
+            pods = {model.name: self._pods(model) for model in self._config.models}
         except ClusterError as error:
             self.problems["eks, nodes"] = str(error)
             return
         told = _autoscaler(status)
+        # KubeRay's upgrade starts a second Ray cluster beside the first.
+        self._upgrading = {
+            name: len({pod["metadata"]["labels"].get(_CLUSTER_LABEL) for pod in found}) > 1
+            for name, found in pods.items()
+        }
         for group in self._config.groups:
             here = [node for node in nodes if node["metadata"]["labels"].get(NODE_GROUP_LABEL) == group.name]
             ready = sum(_is_ready(node) for node in here)
             launching, backed_off = told.get(group.name, (0, False))
             there = max(len(here), launching)
             asked = sum(
-                waiting[model.name] * model.cloud.devices_per_pod
+                sum(map(_waits, pods[model.name])) * model.cloud.devices_per_pod
                 for model in self._config.models
                 if model.cloud.group == group.name
             )
@@ -238,12 +251,10 @@ class Signals:
                 self._clock(),
             )
 
-    def _waiting_pods(self, model: ModelConfig) -> int:
-        """Worker pods of a model that no node has taken."""
-        selector = f"ray.io/group={WORKER_GROUP},spillway.dev/model={model.name}"
-        query = urlencode({"labelSelector": selector, "fieldSelector": "status.phase=Pending"})
-        pods = _items(self._eks.get(f"/api/v1/namespaces/{model.cloud.namespace}/pods?{query}"))
-        return sum(not pod.get("spec", {}).get("nodeName") for pod in pods)
+    def _pods(self, model: ModelConfig) -> list[dict[str, Any]]:
+        """All pods of a model on EKS."""
+        query = urlencode({"labelSelector": f"{MODEL_LABEL}={model.name}"})
+        return _items(self._eks.get(f"/api/v1/namespaces/{model.cloud.namespace}/pods?{query}"))
 
     def _readings(self, name: str, target: Target) -> dict[str, Reading]:
         try:
@@ -298,6 +309,12 @@ def _keyed(reading: Reading) -> dict[Key, float]:
 
 def _items(found: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", (found or {}).get("items") or [])
+
+
+def _waits(pod: Mapping[str, Any]) -> bool:
+    """Whether it is a worker pod that no node has taken."""
+    is_worker = pod["metadata"]["labels"].get(_GROUP_LABEL) == WORKER_GROUP
+    return is_worker and not pod.get("spec", {}).get("nodeName")
 
 
 def _is_ready(node: Mapping[str, Any]) -> bool:

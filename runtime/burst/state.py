@@ -9,6 +9,27 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
+class Averages:
+    """Exponentially weighted averages of one model's load.
+
+    Attributes:
+        at: Unix time of the newest sample.
+        rate: Requests a second that come in, over half a minute.
+        slow_rate: The same over a minute.
+        load: Requests that want to be under way, over a minute.
+        usual_load: Requests under way, over ten minutes.
+        usual_rate: Requests let in a second, over ten minutes.
+    """
+
+    at: float
+    rate: float
+    slow_rate: float
+    load: float
+    usual_load: float
+    usual_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelState:
     """What is remembered of one model. Times are Unix seconds.
 
@@ -19,13 +40,10 @@ class ModelState:
         needed_at: When load last needed a replica; zero follows `zeroAfterSeconds` later.
         out_samples: Times and replicas needed by the upper threshold: the least of them is sustained.
         in_samples: Times and replicas needed by the lower threshold: the most of them is kept.
-        loads: Times and loads of the last minutes, for the trend.
+        averages: Running averages of the load; None before the first look.
         asked_at: When replicas that are not ready yet were asked for; None if all are ready.
         asked_from: Replicas that were ready then.
         cold_start_s: The cold start as measured; None before the first.
-        days: What each quarter of an hour of the week needed in the past, in replicas.
-        quarter: Number of the quarter of an hour that is being watched, since the Unix epoch.
-        quarter_peak: The most replicas needed in it so far.
         wanted: Replicas that were asked for by load, schedule or switch at the last decision.
         code: Reason of the last decision, for machines.
         reason: The same as a sentence.
@@ -37,13 +55,10 @@ class ModelState:
     needed_at: float | None = None
     out_samples: tuple[tuple[float, int], ...] = ()
     in_samples: tuple[tuple[float, int], ...] = ()
-    loads: tuple[tuple[float, float], ...] = ()
+    averages: Averages | None = None
     asked_at: float | None = None
     asked_from: int = 0
     cold_start_s: float | None = None
-    days: tuple[float, ...] = ()
-    quarter: int | None = None
-    quarter_peak: float = 0.0
     wanted: int = 0
     code: str = ""
     reason: str = ""

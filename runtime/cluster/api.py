@@ -1,4 +1,4 @@
-"""A small client of the Kubernetes API, with the credentials of a kubeconfig or of the pod that it runs in."""
+"""A small client of the Kubernetes API, with the credentials of a kubeconfig or of the pod it runs in."""
 
 import base64
 import contextlib

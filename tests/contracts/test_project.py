@@ -1,6 +1,8 @@
 """Facts that stand in two places must agree."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -60,6 +62,14 @@ def test_cloud_sdks_are_no_core_dependencies() -> None:
     core = " ".join(PYPROJECT["project"]["dependencies"])
     for name in ("pulumi-aws", "boto3", "sagemaker", "vllm", "ray"):
         assert not re.search(rf"\b{name}\b", core), name
+
+
+def test_a_stack_without_a_cloud_needs_no_sdk_of_one() -> None:
+    program = (
+        "import sys; sys.modules['pulumi_aws'] = sys.modules['boto3'] = None;"
+        "import stacks.onprem, stacks.check, stacks.takeover"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_ci_runs_the_commands_of_the_makefile() -> None:

@@ -59,7 +59,12 @@ def run_in(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_images_are_whole_and_current(cache: Cache, images: dict[str, BuiltImage]) -> None:
-    assert set(images) == {"spillway-base", "spillway-gateway", "spillway-serving-check"}
+    assert set(images) == {
+        "spillway-base",
+        "spillway-gateway",
+        "spillway-serving-check",
+        "spillway-burst-controller",
+    }
     assert current_images(cache) == tuple(images.values())
     assert images["spillway-gateway"].version == ENVOY
     base = images["spillway-base"]
@@ -115,6 +120,18 @@ def test_the_check_has_all_that_python_can_import(roots: dict[str, Path]) -> Non
     done = run_in(root, "/usr/bin/python3", "/check/serving_check.py")
     assert "KeyError: " in done.stderr, "it starts, and asks for its first setting"
     assert (root / "check" / SCRIPT.name).read_bytes() == SCRIPT.read_bytes()
+
+
+def test_the_burst_controller_has_all_that_it_imports(roots: dict[str, Path]) -> None:
+    root = roots["spillway-burst-controller"]
+    path = "/opt/spillway:/opt/spillway/libraries"
+    program = (
+        f"import sys; sys.path[:0] = {path.split(':')!r}; import runtime.burst.__main__ as main; main.main()"
+    )
+    done = run_in(root, "/usr/bin/python3", "-c", program)
+    assert "the following arguments are required: command" in done.stderr
+    zone = "from zoneinfo import ZoneInfo; print(ZoneInfo('Europe/Berlin'))"
+    assert run_in(root, "/usr/bin/python3", "-c", zone).stdout == "Europe/Berlin\n"
 
 
 @pytest.fixture(name="registry")

@@ -11,7 +11,10 @@ from pulumi.runtime import mocks, settings, stack
 
 @dataclass(frozen=True)
 class Registered:
-    """One registered resource: what the program asked for."""
+    """One registered resource: what the program asked for.
+
+    `depends_on` has the names of what it waits for, `waits_for` the URNs.
+    """
 
     type: str
     name: str
@@ -20,6 +23,10 @@ class Registered:
     provider: str
     depends_on: tuple[str, ...]
     custom_timeouts: dict[str, str] = field(default_factory=dict[str, str])
+    urn: str = ""
+    parent_urn: str = ""
+    waits_for: tuple[str, ...] = ()
+    ignored_changes: tuple[str, ...] = ()
 
 
 def generated(name: str, length: int) -> str:
@@ -59,6 +66,10 @@ def _of_aws(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         outputs["resources"] = [{"autoscalingGroups": [{"name": f"asg-{name}"}]}]
     if kind == "aws:ec2/launchTemplate:LaunchTemplate":
         outputs["latestVersion"] = 1
+    if kind == "aws:kms/key:Key":
+        outputs["keyId"] = name
+    if kind == "aws:sqs/queue:Queue":
+        outputs["url"] = f"https://sqs.example.com/{name}"
     if kind == "aws:ecr/repository:Repository":
         outputs["repositoryUrl"] = f"registry.example.com/{inputs['name']}"
     return outputs
@@ -73,6 +84,7 @@ class _RecordingMonitor(mocks.MockMonitor):
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - name of the RPC
         inputs: dict[str, Any] = json_format.MessageToDict(request.object)
         timeouts = request.customTimeouts
+        made = super().RegisterResource(request)  # pyright: ignore[reportUnknownMemberType]
         self.recorded.append(
             Registered(
                 type=request.type,
@@ -86,9 +98,13 @@ class _RecordingMonitor(mocks.MockMonitor):
                     for key in ("create", "update", "delete")
                     if getattr(timeouts, key)
                 },
+                urn=str(made.urn),
+                parent_urn=str(request.parent),
+                waits_for=tuple(str(urn) for urn in request.dependencies),
+                ignored_changes=tuple(str(path) for path in request.ignoreChanges),
             )
         )
-        return super().RegisterResource(request)  # pyright: ignore[reportUnknownMemberType]
+        return made
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - name of the RPC
         if str(request.urn).split("::")[2] == "pulumi:pulumi:Stack":
@@ -112,6 +128,23 @@ class Synthesized:
         found = [resource for resource in self.of(kind) if name in {None, resource.name}]
         assert len(found) == 1, f"{len(found)} of {kind} {name or ''}, there are: {list(self._tokens())}"
         return found[0]
+
+    def before(self, resource: Registered) -> set[str]:
+        """The URNs of all that is made before a resource, and so deleted after it.
+
+        Providers and parents count: an object waits for all that its component waits for.
+        """
+        known = {one.urn: one for one in self.resources}
+        found: set[str] = set()
+        left = [resource]
+        while left:
+            one = left.pop()
+            provider = one.provider.rpartition("::")[0]
+            for urn in (*one.waits_for, provider, one.parent_urn):
+                if urn in known and urn not in found:
+                    found.add(urn)
+                    left.append(known[urn])
+        return found
 
     def _tokens(self) -> Iterator[str]:
         for resource in self.resources:

@@ -74,7 +74,7 @@ def test_nothing_built_is_no_error(tmp_path: Path) -> None:
 
 
 def test_an_image_is_known_by_its_digest_and_by_what_a_pull_transfers(tmp_path: Path) -> None:
-    base, gateway, _ = make_layout(tmp_path)
+    base, gateway, *_ = make_layout(tmp_path)
     assert (base.name, gateway.name) == NAMES[:2]
     assert gateway.version == "1.2.3"
     assert len({base.digest, gateway.digest}) == 2
@@ -156,6 +156,9 @@ def test_every_image_stands_on_the_base_which_has_a_numeric_user() -> None:
         origins = [line.split()[1] for line in lines if line.startswith("FROM")]
         if name == recipes.BASE:
             assert (origins, users) == (["scratch"], ["USER 65532:65532"])
+        elif name == recipes.BURST_CONTROLLER:
+            # Whose Python it takes; what that stands on is asserted too.
+            assert (origins, users) == (["localhost/spillway-serving-check"], [])
         else:
             assert (origins, users) == (["localhost/spillway-base"], [])
 
@@ -421,13 +424,15 @@ def test_only_a_registry_on_this_machine_may_do_without_tls(place: str, plain: b
 
 
 def test_the_printed_lines_are_settings_of_a_stack(tmp_path: Path) -> None:
-    images = make_layout(tmp_path)
+    images = make_layout(tmp_path, (*NAMES, "spillway-burst-controller"))
     lines = yaml.safe_load(stack_lines(images, "registry.example.com/llm"))
     settings = platform_object("local")
     settings["gateway"].update(lines.pop("gateway"))
     parsed = parse({**settings, **lines})
-    assert parsed.gateway.image == images[1].by_digest("registry.example.com/llm")
-    assert parsed.check_image == images[2].by_digest("registry.example.com/llm")
+    named = {image.name: image.by_digest("registry.example.com/llm") for image in images}
+    assert parsed.gateway.image == named["spillway-gateway"]
+    assert parsed.check_image == named["spillway-serving-check"]
+    assert parsed.controller_image == named["spillway-burst-controller"]
 
 
 def test_the_table_says_which_images_are_as_before(tmp_path: Path) -> None:

@@ -285,6 +285,12 @@ def test_a_rehearsal_never_touches_the_cluster_or_the_state_of_the_stack(workspa
     assert rehearsal.policy_config == module.POLICY_CONFIGS / "onprem.json"
 
 
+def test_only_a_rehearsal_finds_a_stand_in_under_the_name_of_the_aws_plugin(workspace: Workspace) -> None:
+    rehearsal = Workspace.rehearsing(workspace.home, "onprem", workspace.kubeconfig)
+    assert rehearsal.variables()["PULUMI_HOME"] != workspace.variables()["PULUMI_HOME"]
+    assert workspace.variables()["PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL"] == "true"
+
+
 def test_a_rehearsal_finds_examples_and_their_policy_configuration(workspace: Workspace) -> None:
     rehearsal = Workspace.rehearsing(workspace.home, "amd-mi300x", workspace.kubeconfig)
     rehearsal.check()

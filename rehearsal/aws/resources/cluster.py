@@ -1,9 +1,12 @@
 """EKS and its Auto Scaling tags, made in moto: what the burst side of the platform stands on."""
 
+# Every handler has the same methods, with all parameters, needed or not.
+# ruff: noqa: ARG002
+
 import time
 from typing import Any
 
-from rehearsal.aws.resources.kind import Aws, Properties, camel, first, given, kind, name_of
+from rehearsal.aws.resources.kind import Aws, Properties, camel, first, given, items, kind, name_of, part
 
 _LOGS = ("api", "audit", "authenticator", "controllerManager", "scheduler")
 _CREATE_S = 600.0
@@ -38,7 +41,7 @@ def _vpc_config(inputs: Properties) -> Properties:
 
 
 def _logging(inputs: Properties) -> Properties:
-    on = list(inputs.get("enabledClusterLogTypes") or [])
+    on = list(items(inputs, "enabledClusterLogTypes"))
     return {
         "clusterLogging": [
             {"types": types, "enabled": enabled}
@@ -59,7 +62,7 @@ class Cluster:
             roleArn=inputs["roleArn"],
             resourcesVpcConfig=_vpc_config(inputs),
             logging=_logging(inputs),
-            tags=inputs.get("tags") or {},
+            tags=part(inputs, "tags"),
             **given(
                 inputs,
                 version="version",
@@ -83,10 +86,12 @@ class Cluster:
     def read(self, aws: Aws, id_: str, known: Properties) -> Properties | None:
         """Describes it."""
         found = aws.client("eks").describe_cluster(name=id_)["cluster"]
-        on = [types for item in found["logging"]["clusterLogging"] if item["enabled"] for types in item["types"]]
+        on = [
+            types for item in found["logging"]["clusterLogging"] if item["enabled"] for types in item["types"]
+        ]
         vpc = found["resourcesVpcConfig"]
         public = vpc.get("endpointPublicAccess", True)
-        known_vpc: Properties = known.get("vpcConfig") or {}
+        known_vpc: Properties = part(known, "vpcConfig")
         answer: Properties = {
             "name": id_,
             "arn": found["arn"],
@@ -109,21 +114,21 @@ class Cluster:
             "enabledClusterLogTypes": [name for name in _LOGS if name in on],
             "accessConfig": {
                 "bootstrapClusterCreatorAdminPermissions": True,
-                **(known.get("accessConfig") or {}),
+                **part(known, "accessConfig"),
                 "authenticationMode": found["accessConfig"]["authenticationMode"],
             },
             "upgradePolicy": camel(found["upgradePolicy"]),
             "deletionProtection": found["deletionProtection"],
             "kubernetesNetworkConfig": {
                 "ipFamily": "ipv4",
-                **(known.get("kubernetesNetworkConfig") or {}),
+                **part(known, "kubernetesNetworkConfig"),
                 "serviceIpv4Cidr": found["kubernetesNetworkConfig"]["serviceIpv4Cidr"],
             },
         }
         return answer
 
     def update(self, aws: Aws, id_: str, old: Properties, new: Properties) -> None:
-        """Changes version, endpoint access, logs, access and upgrade policy, one call each as EKS wants it."""
+        """Changes version, endpoint access, logs, access and upgrade policy, one call each."""
         eks = aws.client("eks")
         if new.get("version") and old.get("version") != new["version"]:
             eks.update_cluster_version(name=id_, version=new["version"])
@@ -161,9 +166,9 @@ class NodeGroup:
             nodeRole=inputs["nodeRoleArn"],
             subnets=inputs["subnetIds"],
             scalingConfig=_sizes(inputs),
-            tags=inputs.get("tags") or {},
-            labels=inputs.get("labels") or {},
-            taints=inputs.get("taints") or [],
+            tags=part(inputs, "tags"),
+            labels=part(inputs, "labels"),
+            taints=items(inputs, "taints"),
             **given(
                 inputs,
                 amiType="amiType",
@@ -172,7 +177,11 @@ class NodeGroup:
                 version="version",
                 releaseVersion="releaseVersion",
             ),
-            **({"launchTemplate": given(template, id="id", name="name", version="version")} if template else {}),
+            **(
+                {"launchTemplate": given(template, id="id", name="name", version="version")}
+                if template
+                else {}
+            ),
             **({"diskSize": int(inputs["diskSize"])} if inputs.get("diskSize") else {}),
             **self._whole(inputs),
         )
@@ -180,8 +189,8 @@ class NodeGroup:
         return f"{cluster}:{name}"
 
     def _whole(self, inputs: Properties) -> Properties:
-        update, repair = inputs.get("updateConfig"), inputs.get("nodeRepairConfig")
-        numbers = {key: int(value) for key, value in (update or {}).items() if key.startswith("max")}
+        update, repair = part(inputs, "updateConfig"), part(inputs, "nodeRepairConfig")
+        numbers = {key: int(value) for key, value in update.items() if key.startswith("max")}
         return {
             **({"updateConfig": numbers} if numbers else {}),
             **({"nodeRepairConfig": given(repair, enabled="enabled")} if repair else {}),
@@ -227,24 +236,29 @@ class NodeGroup:
         return answer
 
     def update(self, aws: Aws, id_: str, old: Properties, new: Properties) -> None:
-        """Changes size, labels, taints and update settings in one call; version and template in another."""
+        """Changes size, labels, taints and update settings in one call; version and template in another.
+
+        As the real provider: a changed size is sent whole, with the desired size of the state. One that an
+        autoscaler set since the last refresh is undone by that.
+        """
         eks = aws.client("eks")
         cluster, _, name = id_.partition(":")
-        labels: dict[str, str] = new.get("labels") or {}
-        gone = sorted(set(old.get("labels") or {}) - set(labels))
-        taints: list[Any] = new.get("taints") or []
-        old_taints: list[Any] = old.get("taints") or []
-        eks.update_nodegroup_config(
-            clusterName=cluster,
-            nodegroupName=name,
-            scalingConfig=_sizes(new),
-            labels={"addOrUpdateLabels": labels, "removeLabels": gone},
-            taints={
-                "addOrUpdateTaints": taints,
-                "removeTaints": [taint for taint in old_taints if taint not in taints],
-            },
-            **self._whole(new),
-        )
+        settings: Properties = {}
+        if old.get("scalingConfig") != new.get("scalingConfig"):
+            settings["scalingConfig"] = _sizes(new)
+        labels: dict[str, str] = part(new, "labels")
+        if labels != part(old, "labels"):
+            gone = sorted(set(part(old, "labels")) - set(labels))
+            settings["labels"] = {"addOrUpdateLabels": labels, "removeLabels": gone}
+        taints: list[Any] = items(new, "taints")
+        old_taints: list[Any] = items(old, "taints")
+        if taints != old_taints:
+            without = [taint for taint in old_taints if taint not in taints]
+            settings["taints"] = {"addOrUpdateTaints": taints, "removeTaints": without}
+        if self._whole(old) != self._whole(new):
+            settings.update(self._whole(new))
+        if settings:
+            eks.update_nodegroup_config(clusterName=cluster, nodegroupName=name, **settings)
         fresh = {
             **given(new, version="version", releaseVersion="releaseVersion"),
             **(
@@ -272,7 +286,7 @@ class Addon:
         aws.client("eks").create_addon(
             clusterName=cluster,
             addonName=name,
-            tags=inputs.get("tags") or {},
+            tags=part(inputs, "tags"),
             **given(
                 inputs,
                 addonVersion="addonVersion",
@@ -323,7 +337,7 @@ class AccessEntry:
         aws.client("eks").create_access_entry(
             clusterName=cluster,
             principalArn=principal,
-            tags=inputs.get("tags") or {},
+            tags=part(inputs, "tags"),
             **given(inputs, kubernetesGroups="kubernetesGroups", type="type", username="userName"),
         )
         return f"{cluster}:{principal}"
@@ -350,7 +364,7 @@ class AccessEntry:
         aws.client("eks").update_access_entry(
             clusterName=cluster,
             principalArn=principal,
-            kubernetesGroups=new.get("kubernetesGroups") or [],
+            kubernetesGroups=items(new, "kubernetesGroups"),
             **given(new, username="userName"),
         )
 
@@ -380,7 +394,9 @@ class AccessPolicyAssociation:
     def read(self, aws: Aws, id_: str, known: Properties) -> Properties | None:
         """Finds it among those of its entry."""
         cluster, principal, policy = id_.split("#")
-        listed = aws.client("eks").list_associated_access_policies(clusterName=cluster, principalArn=principal)
+        listed = aws.client("eks").list_associated_access_policies(
+            clusterName=cluster, principalArn=principal
+        )
         found = first([p for p in listed["associatedAccessPolicies"] if p["policyArn"] == policy])
         return {
             "clusterName": cluster,
@@ -413,7 +429,7 @@ class PodIdentityAssociation:
             namespace=inputs["namespace"],
             serviceAccount=inputs["serviceAccount"],
             roleArn=inputs["roleArn"],
-            tags=inputs.get("tags") or {},
+            tags=part(inputs, "tags"),
             **given(inputs, targetRoleArn="targetRoleArn", disableSessionTags="disableSessionTags"),
         )
         return f"{inputs['clusterName']},{made['association']['associationId']}"
@@ -503,8 +519,8 @@ KINDS = (
     kind(
         "aws:eks/nodeGroup:NodeGroup",
         NodeGroup(),
-        "amiType capacityType clusterName diskSize instanceTypes nodeGroupName nodeGroupNamePrefix nodeRoleArn"
-        " remoteAccess subnetIds",
+        "amiType capacityType clusterName diskSize instanceTypes nodeGroupName nodeGroupNamePrefix"
+        " nodeRoleArn remoteAccess subnetIds",
         "eks.UpdateNodegroupConfig eks.UpdateNodegroupVersion",
         name_length=63,
     ),

@@ -1,6 +1,9 @@
 """Load balancers and target groups, made in moto: they cost money, and the link ends at one."""
 
-from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, tag_list
+# Every handler has the same methods, with all parameters, needed or not.
+# ruff: noqa: ARG002
+
+from rehearsal.aws.resources.kind import Aws, Properties, first, given, items, kind, name_of, tag_list
 
 
 class LoadBalancer:
@@ -19,8 +22,8 @@ class LoadBalancer:
         return str(made["LoadBalancers"][0]["LoadBalancerArn"])
 
     def _subnets(self, inputs: Properties) -> Properties:
-        mapped = [item["subnetId"] for item in inputs.get("subnetMappings") or []]
-        return {"Subnets": mapped or inputs.get("subnets") or []}
+        mapped = [item["subnetId"] for item in items(inputs, "subnetMappings")]
+        return {"Subnets": mapped or items(inputs, "subnets")}
 
     def read(self, aws: Aws, id_: str, known: Properties) -> Properties | None:
         """Describes it."""

@@ -1,8 +1,11 @@
 """IAM and KMS, made in moto: EKS looks at role ARNs, and keys cost money."""
 
+# Every handler has the same methods, with all parameters, needed or not.
+# ruff: noqa: ARG002
+
 from typing import Any
 
-from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, tag_list
+from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, part, tag_list
 
 
 class Role:
@@ -15,7 +18,9 @@ class Role:
             RoleName=name,
             AssumeRolePolicyDocument=inputs["assumeRolePolicy"],
             Tags=tag_list(inputs.get("tags")),
-            **given(inputs, Path="path", Description="description", PermissionsBoundary="permissionsBoundary"),
+            **given(
+                inputs, Path="path", Description="description", PermissionsBoundary="permissionsBoundary"
+            ),
         )
         return name
 
@@ -114,7 +119,7 @@ class Key:
         """Makes a key."""
         kms = aws.client("kms")
         made = kms.create_key(
-            Tags=[{"TagKey": k, "TagValue": v} for k, v in (inputs.get("tags") or {}).items()],
+            Tags=[{"TagKey": k, "TagValue": v} for k, v in part(inputs, "tags").items()],
             **given(
                 inputs,
                 Description="description",
@@ -166,9 +171,7 @@ class Key:
 
 
 KINDS = (
-    kind(
-        "aws:iam/role:Role", Role(), "name namePrefix path", "iam.UpdateRole iam.UpdateAssumeRolePolicy"
-    ),
+    kind("aws:iam/role:Role", Role(), "name namePrefix path", "iam.UpdateRole iam.UpdateAssumeRolePolicy"),
     kind("aws:iam/rolePolicy:RolePolicy", RolePolicy(), "name namePrefix role", "iam.PutRolePolicy"),
     kind(
         "aws:iam/policy:Policy",

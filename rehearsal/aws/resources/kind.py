@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from rehearsal.aws import ACCOUNT
 from rehearsal.aws.clients import client
@@ -123,6 +123,16 @@ def given(inputs: Mapping[str, Any], **names: str) -> Properties:
     }
 
 
+def part(properties: Mapping[str, Any], key: str) -> Properties:
+    """A property that is an object or a map; empty where it is not set."""
+    return dict(properties.get(key) or {})
+
+
+def items(properties: Mapping[str, Any], key: str) -> list[Any]:
+    """A property that is a list; empty where it is not set."""
+    return list(properties.get(key) or [])
+
+
 def tag_list(tags: Mapping[str, str] | None) -> list[dict[str, str]]:
     """Tags as most services take them."""
     return [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
@@ -130,7 +140,8 @@ def tag_list(tags: Mapping[str, str] | None) -> list[dict[str, str]]:
 
 def is_absent(error: ClientError) -> bool:
     """Whether AWS says that there is no such thing."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
+    answer: Any = error.response  # pyright: ignore[reportUnknownMemberType]
+    code = str(answer.get("Error", {}).get("Code", ""))
     signs = ("NotFound", "NoSuch", "404", "NonExistentQueue", "DoesNotExist", "Missing")
     return any(sign in code for sign in signs)
 
@@ -148,4 +159,3 @@ def first(items: Sequence[Any]) -> Any:
     if not items:
         raise Absent
     return items[0]
-

@@ -1,8 +1,11 @@
-"""VPC and what is in it, made in moto: what other resources refer to, what costs money, what blocks a delete."""
+"""VPC and what is in it, made in moto: others refer to it, it costs money, it blocks a delete."""
+
+# Every handler has the same methods, with all parameters, needed or not.
+# ruff: noqa: ARG002
 
 from typing import Any
 
-from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, tag_list
+from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, part, tag_list
 
 
 def _specified(resource: str, inputs: Properties) -> list[dict[str, Any]]:
@@ -16,7 +19,7 @@ class Tagged:
 
     def update(self, aws: Aws, id_: str, old: Properties, new: Properties) -> None:
         """Changes the tags."""
-        gone = set(old.get("tags") or {}) - set(new.get("tags") or {})
+        gone = set(part(old, "tags")) - set(part(new, "tags"))
         if gone:
             aws.client("ec2").delete_tags(Resources=[id_], Tags=[{"Key": key} for key in gone])
         if new.get("tags"):
@@ -202,7 +205,11 @@ class NatGateway(Tagged):
 
     def create(self, aws: Aws, inputs: Properties) -> str:
         """Makes one in its subnet."""
-        names = {"AllocationId": "allocationId", "SubnetId": "subnetId", "ConnectivityType": "connectivityType"}
+        names = {
+            "AllocationId": "allocationId",
+            "SubnetId": "subnetId",
+            "ConnectivityType": "connectivityType",
+        }
         made = aws.client("ec2").create_nat_gateway(
             TagSpecifications=_specified("natgateway", inputs), **given(inputs, **names)
         )
@@ -212,7 +219,7 @@ class NatGateway(Tagged):
         """Describes it; a deleted one stays in AWS's list for a while and is none."""
         found = aws.client("ec2").describe_nat_gateways(NatGatewayIds=[id_])["NatGateways"]
         nat = first([item for item in found if item["State"] != "deleted"])
-        address = nat["NatGatewayAddresses"][0] if nat["NatGatewayAddresses"] else {}
+        address: Properties = nat["NatGatewayAddresses"][0] if nat["NatGatewayAddresses"] else {}
         return {
             "subnetId": nat["SubnetId"],
             "vpcId": nat["VpcId"],
@@ -315,14 +322,14 @@ class LaunchTemplate:
 
     def _data(self, inputs: Properties) -> Properties:
         data = given(inputs, ImageId="imageId", InstanceType="instanceType", UserData="userData")
-        metadata = inputs.get("metadataOptions") or {}
+        metadata = part(inputs, "metadataOptions")
         if metadata:
             names = {"HttpTokens": "httpTokens", "HttpEndpoint": "httpEndpoint"}
             data["MetadataOptions"] = given(metadata, **names)
             hops = metadata.get("httpPutResponseHopLimit")
             if hops is not None:
                 data["MetadataOptions"]["HttpPutResponseHopLimit"] = int(hops)
-        market = inputs.get("instanceMarketOptions") or {}
+        market = part(inputs, "instanceMarketOptions")
         if market:
             data["InstanceMarketOptions"] = given(market, MarketType="marketType")
         return data or {"EbsOptimized": False}
@@ -342,7 +349,9 @@ class LaunchTemplate:
         """Makes another version where more than tags and the default changed, as the real provider does."""
         ec2 = aws.client("ec2")
         apart = {"tags", "defaultVersion", "updateDefaultVersion", "description"}
-        if {k: v for k, v in old.items() if k not in apart} != {k: v for k, v in new.items() if k not in apart}:
+        if {k: v for k, v in old.items() if k not in apart} != {
+            k: v for k, v in new.items() if k not in apart
+        }:
             made = ec2.create_launch_template_version(
                 LaunchTemplateId=id_, LaunchTemplateData=self._data(new)
             )
@@ -417,7 +426,7 @@ class CustomerGateway(Tagged):
 
 
 class VpnConnection(Tagged):
-    """aws.ec2.VpnConnection. Its tunnels are named by addresses that are for documentation, and lead nowhere."""
+    """aws.ec2.VpnConnection. Its tunnels have addresses that are for documentation and lead nowhere."""
 
     def create(self, aws: Aws, inputs: Properties) -> str:
         """Makes one."""

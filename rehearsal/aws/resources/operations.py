@@ -1,6 +1,9 @@
 """Logs, messages, alarms and budgets, made in moto: what operations read."""
 
-from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of
+# Every handler has the same methods, with all parameters, needed or not.
+# ruff: noqa: ARG002
+
+from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, part
 
 
 class LogGroup:
@@ -10,7 +13,7 @@ class LogGroup:
         """Makes one."""
         name = name_of(inputs)
         aws.client("logs").create_log_group(
-            logGroupName=name, tags=inputs.get("tags") or {}, **given(inputs, kmsKeyId="kmsKeyId")
+            logGroupName=name, tags=part(inputs, "tags"), **given(inputs, kmsKeyId="kmsKeyId")
         )
         self._keep(aws, name, inputs)
         return name
@@ -177,8 +180,12 @@ KINDS = (
         "logs.PutRetentionPolicy",
         name_length=512,
     ),
-    kind("aws:sns/topic:Topic", Topic(), "name namePrefix fifoTopic", "sns.SetTopicAttributes", name_length=256),
-    kind("aws:sqs/queue:Queue", Queue(), "name namePrefix fifoQueue", "sqs.SetQueueAttributes", name_length=80),
+    kind(
+        "aws:sns/topic:Topic", Topic(), "name namePrefix fifoTopic", "sns.SetTopicAttributes", name_length=256
+    ),
+    kind(
+        "aws:sqs/queue:Queue", Queue(), "name namePrefix fifoQueue", "sqs.SetQueueAttributes", name_length=80
+    ),
     kind(
         "aws:cloudwatch/metricAlarm:MetricAlarm",
         MetricAlarm(),

@@ -1,8 +1,11 @@
 """S3 buckets and ECR repositories, made in moto: weights and images are staged into them."""
 
+# Every handler has the same methods, with all parameters, needed or not.
+# ruff: noqa: ARG002
+
 from typing import Any
 
-from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, tag_list
+from rehearsal.aws.resources.kind import Aws, Properties, first, given, items, kind, name_of, part, tag_list
 
 
 class Bucket:
@@ -59,7 +62,7 @@ class BucketVersioning:
         """Asks the bucket."""
         status = aws.client("s3").get_bucket_versioning(Bucket=id_).get("Status")
         first([status] if status else [])
-        before: dict[str, Any] = known.get("versioningConfiguration") or {}
+        before: dict[str, Any] = part(known, "versioningConfiguration")
         return {"bucket": id_, "versioningConfiguration": {**before, "status": status}}
 
     def update(self, aws: Aws, id_: str, old: Properties, new: Properties) -> None:
@@ -80,7 +83,7 @@ class Repository:
         """Makes a repository."""
         name = name_of(inputs)
         scanning = inputs.get("imageScanningConfiguration")
-        encryption: list[Properties] = inputs.get("encryptionConfigurations") or []
+        encryption: list[Properties] = items(inputs, "encryptionConfigurations")
         aws.client("ecr").create_repository(
             repositoryName=name,
             tags=tag_list(inputs.get("tags")),

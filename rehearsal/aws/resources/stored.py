@@ -3,6 +3,8 @@
 Their inputs are checked as those of all types are. Nothing checks that what they refer to is there.
 """
 
+# Every handler has the same methods, with all parameters, needed or not.
+
 import hashlib
 import secrets
 from dataclasses import dataclass, field
@@ -98,8 +100,8 @@ STORED = (
     _stored(
         "aws:ec2/flowLog:FlowLog",
         "fl-#",
-        "deliverCrossAccountRole destinationOptions eniId iamRoleArn logDestination logDestinationType logFormat"
-        " maxAggregationInterval subnetId trafficType transitGatewayId vpcId",
+        "deliverCrossAccountRole destinationOptions eniId iamRoleArn logDestination logDestinationType"
+        " logFormat maxAggregationInterval subnetId trafficType transitGatewayId vpcId",
         "",
         {"arn": _EC2 + "vpc-flow-log/{id}"},
     ),
@@ -167,9 +169,7 @@ STORED = (
         name_length=256,
         name_prefix="alias/",
     ),
-    _stored(
-        "aws:iam/rolePolicyAttachment:RolePolicyAttachment", "{role}/{policyArn}", "role policyArn"
-    ),
+    _stored("aws:iam/rolePolicyAttachment:RolePolicyAttachment", "{role}/{policyArn}", "role policyArn"),
     _stored(
         "aws:iam/instanceProfile:InstanceProfile",
         "{name}",
