@@ -19,8 +19,8 @@ _FAST_S, _SLOW_S, _USUAL_S, _FORGOTTEN_S = 30.0, 60.0, 600.0, 900.0
 _NO_RATE, _GUESS_S = 1e-3, 10.0
 # Less than half a request is what is left of a load that has ended.
 _NO_LOAD = 0.5
-# How much of the queue of EKS is counted as room. In the simulator this saves a third of the idle time, at
-# equal refusals.
+# How much of the queue of EKS is counted as room. In the simulator this saves idle time at equal
+# refusals.
 _QUEUE_USED = 0.75
 # Weight of the newest cold start in the measured one.
 _COLD_START_WEIGHT = 0.5
@@ -100,7 +100,8 @@ def measured(
     if signals.onprem_in_flight is None or signals.onprem_capacity is None or ongoing is None:
         return None, state
     under_way = signals.onprem_in_flight + ongoing
-    averages = _averaged(policy, state.averages, signals, under_way, now)
+    served = _served(model, signals.onprem_in_flight, signals.onprem_capacity, ongoing, signals.eks_ready)
+    averages = _averaged(policy, state.averages, signals, under_way, served, now)
     fast, slow = _levels(averages, refusing=bool(signals.refused))
     capacity = _capacity(signals.onprem_in_flight, signals.onprem_capacity, signals)
     found = Load(
@@ -180,8 +181,19 @@ def _started(state: ModelState, now: float) -> ModelState:
     return replace(state, cold_start_s=new)
 
 
+def _served(model: BurstModel, in_flight: float, capacity: float, ongoing: float, ready: int | None) -> float:
+    """Requests under way without those that only wait, which would look like longer work."""
+    onprem = min(in_flight, capacity - model.queue) if capacity > model.queue else in_flight
+    return onprem + (ongoing if ready is None else min(ongoing, ready * model.slots))
+
+
 def _averaged(
-    policy: BurstPolicy, before: Averages | None, signals: ModelSignals, under_way: float, now: float
+    policy: BurstPolicy,
+    before: Averages | None,
+    signals: ModelSignals,
+    under_way: float,
+    served: float,
+    now: float,
 ) -> Averages:
     refused = signals.refused or 0
     # Where arrivals are not counted, the load stands for them, as if every request took a second.
@@ -195,7 +207,7 @@ def _averaged(
         rate = arrived / policy.tick_seconds
         usual_rate = let_in / policy.tick_seconds
         return Averages(
-            at=now, rate=rate, slow_rate=rate, load=load, usual_load=under_way, usual_rate=usual_rate
+            at=now, rate=rate, slow_rate=rate, load=load, usual_load=served, usual_rate=usual_rate
         )
     if passed <= 0:
         return before
@@ -207,7 +219,7 @@ def _averaged(
         slow_rate=rate + minute * (before.slow_rate - rate),
         load=load + minute * (before.load - load),
         # Where nothing is let in, nothing can be learnt of how long it takes.
-        usual_load=under_way + long * (before.usual_load - under_way) if let_in else before.usual_load,
+        usual_load=served + long * (before.usual_load - served) if let_in else before.usual_load,
         usual_rate=let_in / passed + long * (before.usual_rate - let_in / passed)
         if let_in
         else before.usual_rate,
@@ -217,7 +229,7 @@ def _averaged(
 def _levels(averages: Averages, *, refusing: bool) -> tuple[float, float]:
     """The load without chance, seen quickly and seen steadily.
 
-    The arrivals of half a minute times the usual time under way say it better than the requests under way,
+    The arrivals of half a minute times the usual time of service say it better than the requests under way,
     which vary with their lengths too. While requests are refused, on-prem may be slower than usual, and the
     requests under way count as well.
     """
