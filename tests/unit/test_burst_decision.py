@@ -49,6 +49,10 @@ class Controller:
 
     def look(self, loads: Mapping[str, float], **changes: Any) -> Observation:
         capacity = 64.0
+        ongoing = {
+            name: min(max(0.0, load - capacity), self.replicas[name] * self.fleet.models[name].slots)
+            for name, load in loads.items()
+        }
         models = {
             name: replace(
                 ModelSignals(
@@ -56,8 +60,8 @@ class Controller:
                     onprem_capacity=capacity,
                     # At a second a request, so many come in a tick.
                     arrived=round(load * self.policy.tick_seconds),
-                    refused=0,
-                    eks_ongoing=max(0.0, load - capacity),
+                    refused=round(max(0.0, load - capacity - ongoing[name]) * self.policy.tick_seconds),
+                    eks_ongoing=ongoing[name],
                     eks_ready=self.replicas[name],
                     eks_wanted=self.replicas[name],
                 ),
@@ -98,14 +102,24 @@ def test_load_that_on_prem_holds_asks_for_nothing() -> None:
 
 
 def test_replicas_are_what_load_and_spare_places_need_beyond_on_prem() -> None:
-    # 100 + 1.5 * 10 - 64 = 51 places, and 51 / 16 is a little more than three replicas.
+    # 100 + 2 * 10 - 64 = 56 places, and 56 / 16 is a little more than three replicas.
     found = Controller().run(60, 100.0).models["m"]
     assert found.replicas == 4
 
 
 def test_the_queue_of_eks_saves_the_last_replica() -> None:
-    # Three quarters of the queue of 16 count: 51 - 12 = 39 places are three replicas.
-    assert Controller(model(queue=16)).run(60, 100.0).models["m"].replicas == 3
+    # 100 + 2 * 10 - 80 = 40 places are three replicas; three quarters of a queue of 16 leave two.
+    assert Controller().run(60, 100.0, onprem_capacity=80.0).models["m"].replicas == 3
+    assert Controller(model(queue=16)).run(60, 100.0, onprem_capacity=80.0).models["m"].replicas == 2
+
+
+def test_requests_that_only_wait_do_not_look_like_longer_work() -> None:
+    # Eighty under way on-prem, 16 of them waiting: 64 are worked on, at 64 a second.
+    controller = Controller(model(queue=16))
+    controller.run(60, 64.0, onprem_in_flight=80.0, onprem_capacity=80.0)
+    averages = controller.state.models["m"].averages
+    assert averages is not None
+    assert averages.usual_load / averages.usual_rate == pytest.approx(1.0)
 
 
 def test_one_high_look_is_not_enough() -> None:
@@ -126,7 +140,7 @@ def test_refused_requests_count_as_load_though_none_of_them_is_under_way() -> No
 def test_load_is_seen_when_on_prem_is_gone_altogether() -> None:
     controller = Controller()
     found = controller.run(12, 0.0, onprem_capacity=0.0, arrived=20, refused=20).models["m"]
-    # Two a second, and 10 s for each where nothing is known yet: 20 under way, and 1.5 * sqrt(20) spare.
+    # Two a second, and 10 s for each where nothing is known yet: 20 under way, and 2 * sqrt(20) spare.
     assert found.replicas == 2
 
 
