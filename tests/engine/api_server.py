@@ -93,8 +93,8 @@ class ApiServer:
     def token_of(self, namespace: str, account: str) -> str:
         """A token of a ServiceAccount."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-        made = self.admin().write("POST", path, request)
+        kind = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        made = self.admin().write("POST", path, {**kind, "spec": {}})
         assert made is not None
         return str(made["status"]["token"])
 
