@@ -99,6 +99,7 @@ def deploy_cloud_side(
             version=cloud.cluster.version,
             admins=cloud.cluster.admins,
             public_access_cidrs=cloud.cluster.public_access_cidrs,
+            on_prem_cidrs=cloud.on_prem_cidrs,
             key=keys.cluster.arn,
             log_retention_days=cloud.cluster.log_retention_days,
             deletion_protection=cloud.cluster.deletion_protection,

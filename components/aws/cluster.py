@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_aws import cloudwatch, eks, iam
+from pulumi_aws import cloudwatch, eks, iam, vpc
 
 from components.aws.account import CloudAccount
 from components.aws.network import NetworkPlace
@@ -38,6 +38,7 @@ class EksClusterArgs:
         version: Kubernetes version.
         admins: ARNs of the roles and users that may do everything in the cluster.
         public_access_cidrs: Networks that may reach the API over the internet; none closes it.
+        on_prem_cidrs: Networks that reach the API over the link.
         key: ARN of the key for Kubernetes' Secrets and the logs.
         log_retention_days: How long the control plane's logs are kept.
         deletion_protection: Whether EKS refuses to delete the cluster.
@@ -49,6 +50,7 @@ class EksClusterArgs:
     version: str
     admins: tuple[str, ...]
     public_access_cidrs: tuple[str, ...]
+    on_prem_cidrs: tuple[str, ...]
     key: pulumi.Input[str]
     log_retention_days: int
     deletion_protection: bool
@@ -141,10 +143,23 @@ class EksCluster(Component):
         self.security_group_id = cluster.vpc_config.apply(
             lambda config: str(config.cluster_security_group_id)
         )
+        # By itself the group lets in the cluster's own nodes only.
+        opened = [
+            vpc.SecurityGroupIngressRule(
+                f"{called}-api-{index}",
+                security_group_id=self.security_group_id,
+                cidr_ipv4=cidr,
+                ip_protocol="tcp",
+                from_port=443,
+                to_port=443,
+                opts=self.child(),
+            )
+            for index, cidr in enumerate(args.on_prem_cidrs)
+        ]
         self.kubeconfig = pulumi.Output.all(
             cluster.endpoint, cluster.certificate_authority.apply(lambda authority: authority.data)
         ).apply(lambda given: eks_kubeconfig(cloud, str(given[0]), str(given[1]), args.role_arn))
-        self.needs = [*entries, *addons]
+        self.needs = [*entries, *opened, *addons]
         self.finish(name=cluster.name, endpoint=cluster.endpoint)
 
     def _admin(self, called: str, index: int, arn: str, cluster: eks.Cluster) -> pulumi.Resource:

@@ -86,22 +86,28 @@ def log_key_use(account: str, region: str) -> Statement:
 
 
 def node_key_use(account: str) -> Sequence[Statement]:
-    """Lets the service-linked role of Auto Scaling start instances with volumes encrypted with a key."""
+    """Lets the service-linked role of Auto Scaling start instances with volumes encrypted with a key.
+
+    By condition, because a key that names a principal is refused while that is not there, and in an account
+    without an Auto Scaling group it is not.
+    """
     role = (
         f"arn:aws:iam::{account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
     )
+    only_it = {"StringEquals": {"aws:PrincipalArn": role, "kms:CallerAccount": account}}
     use = {
         "Effect": "Allow",
-        "Principal": {"AWS": role},
+        "Principal": {"AWS": "*"},
         "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
         "Resource": "*",
+        "Condition": only_it,
     }
     grant = {
         "Effect": "Allow",
-        "Principal": {"AWS": role},
+        "Principal": {"AWS": "*"},
         "Action": "kms:CreateGrant",
         "Resource": "*",
-        "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}},
+        "Condition": {**only_it, "Bool": {"kms:GrantIsForAWSResource": "true"}},
     }
     return use, grant
 

@@ -39,7 +39,7 @@ def _on_prem(model: ModelRoute, config: GatewayConfig) -> dict[str, Tree]:
         config,
         connect_timeout_s=config.connect_timeout_s,
         idle_timeout_s=config.upstream_idle_timeout_s,
-        endpoints=[{"lb_endpoints": [own]}],
+        endpoints=[{"lb_endpoints": [own]}, *([refusing_endpoint()] if model.spill else [])],
         http_filters=keyless_filters() if model.spill else None,
     )
 
@@ -55,8 +55,6 @@ def _spill(model: ModelRoute, upstream: Upstream, config: GatewayConfig) -> dict
             connect_timeout_s=overflow.connect_timeout_s,
             idle_timeout_s=overflow.idle_timeout_s,
             endpoints=[{"lb_endpoints": [there]}, refusing_endpoint()],
-            # One healthy address of several takes all, instead of leaving a share to the one that refuses.
-            policy={"overprovisioning_factor": 10_000},
             http_filters=spill_key_filters(config),
         ),
         **gate_check(model),
@@ -72,7 +70,6 @@ def _cluster(
     connect_timeout_s: float,
     idle_timeout_s: float | None = None,
     endpoints: list[Tree] | None = None,
-    policy: dict[str, Tree] | None = None,
     http_filters: list[Tree] | None = None,
 ) -> dict[str, Tree]:
     limit = config.max_upstream_requests
@@ -119,7 +116,6 @@ def _cluster(
             "load_assignment": {
                 "cluster_name": name,
                 "endpoints": endpoints or [{"lb_endpoints": [endpoint(upstream.host, upstream.port)]}],
-                **({"policy": policy} if policy else {}),
             },
         },
     )

@@ -104,7 +104,6 @@ def _asked(config: GatewayConfig, path: str, failures: int) -> dict[str, Tree]:
 def _health_check(path: str, *, interval_s: float, timeout_s: float, failures: int) -> dict[str, Tree]:
     interval = seconds(interval_s)
     return {
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
         "health_checks": [
             {
                 "timeout": seconds(timeout_s),

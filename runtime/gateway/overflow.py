@@ -267,10 +267,11 @@ def dead_link() -> dict[str, Tree]:
 
 
 def refusing_endpoint() -> dict[str, Tree]:
-    """Returns what takes the requests of a spill pool that is not there: an endpoint that refuses them.
+    """Returns what takes the requests of a pool that is not there: an endpoint that refuses them.
 
-    Envoy answers 503 by itself if a cluster has no healthy endpoint, but tries the next pool after a refused
-    connection.
+    Nothing is there while the gate is closed, or while a name has no address. Envoy answers 503 by itself if
+    a cluster has no healthy endpoint, but tries the next pool after a refused connection. As one endpoint is
+    always well, Envoy does not panic either and send to those that are not.
     """
     address, port = _NOBODY
     return {

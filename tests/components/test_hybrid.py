@@ -1,12 +1,15 @@
 """What the hybrid scenario declares, run against a mock engine."""
 
 import json
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
 import yaml
 
+from rehearsal.aws import contract
+from rehearsal.aws.checking import check
 from runtime.node_groups import NODE_GROUP_LABEL
 from stacks.settings import parse
 from tests.support.stack_files import ROOT, declare, platform_object
@@ -125,6 +128,12 @@ def test_the_cluster_is_private_encrypted_logged_and_opened_by_access_entries_on
     assert cluster["deletionProtection"] is True
     entry = hybrid.one("aws:eks/accessEntry:AccessEntry").inputs
     assert entry["principalArn"] == "arn:aws:iam::123456789012:role/platform"
+
+
+def test_on_prem_reaches_the_private_api(hybrid: Synthesized) -> None:
+    rule = hybrid.one(INGRESS_RULE, "llm-burst-api-0").inputs
+    assert rule["securityGroupId"] == "sg-llm-burst"
+    assert (rule["cidrIpv4"], rule["fromPort"]) == ("10.0.0.0/16", 443)
 
 
 def test_public_access_is_for_the_networks_that_are_named() -> None:
@@ -281,8 +290,9 @@ def test_the_entrance_is_private_at_fixed_addresses_and_lets_in_on_prem_only(hyb
     addresses = [mapping["privateIpv4Address"] for mapping in balancer["subnetMappings"]]
     assert addresses == ["10.20.0.10", "10.20.32.10"]
     opened = [one.inputs for one in hybrid.of(INGRESS_RULE) if "cidrIpv4" in one.inputs]
-    assert [(rule["cidrIpv4"], rule["fromPort"], rule["toPort"]) for rule in opened] == [
-        ("10.0.0.0/16", 80, 80)
+    assert sorted((rule["cidrIpv4"], rule["fromPort"], rule["toPort"]) for rule in opened) == [
+        ("10.0.0.0/16", 80, 80),
+        ("10.0.0.0/16", 443, 443),
     ]
 
 
@@ -534,6 +544,20 @@ SWITCHED = {
     "aws:sqs/queue:Queue",
     "aws:sqs/queuePolicy:QueuePolicy",
 }
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: with_cloud(),
+        lambda: with_cloud(autoscaler={"kind": "karpenter"}),
+        lambda: with_group(instanceTypes=["g6e.48xlarge"], efa=True, zones=["us-east-1b"]),
+    ],
+)
+def test_every_input_is_one_that_the_provider_takes(made: Callable[[], Synthesized]) -> None:
+    for one in made().resources:
+        if one.type.startswith("aws:"):
+            assert check(one.inputs, contract.resource(one.type).inputs, one.type) == [], one.name
 
 
 def test_every_switch_declares_only_types_of_the_two_lists() -> None:

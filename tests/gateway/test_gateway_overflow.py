@@ -52,6 +52,17 @@ def test_a_request_goes_on_if_nobody_listens_on_prem(
     assert len(cloud.received) == 1
 
 
+def test_a_request_goes_on_if_the_own_servers_have_no_address(
+    run_overflow: RunGateway, cloud: FakeUpstream
+) -> None:
+    there = Upstream(host="127.0.0.1", port=cloud.port)
+    gone = Upstream(host="no-such-host.invalid", port=80)
+    gateway = run_overflow(models=(ModelRoute(name="gone", upstream=gone, spill=there),))
+    assert gateway.chat(model="gone").headers["x-spillway-pool"] == "spill"
+    assert gateway.chat(model="gone", key=KEYS["bob"]).error_code == "service_unavailable"
+    assert len(cloud.received) == 1
+
+
 def test_an_adapter_goes_where_its_model_may(
     overflowing: RunningGateway, tiny: FakeUpstream, cloud: FakeUpstream
 ) -> None:
@@ -421,6 +432,19 @@ def test_no_request_goes_where_there_is_no_server_for_it(
 def test_the_link_counts_even_if_there_are_servers(gated: RunningGateway, own_cloud: FakeUpstream) -> None:
     own_cloud.is_healthy = False
     wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+
+
+def test_a_stream_goes_on_when_the_gate_closes(
+    gated: RunningGateway, own_cloud: FakeUpstream, controller: FakeUpstream
+) -> None:
+    connection, response = gated.open_stream("stream and wait")
+    assert response.headers["x-spillway-pool"] == "spill"
+    assert b"first" in response.readline()
+    controller.is_healthy = own_cloud.is_healthy = False
+    wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+    own_cloud.may_continue.set()
+    assert response.read().endswith(b"data: [DONE]\n\n")
+    connection.close()
 
 
 def test_the_last_word_counts_for_a_while_when_nobody_says_anything(

@@ -66,6 +66,10 @@ def _of_aws(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         outputs["resources"] = [{"autoscalingGroups": [{"name": f"asg-{name}"}]}]
     if kind == "aws:ec2/launchTemplate:LaunchTemplate":
         outputs["latestVersion"] = 1
+    if kind == "aws:kms/key:Key":
+        outputs["keyId"] = name
+    if kind == "aws:sqs/queue:Queue":
+        outputs["url"] = f"https://sqs.example.com/{name}"
     if kind == "aws:ecr/repository:Repository":
         outputs["repositoryUrl"] = f"registry.example.com/{inputs['name']}"
     return outputs

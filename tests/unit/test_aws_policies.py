@@ -136,6 +136,15 @@ def test_pods_read_the_weights_and_never_write_them() -> None:
     assert read == {"s3:ListBucket", "s3:GetObject", "kms:Decrypt"}
 
 
+def test_the_nodes_key_names_no_principal_that_a_new_account_lacks() -> None:
+    for statement in named("", DOCUMENTS["key_policy of the nodes"]):
+        if statement["Principal"] == {"AWS": "*"}:
+            assert statement["Condition"]["StringEquals"]["kms:CallerAccount"] == ACCOUNT
+            assert (
+                "AWSServiceRoleForAutoScaling" in statement["Condition"]["StringEquals"]["aws:PrincipalArn"]
+            )
+
+
 def test_a_role_is_taken_on_for_this_account_only() -> None:
     (statement,) = named("", DOCUMENTS["trust"])
     assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": ACCOUNT}}

@@ -51,8 +51,8 @@ def test_a_quota_that_is_too_low_is_told_with_its_code_and_both_numbers(cloud: C
     assert str(error.value).splitlines() == [
         "1 mistake in the AWS account:",
         "  - the account's quota L-DB2E81BA (Running On-Demand G and VT instances) is 0 vCPUs, and the stack "
-        "may take 64: 4 x g6e.4xlarge (l40s); ask AWS to raise it in Service Quotas (EC2), or lower max of the "
-        "node groups",
+        "may take 64: 4 x g6e.4xlarge (l40s); ask AWS to raise it in Service Quotas (EC2), or lower max of "
+        "the node groups",
     ]
 
 

@@ -490,9 +490,10 @@ def valid_platforms(draw: st.DrawFn) -> dict[str, Any]:
         if place[-1] not in needed and "kuberay" not in place:
             del at(platform, place[:-1])[place[-1]]
     platform["gateway"]["replicas"] = draw(st.integers(1, 50))
-    platform["gateway"]["clients"] = draw(
-        st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), min_size=1, unique=True)
-    )
+    names = draw(st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), min_size=1, unique=True))
+    platform["gateway"]["clients"] = [
+        draw(st.sampled_from([name, {"name": name}, {"name": name, "spill": "never"}])) for name in names
+    ]
     # Without requests: those of the whole file need not be within the limits that are drawn.
     platform["models"][0]["worker"] = {}
     platform["models"][0]["worker"]["memory"] = draw(
