@@ -8,6 +8,7 @@ from components.aws.account import CloudAccount
 from components.aws.load_balancer import PORT
 from components.aws.network import entrance_addresses
 from components.kubernetes.burst_controller import (
+    SERVICE_PORT,
     BurstController,
     BurstControllerArgs,
     SpillingModel,
@@ -15,6 +16,7 @@ from components.kubernetes.burst_controller import (
 from components.kubernetes.ownership import StackClaim, stack_name
 from components.kubernetes.spill_pool import SpillKey
 from runtime.burst.config import GroupConfig
+from runtime.gateway import Upstream
 from runtime.images import mirrored
 from runtime.model import ModelSpec
 from runtime.node_groups import NodeGroupSpec, group_of
@@ -40,7 +42,9 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     tags = cloud_tags(cloud, account)
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
-    spill = onprem.SpillTarget(addresses=entrance_of(cloud), port=PORT, key=key.value)
+    spill = onprem.SpillTarget(
+        addresses=entrance_of(cloud), port=PORT, key=key.value, ready=_who_says_ready(settings)
+    )
     on_prem = onprem.declare(settings, providers, spill)
     aws = aws_provider(cloud, tags)
     repositories = images.repositories(images_of(settings, cloud))
@@ -65,6 +69,16 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     )
 
 
+def _controller_name(settings: PlatformSettings) -> str:
+    return f"{settings.name}-burst-controller"
+
+
+def _who_says_ready(settings: PlatformSettings) -> Upstream:
+    """Where the gateway asks whether a model has a replica on EKS: without one, a request would wait there."""
+    host = f"{_controller_name(settings)}.{settings.namespace}.svc.cluster.local"
+    return Upstream(host=host, port=SERVICE_PORT)
+
+
 def _burst_controller(
     settings: PlatformSettings,
     cloud: CloudSettings,
@@ -78,7 +92,7 @@ def _burst_controller(
     image = settings.controller_image
     mirror = settings.images.mirror
     BurstController(
-        f"{settings.name}-burst-controller",
+        _controller_name(settings),
         BurstControllerArgs(
             platform=settings.name,
             namespace=settings.namespace,

@@ -93,7 +93,7 @@ def without_hysteresis(cloud: Cloud, spare: float) -> BurstPolicy:
     return our_policy(
         cloud,
         scale_out=ScaleOut(spare=spare, for_seconds=0),
-        scale_in=ScaleIn(spare=spare + 0.001, for_seconds=0),
+        scale_in=ScaleIn(spare=spare + 0.001, for_seconds=0, gone_spare=40),
         cooldown_seconds=0.0,
     )
 
@@ -154,7 +154,7 @@ def clairvoyant(overflow: Overflow, cloud: Cloud, usd_per_refusal: float, fill: 
     for level in range(most):
         worth = usd_per_refusal * TICK_S / usual if usual else 0.0
         lost = [min(max(value - level * slots, 0.0), slots) * worth for value in load]
-        for tick, is_on in enumerate(_cheapest(lost, on_usd, start_usd)):
+        for tick, is_on in enumerate(cheapest(lost, on_usd, start_usd)):
             schedule[tick] += is_on
     early = round(cloud.cold_start_s / TICK_S)
     ahead = [
@@ -181,7 +181,7 @@ def _unlimited(overflow: Overflow) -> list[float]:
     return load
 
 
-def _cheapest(lost: Sequence[float], on_usd: float, start_usd: float) -> list[bool]:
+def cheapest(lost: Sequence[float], on_usd: float, start_usd: float) -> list[bool]:
     """Whether to be on in each tick, so that the sum of on, start and loss is least."""
     off, on = 0.0, start_usd
     came_from: list[tuple[bool, bool]] = []
