@@ -74,7 +74,7 @@ def _controller_name(settings: PlatformSettings) -> str:
 
 
 def _who_says_ready(settings: PlatformSettings) -> Upstream:
-    """Where the gateway asks whether a model has a replica on EKS: without one, a request would wait there."""
+    """Where the gateway asks whether a model has a replica on EKS; without one, a request would wait."""
     host = f"{_controller_name(settings)}.{settings.namespace}.svc.cluster.local"
     return Upstream(host=host, port=SERVICE_PORT)
 
