@@ -8,6 +8,7 @@ from components.aws.account import CloudAccount
 from components.aws.load_balancer import PORT
 from components.aws.network import entrance_addresses
 from components.kubernetes.burst_controller import (
+    SERVICE_PORT,
     BurstController,
     BurstControllerArgs,
     SpillingModel,
@@ -42,10 +43,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
     spill = onprem.SpillTarget(
-        addresses=entrance_of(cloud),
-        port=PORT,
-        key=key.value,
-        ready=Upstream(host=f"{controller_name(settings)}.{settings.namespace}.svc.cluster.local", port=80),
+        addresses=entrance_of(cloud), port=PORT, key=key.value, ready=_who_says_ready(settings)
     )
     on_prem = onprem.declare(settings, providers, spill)
     aws = aws_provider(cloud, tags)
@@ -71,6 +69,16 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     )
 
 
+def _controller_name(settings: PlatformSettings) -> str:
+    return f"{settings.name}-burst-controller"
+
+
+def _who_says_ready(settings: PlatformSettings) -> Upstream:
+    """Where the gateway asks whether a model has a replica on EKS; without one, a request would wait."""
+    host = f"{_controller_name(settings)}.{settings.namespace}.svc.cluster.local"
+    return Upstream(host=host, port=SERVICE_PORT)
+
+
 def _burst_controller(
     settings: PlatformSettings,
     cloud: CloudSettings,
@@ -84,7 +92,7 @@ def _burst_controller(
     image = settings.controller_image
     mirror = settings.images.mirror
     BurstController(
-        controller_name(settings),
+        _controller_name(settings),
         BurstControllerArgs(
             platform=settings.name,
             namespace=settings.namespace,
@@ -125,11 +133,6 @@ def _spilling(there: ModelSpec, settings: PlatformSettings, cloud: CloudSettings
         devices_per_pod=group.gpus // (each + 1) + 1,
         staged=staged_version(source, there.image or settings.ray.image),
     )
-
-
-def controller_name(settings: PlatformSettings) -> str:
-    """The burst controller's Service."""
-    return f"{settings.name}-burst-controller"
 
 
 def cloud_name(platform: str) -> str:
