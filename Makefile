@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse down validate preview env test test-fast test-faults check bench golden docs tools \
+.PHONY: help setup up rehearse stage down validate preview env test test-fast test-faults check bench golden docs tools \
   tools-status images site-status clean
 
 help: ## Show the commands
@@ -32,6 +32,9 @@ rehearse: setup ## Up and down again on simulated nodes: any stack or example, w
 
 up: setup ## Everything, up to a platform that has answered (STACK=local, or KUBECONFIG=… for your cluster)
 	@$(BIN)/python -m rehearsal up --stack $(STACK) --site $(SITE)
+
+stage: setup ## Weights to S3, images to ECR, verified; then the burst is armed (STACK=…, FROM=FOLDER with weights)
+	@$(BIN)/python -m rehearsal stage --stack $(STACK) --site $(SITE) $(if $(FROM),--from '$(FROM)')
 
 validate: setup ## Every mistake in a stack file, in a second (STACK=… or FILE=…)
 	@$(BIN)/python -m stacks.check $(FILE)

@@ -1,4 +1,4 @@
-"""What the Makefile calls: `python -m rehearsal up|down|preview|env|rehearse`."""
+"""What the Makefile calls: `python -m rehearsal up|down|preview|env|rehearse|stage`."""
 
 import signal
 
@@ -13,18 +13,22 @@ import os
 import stat
 import sys
 import urllib.parse
+from pathlib import Path
 
+from rehearsal.aws.clients import DoubleError
 from rehearsal.platform import Platform, Running
 from rehearsal.site import SiteError
 from rehearsal.site.layout import DEFAULT_SITE
 from rehearsal.state_files import StateFileError
 from rehearsal.tools import ToolError
 from rehearsal.workspace import WorkspaceError
+from runtime.burst.store import StoreError
 from runtime.cluster import ClusterError, KubeconfigError
 from runtime.ops.chat import ChatError
 from runtime.ops.deletions import DeletionError
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
+from runtime.ops.staged_weights import StagingError
 
 _KNOWN = (
     WorkspaceError,
@@ -32,6 +36,10 @@ _KNOWN = (
     SiteError,
     ToolError,
     PulumiError,
+    StagingError,
+    StoreError,
+    DoubleError,
+    TimeoutError,
     ChatError,
     ClusterError,
     DeletionError,
@@ -44,7 +52,7 @@ _STOPPED = 130
 def main() -> int:
     """Runs one command; mistakes that the user can act on come out as one message, not as a traceback."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "preview", "env", "rehearse"])
+    parser.add_argument("command", choices=["up", "down", "preview", "env", "rehearse", "stage"])
     parser.add_argument("--stack", default="local", help="stack name (default: local)")
     parser.add_argument("--site", default=DEFAULT_SITE, help="embedded site's name")
     parser.add_argument(
@@ -52,12 +60,15 @@ def main() -> int:
         action="store_true",
         help="on simulated nodes, with a stand-in engine",
     )
+    parser.add_argument("--from", dest="folder", type=Path, help="folder with weights, for stage")
     arguments = parser.parse_args()
     simulated = arguments.simulated or arguments.command == "rehearse"
     try:
-        return _run(
-            arguments.command, Platform(arguments.stack, arguments.site, Progress(), simulated=simulated)
-        )
+        platform = Platform(arguments.stack, arguments.site, Progress(), simulated=simulated)
+        if arguments.command == "stage":
+            print("\n".join(platform.stage(arguments.folder).lines))
+            return 0
+        return _run(arguments.command, platform)
     except _KNOWN as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -74,7 +85,10 @@ def _run(command: str, platform: Platform) -> int:
         print(_summary(platform.up()))
         return 0
     if command == "rehearse":
-        print(_rehearsed(platform.up()))
+        running = platform.up()
+        print(_rehearsed(running))
+        if cycle := platform.burst(running):
+            print("\n".join(["", "The burst:", *(f"  {line}" for line in cycle.lines())]))
     if command in {"down", "rehearse"}:
         remains = platform.down()
         verdict = "Nothing is left:" if remains.clean else "Something is left:"

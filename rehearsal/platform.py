@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import psutil
 
+from rehearsal import staging
 from rehearsal.aws import ACCOUNT
+from rehearsal.burst_cycle import BurstCycle, BurstDriver
 from rehearsal.cloud import RehearsedCloud
 from rehearsal.site import Site, SiteError, default_home
 from rehearsal.site.api import ApiError, object_path
@@ -28,8 +30,10 @@ from runtime.images import mirrored
 from runtime.labels import MODEL_LABEL
 from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
 from runtime.ops.deletions import await_deletions
+from runtime.ops.ecr import Ecr
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import HALF_MADE_RELEASES, PulumiCli
+from runtime.ops.stage import Staged, StagingPlan
 from runtime.staging import StagedImages
 
 _PROMPT = "Say hello."
@@ -37,6 +41,7 @@ _ANSWER_TOKENS = 24
 # A killed Ray head takes its workers along; the operator has the whole cluster back within minutes.
 _RECOVERY_S = 900.0
 _ASK_AGAIN_S = 2.0
+_BURST_CLIENTS = 220
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,47 @@ class Platform:
         command = ["pulumi", "preview", "--stack", workspace.stack, "--diff", *self._options()]
         done = subprocess.run(command, cwd=PROJECT, env=workspace.environment(), check=False)
         return done.returncode
+
+    def burst(self, running: Running) -> BurstCycle | None:
+        """Rehearses the burst of a stack with an AWS side; None where it has none.
+
+        Raises:
+            TimeoutError: A step of it does not happen.
+        """
+        if self._cloud is None:
+            return None
+        self.stage(None)
+        platform = str(self._platform_object().get("name", "llm"))
+        driver = BurstDriver(
+            self._site, self._cloud, running.namespace, f"{platform}-gateway", running.model, self._progress
+        )
+        return driver.cycle(running.client, _BURST_CLIENTS)
+
+    def stage(self, folder: Path | None) -> Staged:
+        """Brings weights and images to the AWS side of a stack that is up, and arms its burst.
+
+        Args:
+            folder: Folder with the weights, or with a folder for each model; None where they are known.
+
+        Raises:
+            WorkspaceError: The stack has no AWS side, or is not up.
+            StagingError: Something could not be brought over or verified.
+        """
+        outputs = self._cli().outputs()
+        if "cloudStaging" not in outputs:
+            raise WorkspaceError(
+                f"STACK = {self.workspace.stack}: there is nothing to stage; bring a hybrid stack up first"
+            )
+        double = self._cloud.environment if self._cloud else None
+        s3, ecr = staging.clients(str(outputs["cloudRegion"]), double)
+        return staging.run(
+            StagingPlan.read(outputs["cloudStaging"]),
+            s3,
+            staging.RehearsedRegistry(ecr) if double else Ecr(ecr),
+            staging.folder_of(folder, self._home / "staging" if double else None),
+            ClusterApi(read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)),
+            self._progress,
+        )
 
     def down(self) -> Remains:
         """Destroys the stack, stops the site, and looks for what could be left of either."""

@@ -26,6 +26,7 @@ from stacks.cloud_costs import cost_of
 from stacks.cloud_providers import aws_provider, eks_provider
 from stacks.cloud_settings import CloudSettings
 from stacks.cloud_side import deploy_cloud_side
+from stacks.cloud_staging import staging_plan
 from stacks.eks_side import EksSide, deploy_eks_side, images_of
 from stacks.outputs import CloudOutputs, PlatformOutputs
 from stacks.providers import Providers
@@ -52,7 +53,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     claim = StackClaim(f"{account.name}-claim", pulumi.ResourceOptions(provider=providers.generated))
     eks = eks_provider(side.kubeconfig, side.ready)
     there = deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim, key.value)
-    _burst_controller(settings, cloud, on_prem, there, providers)
+    state = _burst_controller(settings, cloud, on_prem, there, providers)
     cost = cost_of(cloud)
     pulumi.log.info(cost.words)
     return dataclasses.replace(
@@ -64,6 +65,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             bucket=side.storage.bucket,
             repositories=side.storage.repository_urls,
             entrance=[f"{address}:{PORT}" for address in side.entrance.values()],
+            staging=staging_plan(settings, cloud, images, there.models, state),
             cost=cost,
         ),
     )
@@ -85,13 +87,17 @@ def _burst_controller(
     on_prem: onprem.OnPremSide,
     there: EksSide,
     providers: Providers,
-) -> None:
-    """On-prem, so that it outlives the link; but it waits for the EKS side, whose keys it is given."""
+) -> str:
+    """On-prem, so that it outlives the link; but it waits for the EKS side, whose keys it is given.
+
+    Returns:
+        NAMESPACE/NAME of its ConfigMap.
+    """
     if settings.burst is None or settings.controller_image is None:
         raise AssertionError("the settings let no hybrid stack through without burst and controllerImage")
     image = settings.controller_image
     mirror = settings.images.mirror
-    BurstController(
+    controller = BurstController(
         _controller_name(settings),
         BurstControllerArgs(
             platform=settings.name,
@@ -109,6 +115,7 @@ def _burst_controller(
         ),
         pulumi.ResourceOptions(providers=[providers.cluster, providers.generated], depends_on=on_prem.ready),
     )
+    return f"{settings.namespace}/{controller.state}"
 
 
 def _group(group: NodeGroupSpec, region: str) -> GroupConfig:

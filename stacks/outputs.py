@@ -19,6 +19,7 @@ class CloudOutputs:
         bucket: Where weights are staged.
         repositories: Path of each staged image to its ECR repository.
         entrance: HOST:PORT of the load balancer in each zone.
+        staging: What `make stage` has to bring over, without the bucket.
         cost: What it costs by the hour.
     """
 
@@ -28,6 +29,7 @@ class CloudOutputs:
     bucket: pulumi.Output[str]
     repositories: Mapping[str, pulumi.Output[str]]
     entrance: Sequence[str]
+    staging: Mapping[str, object]
     cost: Cost
 
     def export(self) -> None:
@@ -38,6 +40,7 @@ class CloudOutputs:
         pulumi.export("cloudBucket", self.bucket)
         pulumi.export("cloudRepositories", dict(self.repositories))
         pulumi.export("cloudEntrance", list(self.entrance))
+        pulumi.export("cloudStaging", {**self.staging, "bucket": self.bucket})
         # Text, because a float is no amount of money.
         pulumi.export("costFloorUsdPerHour", str(self.cost.floor))
         pulumi.export("costCeilingUsdPerHour", str(self.cost.ceiling))

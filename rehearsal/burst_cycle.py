@@ -1,0 +1,134 @@
+"""The burst of a rehearsed hybrid stack, from a full site to no nodes again, with every request counted."""
+
+import base64
+import socket
+import time
+from dataclasses import dataclass
+
+from rehearsal.burst_load import Counts, Load
+from rehearsal.cloud import RehearsedCloud
+from rehearsal.site import Site
+from rehearsal.site.api import object_path
+from rehearsal.site.network import NetworkNamespace
+from rehearsal.site.simulated_engines import Speed, set_speed, speed_folder
+from runtime.node_groups import NODE_GROUP_LABEL
+from runtime.ops.progress import Progress
+
+# Slow enough that a few hundred clients fill the site.
+TOKEN_S = 0.1
+LOAD_S = 2.0
+_SPILLED = 50
+_PATIENCE_S = 240.0
+
+
+@dataclass(frozen=True)
+class BurstCycle:
+    """What a cycle showed.
+
+    Attributes:
+        counts: Every request.
+        first_spilled_s: Seconds from the overload to the first spilled answer, with no node at its begin.
+        zero_s: Seconds from the end of the load until the last GPU node was gone.
+    """
+
+    counts: Counts
+    first_spilled_s: float
+    zero_s: float
+
+    def lines(self) -> list[str]:
+        """What a user is told."""
+        return [
+            self.counts.words(),
+            f"overload to the first spilled answer, from no node: {self.first_spilled_s:.1f} s",
+            f"end of the load to no GPU node: {self.zero_s:.1f} s",
+        ]
+
+
+class BurstDriver:
+    """Drives load through the gateway of a rehearsed stack.
+
+    Args:
+        near: The on-prem site.
+        cloud: The rehearsed AWS side.
+        namespace: Namespace of the platform.
+        gateway: Name of the gateway's Service.
+        model: Model id to ask.
+        progress: Where the steps are shown.
+    """
+
+    def __init__(
+        self, near: Site, cloud: RehearsedCloud, namespace: str, gateway: str, model: str, progress: Progress
+    ) -> None:
+        self._near = near
+        self._cloud = cloud
+        self._namespace = namespace
+        self._gateway = gateway
+        self._model = model
+        self._progress = progress
+
+    def load(self, client: str, **headers: str) -> Load:
+        """Clients with the API key of one, not yet sending."""
+        api = self._near.api()
+        service = api.get(object_path("v1", "Service", self._namespace, self._gateway))
+        address = str(service["spec"]["clusterIP"])
+        secret = api.get(object_path("v1", "Secret", self._namespace, f"{self._gateway}-api-keys"))
+        key = base64.b64decode(secret["data"][client]).decode()
+        network = NetworkNamespace(self._near.layout)
+
+        def connect() -> socket.socket:
+            return network.connect(address, 80, 10.0)
+
+        return Load(connect, key, self._model, headers=headers)
+
+    def set_speed(self, speed: Speed) -> None:
+        """Makes the stand-in engines of both sides as fast as that."""
+        for site in (self._near, self._cloud.site):
+            set_speed(speed_folder(site.layout), speed)
+
+    def gpu_nodes(self) -> list[str]:
+        """Names of the GPU nodes of the EKS cluster."""
+        nodes = self._cloud.site.api().get("/api/v1/nodes", labelSelector=NODE_GROUP_LABEL)["items"]
+        return sorted(str(node["metadata"]["name"]) for node in nodes)
+
+    def until_no_node(self, timeout_s: float = _PATIENCE_S) -> float:
+        """Waits until the last GPU node is gone; returns the seconds.
+
+        Raises:
+            TimeoutError: Nodes stay.
+        """
+        begun = time.monotonic()
+        with self._progress.step("back to no GPU node") as step:
+            while nodes := self.gpu_nodes():
+                step.update(", ".join(nodes))
+                if time.monotonic() - begun > timeout_s:
+                    raise TimeoutError(f"GPU nodes stay: {', '.join(nodes)}")
+                time.sleep(0.5)
+            step.update("")
+        return time.monotonic() - begun
+
+    def cycle(self, client: str, clients: int) -> BurstCycle:
+        """Fills the site until load is spilled, stops, and waits until no GPU node is left.
+
+        Args:
+            client: Name of a client that may spill.
+            clients: How many at a time are more than the site takes.
+
+        Raises:
+            TimeoutError: A step of the cycle does not happen.
+        """
+        self.set_speed(Speed(token_s=TOKEN_S, load_s=LOAD_S))
+        load = self.load(client)
+        try:
+            overload = time.monotonic()
+            load.add(clients)
+            load.until(
+                "load until requests are spilled",
+                lambda counts: counts.served("spill") >= _SPILLED,
+                _PATIENCE_S,
+                self._progress,
+            )
+            first = load.counts.first("spill") or overload
+        finally:
+            counts = load.stop()
+            self.set_speed(Speed())
+        return BurstCycle(counts, first - overload, self.until_no_node())

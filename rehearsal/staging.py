@@ -1,0 +1,124 @@
+"""Stages a stack's weights and images: with AWS' own services, or in rehearsal with what stands for them."""
+
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rehearsal.site.tiny_model import model_files
+from runtime.burst.store import Store
+from runtime.cluster import ClusterApi
+from runtime.ops.ecr import Ecr
+from runtime.ops.progress import Progress
+from runtime.ops.stage import ModelPlan, Registry, Staged, StagingPlan, stage
+from runtime.ops.staged_weights import StagedWeights, StagingError
+
+
+class RehearsedRegistry:
+    """moto's ECR: it keeps what is said of an image, and no layer of one.
+
+    Args:
+        client: boto3's ECR client of the AWS double.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._ecr = Ecr(client)
+
+    def digest(self, reference: str) -> str | None:
+        """Digest of an image that is there; None where there is none."""
+        return self._ecr.digest(reference)
+
+    def copy(self, source: str, target: str, told: Callable[[str], None]) -> None:
+        """Writes a manifest that names the source, in place of the image."""
+        told("only its manifest: a rehearsal's registry keeps no layers")
+        repository, _, tag = target.partition("@")[0].partition("/")[2].rpartition(":")
+        manifest: dict[str, object] = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": 0, "digest": source},
+            "layers": [],
+        }
+        self._client.put_image(
+            repositoryName=repository, imageManifest=json.dumps(manifest), imageTag=tag or "latest"
+        )
+
+
+def clients(region: str, environment: Mapping[str, str] | None) -> tuple[Any, Any]:
+    """S3 and ECR of the account that the shell has credentials for, or of the AWS double.
+
+    Args:
+        region: The region.
+        environment: What sends a program to the double; None for AWS.
+    """
+    boto3: Any = importlib.import_module("boto3")
+    if environment is None:
+        session: Any = boto3.Session(region_name=region)
+        return session.client("s3"), session.client("ecr")
+    from rehearsal.aws.clients import client  # the double's own, which reads nothing of the user's
+
+    endpoint = environment["AWS_ENDPOINT_URL"]
+    return client("s3", endpoint, region), client("ecr", endpoint, region)
+
+
+def folder_of(given: Path | None, rehearsed: Path | None) -> Callable[[ModelPlan], Path]:
+    """Where a model's weights are on this machine.
+
+    Args:
+        given: What the user named.
+        rehearsed: Where the tiny model's files may be written that stand for any weights; None in earnest.
+    """
+
+    def found(model: ModelPlan) -> Path:
+        if rehearsed is not None:
+            folder = rehearsed / model.name
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, data in model_files().items():
+                (folder / name).write_bytes(data)
+            return folder
+        if given is not None:
+            return given / model.name if (given / model.name).is_dir() else given
+        if model.folder is not None and Path(model.folder).is_dir():
+            return Path(model.folder)
+        if model.hugging_face is not None:
+            return _downloaded(model)
+        raise StagingError(
+            f"model {model.name}: its weights are on a volume of the cluster; name a folder with them: "
+            "make stage FROM=FOLDER"
+        )
+
+    return found
+
+
+def _downloaded(model: ModelPlan) -> Path:
+    try:
+        hub: Any = importlib.import_module("huggingface_hub")
+    except ModuleNotFoundError:
+        raise StagingError(
+            f"model {model.name}: huggingface_hub is not installed, which downloads {model.hugging_face}; "
+            "install it into .venv, or download the model and name its folder: make stage FROM=FOLDER"
+        ) from None
+    return Path(hub.snapshot_download(model.hugging_face, revision=model.revision))
+
+
+def run(
+    plan: StagingPlan,
+    s3: Any,
+    registry: Registry,
+    folders: Callable[[ModelPlan], Path],
+    cluster: ClusterApi,
+    progress: Progress,
+) -> Staged:
+    """Stages everything, then tells the burst controller what was verified.
+
+    Raises:
+        StagingError: Something could not be brought over or verified.
+        StoreError: The controller's ConfigMap could not be written.
+    """
+    done = stage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, folders, progress)
+    namespace, _, name = plan.state.partition("/")
+    with progress.step("the burst is armed") as step:
+        Store(cluster, namespace, name).arm(done.armed)
+        step.update(", ".join(sorted(done.armed)))
+    return done
