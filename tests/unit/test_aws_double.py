@@ -1,6 +1,8 @@
 """The AWS double: node groups that launch late, fail and go; the shim; what survives a kill."""
 
 import inspect
+import os
+import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -258,13 +260,18 @@ def test_an_outage_is_answered_by_the_named_service_only(double: RunningDouble) 
     double.node_group()
     double.script(outages=[{"service": "eks", "lasts": 1}])
     assert double.client("ec2").describe_vpcs()["Vpcs"]
+    statuses: list[int] = []
 
-    def pass_a_second(**_: Any) -> None:
+    def wait(response_dict: dict[str, Any], **_: Any) -> None:
+        statuses.append(response_dict["status_code"])
         double.clock.sleep(1)
 
     eks = double.client("eks")
-    eks.meta.events.register("response-received.eks", pass_a_second)
-    assert eks.list_clusters()["clusters"] == ["c"], "the client tried again until the outage was over"
+    eks.meta.events.register("before-parse.eks", wait)
+    found = eks.list_clusters()["clusters"]
+    eks.meta.events.unregister("before-parse.eks", wait)
+    assert statuses == [503, 200]
+    assert found == ["c"], "the client tried again until the outage was over"
 
 
 def test_the_cluster_names_the_api_of_the_embedded_site(double: RunningDouble) -> None:
@@ -454,9 +461,6 @@ def test_the_process_keeps_its_port_and_its_state_through_a_kill(tmp_path: Path)
         made = client("ec2", endpoint, "us-east-1").create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         first = double.pid
         assert first is not None
-        import os
-        import signal
-
         os.kill(first, signal.SIGKILL)
         os.waitpid(first, 0)
         assert double.pid is None
