@@ -137,14 +137,21 @@ def target_qps(
     return decide_replicas
 
 
-def clairvoyant(overflow: Overflow, cloud: Cloud, usd_per_refusal: float, fill: float = 1.0) -> Policy:
+def clairvoyant(
+    overflow: Overflow,
+    cloud: Cloud,
+    usd_per_refusal: float,
+    fill: float = 1.0,
+    load: Sequence[float] | None = None,
+) -> Policy:
     """Knows the future: starts replicas early, and keeps them where that is cheaper than another start.
 
     The k-th replica is on where the load fills it. For each k this is the cheapest way through all ticks, by
     dynamic programming, if a refused request costs `usd_per_refusal`. That trades refusals for money as well
-    as any schedule of whole replicas can, as far as a replica's load is what is above k-1 full ones.
+    as any schedule of whole replicas can, as far as a replica's load is what is above k-1 full ones. `load`
+    is what `unlimited` returns, where it is known already.
     """
-    load = _unlimited(overflow)
+    load = unlimited(overflow) if load is None else load
     usual = sum(overflow.service_s) / max(1, len(overflow.service_s))
     slots = overflow.engine.slots * fill
     on_usd = cloud.usd_per_hour * TICK_S / 3600
@@ -168,7 +175,7 @@ def clairvoyant(overflow: Overflow, cloud: Cloud, usd_per_refusal: float, fill: 
     return target
 
 
-def _unlimited(overflow: Overflow) -> list[float]:
+def unlimited(overflow: Overflow) -> list[float]:
     """The mean load that the overflow would be in each tick, if the cloud had no limit."""
     ticks = len(overflow.in_flight)
     load = [0.0] * ticks

@@ -9,8 +9,6 @@ from runtime.burst.policy import BurstPolicy
 from runtime.burst.state import Averages, ModelState
 from runtime.burst.windows import least, most
 
-# Refusals hide load, and retries inflate it: more than this factor is not believed.
-_MOST_HIDDEN = 4.0
 # vLLM preempts when its cache is full (vllm:kv_cache_usage_perc reaches 1); shortly before, it queues.
 _CACHE_FULL = 0.95
 # How far back the averages look, in seconds; after a longer gap they begin anew.
@@ -99,9 +97,8 @@ def measured(
         ongoing = 0.0
     if signals.onprem_in_flight is None or signals.onprem_capacity is None or ongoing is None:
         return None, state
-    under_way = signals.onprem_in_flight + ongoing
     served = _served(model, signals.onprem_in_flight, signals.onprem_capacity, ongoing, signals.eks_ready)
-    averages = _averaged(policy, state.averages, signals, under_way, served, now)
+    averages = _averaged(policy, state.averages, signals, served, now)
     fast, slow = _levels(averages, refusing=bool(signals.refused))
     capacity = _capacity(signals.onprem_in_flight, signals.onprem_capacity, signals)
     found = Load(
@@ -191,23 +188,19 @@ def _averaged(
     policy: BurstPolicy,
     before: Averages | None,
     signals: ModelSignals,
-    under_way: float,
     served: float,
     now: float,
 ) -> Averages:
     refused = signals.refused or 0
     # Where arrivals are not counted, the load stands for them, as if every request took a second.
-    arrived = signals.arrived if signals.arrived is not None else under_way * policy.tick_seconds + refused
+    arrived = signals.arrived if signals.arrived is not None else served * policy.tick_seconds + refused
     let_in = max(0, arrived - refused)
-    # Little's law: what was let in keeps so much under way, so what came would keep this much.
-    hidden = min(arrived / let_in, _MOST_HIDDEN) if let_in else _MOST_HIDDEN
-    load = under_way * hidden if refused else under_way
     passed = now - before.at if before is not None else 0.0
     if before is None or passed > _FORGOTTEN_S:
         rate = arrived / policy.tick_seconds
         usual_rate = let_in / policy.tick_seconds
         return Averages(
-            at=now, rate=rate, slow_rate=rate, load=load, usual_load=served, usual_rate=usual_rate
+            at=now, rate=rate, slow_rate=rate, load=served, usual_load=served, usual_rate=usual_rate
         )
     if passed <= 0:
         return before
@@ -217,7 +210,7 @@ def _averaged(
         at=now,
         rate=rate + short * (before.rate - rate),
         slow_rate=rate + minute * (before.slow_rate - rate),
-        load=load + minute * (before.load - load),
+        load=served + minute * (before.load - served),
         # Where nothing is let in, nothing can be learnt of how long it takes.
         usual_load=served + long * (before.usual_load - served) if let_in else before.usual_load,
         usual_rate=let_in / passed + long * (before.usual_rate - let_in / passed)
@@ -229,9 +222,9 @@ def _averaged(
 def _levels(averages: Averages, *, refusing: bool) -> tuple[float, float]:
     """The load without chance, seen quickly and seen steadily.
 
-    The arrivals of half a minute times the usual time of service say it better than the requests under way,
-    which vary with their lengths too. While requests are refused, on-prem may be slower than usual, and the
-    requests under way count as well.
+    Little's law: the arrivals of half a minute times the usual time of service. That says it better than the
+    requests under way, which vary with their lengths too, and knows of those that were refused. While some
+    are, on-prem may be slower than usual, and the load is at least what is worked on.
     """
     known = averages.usual_rate >= _NO_RATE and averages.usual_load > 0
     each_s = averages.usual_load / averages.usual_rate if known else _GUESS_S

@@ -41,7 +41,7 @@ def requests(*times: float) -> Trace:
     return Trace("test", array("d", times), array("i", [1000] * count), array("i", [9] * count))
 
 
-def busy(kind: str = "spikes", hours: int = 12) -> Overflow:
+def busy(kind: str = "spikes", hours: int = 8) -> Overflow:
     day = getattr(traces, kind)(5, 1, 2.0)
     count = sum(time < hours * 3600 for time in day.times)
     trace = Trace(kind, day.times[:count], day.context[:count], day.generated[:count])
@@ -170,7 +170,7 @@ def test_hysteresis_saves_starts() -> None:
 
 
 def test_rivals_are_as_good_as_ours_and_none_is_cheaper_than_the_one_that_knows_the_future() -> None:
-    found = compare(busy(hours=3), Cloud()).found
+    found = compare(busy(hours=2), Cloud()).found
     mine = found[OURS].outcome
     equal = [one for one in found.values() if one.equal]
     assert len(equal) >= 5

@@ -16,7 +16,7 @@ from tests.support.burst_world import Accidents, World
 
 HARD = {"ceiling", "max-nodes", "group-max", "burst-hours", "circuit-open", "circuit-probing"}
 # BURST_SOAK=20000 makes it long.
-SOAK = int(os.environ.get("BURST_SOAK", "40"))
+SOAK = int(os.environ.get("BURST_SOAK", "10"))
 
 
 def fleet_of(source: random.Random) -> Fleet:
