@@ -97,24 +97,30 @@ def own_address() -> str:
 
 
 class BusyGateway(MetricsPod):
-    """A pod of the gateway whose requests take ten seconds each."""
+    """A pod of the gateway. Requests take ten seconds; what on-prem cannot hold, EKS refuses."""
+
+    ROOM = 128
 
     def __init__(self) -> None:
-        self.in_flight = 0
-        self._total, self._at = 0.0, time.monotonic()
+        self.wanted = 0
+        self._came, self._refused, self._at = 0.0, 0.0, time.monotonic()
         super().__init__()
 
     @property
     def text(self) -> str:
         """Its metrics of now."""
         now = time.monotonic()
-        self._total += (now - self._at) * self.in_flight / 10
+        self._came += (now - self._at) * self.wanted / 10
+        self._refused += (now - self._at) * max(0, self.wanted - self.ROOM) / 10
         self._at = now
-        labels = 'model="Qwen/Qwen3-8B",pool="onprem"'
-        return (
-            f"envoy_cluster_upstream_rq_active{{{labels}}} {self.in_flight}\n"
-            f"envoy_cluster_upstream_rq_total{{{labels}}} {self._total:.0f}\n"
-        )
+        here, there = (f'model="Qwen/Qwen3-8B",pool="{pool}"' for pool in ("onprem", "spill"))
+        full = 'envoy_response_code="503"'
+        return f"""envoy_cluster_upstream_rq_active{{{here}}} {min(self.wanted, self.ROOM)}
+envoy_cluster_upstream_rq_total{{{here}}} {self._came:.0f}
+envoy_cluster_upstream_rq{{{full},{here}}} {self._refused:.0f}
+envoy_cluster_upstream_rq_total{{{there}}} {self._refused:.0f}
+envoy_cluster_upstream_rq{{{full},{there}}} {self._refused:.0f}
+"""
 
     @text.setter
     def text(self, _: str) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -264,8 +270,8 @@ def test_two_pods_carry_a_burst_through_a_kill_with_the_declared_rights_alone(wo
     world.until("b watches", lambda: bool(world.rounds("b")))
     assert world.ray.scaled == []
 
-    world.gateway.in_flight = 300
-    world.until("replicas are asked for", lambda: world.ray.wanted > 0)
+    world.gateway.wanted = 300
+    world.until("replicas are asked for", lambda: world.ray.wanted > 0, within_s=60)
     wanted, before = world.ray.wanted, remembered(world)
     assert before["groups"]["l40s"]["reserved"] >= 1
     assert not any(line["leads"] for line in world.rounds("b"))
