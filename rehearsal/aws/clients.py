@@ -3,12 +3,15 @@
 import functools
 import http.client
 import json
+import os
+import threading
 import time
 import urllib.error
 import urllib.request
 from typing import Any
 
 import boto3  # pyright: ignore[reportMissingTypeStubs]
+import botocore.session  # pyright: ignore[reportMissingTypeStubs]
 from botocore.config import Config  # pyright: ignore[reportMissingTypeStubs]
 
 from rehearsal.aws.loopback import require_loopback
@@ -20,6 +23,7 @@ RETRY_S = 60.0
 _TRIES = 18
 _AGAIN_S = 0.5
 _KEY = "rehearsal"
+_ONE_SESSION = threading.Lock()
 
 
 @functools.cache
@@ -38,9 +42,6 @@ def client(service: str, endpoint: str, region: str, credentials: tuple[str, str
         ValueError: The endpoint is not on this machine.
     """
     key, secret, token = credentials or (_KEY, _KEY, None)
-    session: Any = boto3.Session(
-        aws_access_key_id=key, aws_secret_access_key=secret, aws_session_token=token, region_name=region
-    )
     config = Config(
         retries={"mode": "standard", "total_max_attempts": _TRIES},
         connect_timeout=5,
@@ -50,7 +51,30 @@ def client(service: str, endpoint: str, region: str, credentials: tuple[str, str
         # Host prefixes like `123456789012.` name no host here.
         inject_host_prefix=False,
     )
-    return session.client(service, endpoint_url=require_loopback(endpoint, "endpoint"), config=config)
+    with _ONE_SESSION:
+        return _session().client(
+            service,
+            endpoint_url=require_loopback(endpoint, "endpoint"),
+            region_name=region,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+            config=config,
+        )
+
+
+@functools.cache
+def _session() -> Any:
+    """One for all clients: it reads the description of a service, which is most of the time, only once."""
+    nowhere = (None, None, os.devnull, None)
+    own: Any = botocore.session.Session(
+        session_vars={
+            "profile": (None, None, None, None),
+            "config_file": nowhere,
+            "credentials_file": nowhere,
+        }
+    )
+    return boto3.Session(botocore_session=own)
 
 
 class DoubleError(Exception):

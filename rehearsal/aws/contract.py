@@ -230,8 +230,10 @@ def _is_wrapper(option: Any) -> bool:
     origin = typing.get_origin(option)
     if option is types.NoneType or origin in (Awaitable, pulumi.Output):
         return True
-    # What an input may also be written as: the same properties as a dictionary with Python names.
-    return isinstance(option, type) and hasattr(option, "__required_keys__")
+    # What an input may also be written as: a dictionary with Python names, or what another call returned.
+    return isinstance(option, type) and (
+        hasattr(option, "__required_keys__") or sdk_types.is_output_type(option)
+    )
 
 
 def _getter_names(class_: type) -> list[str]:

@@ -191,9 +191,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         declared = contract.resource(kind.token)
         if not inputs:
             source: Properties = record["inputs"] if record else {}
-            inputs = {key: live.get(key, value) for key, value in source.items()} or {
-                key: value for key, value in live.items() if key in declared.inputs
-            }
+            inputs = source or {key: value for key, value in live.items() if key in declared.inputs}
             state = known or inputs
         inputs = {key: _drifted(value, live.get(key)) for key, value in inputs.items()}
         outputs = {**state, **_marked(live, state)}

@@ -82,10 +82,13 @@ def test_what_ends_a_ray_service_and_its_nodes_outlives_it(hybrid: Synthesized) 
         assert hybrid.one(RELEASE, release).urn in before
 
 
-def test_nothing_on_prem_waits_for_anything_of_aws(hybrid: Synthesized) -> None:
+def test_nothing_on_prem_but_the_burst_controller_waits_for_anything_of_aws(hybrid: Synthesized) -> None:
     of_aws = {one.urn for one in hybrid.resources if one.type.startswith(("aws:", "spillway:aws:"))}
-    own = [one for one in hybrid.resources if "::cluster::" in one.provider]
+    controller = hybrid.one("spillway:kubernetes:BurstController").name
+    here = [one for one in hybrid.resources if "::cluster::" in one.provider]
+    own = [one for one in here if one.parent != controller]
     assert own
+    assert len(own) < len(here)
     for resource in own:
         assert not hybrid.before(resource) & of_aws, resource.name
 

@@ -102,7 +102,7 @@ def running_double(folder: Path) -> Generator[RunningDouble]:
     BackendDict.reset()
     clock = Clock()
     server = make_server("127.0.0.1", 0, Double(folder, clock), threaded=True, request_handler=QuietHandler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
         yield RunningDouble(f"http://127.0.0.1:{server.server_port}", clock)

@@ -3,7 +3,7 @@
 # Every handler has the same methods, with all parameters, needed or not.
 # ruff: noqa: ARG002
 
-from rehearsal.aws.resources.kind import Aws, Properties, first, given, items, kind, name_of, tag_list
+from rehearsal.aws.resources.kind import Aws, Properties, first, given, items, kind, name_of, tags_of
 
 
 class LoadBalancer:
@@ -15,7 +15,7 @@ class LoadBalancer:
             Name=name_of(inputs),
             Type=inputs.get("loadBalancerType") or "application",
             Scheme="internal" if inputs.get("internal") else "internet-facing",
-            Tags=tag_list(inputs.get("tags")),
+            **tags_of(inputs),
             **given(inputs, SecurityGroups="securityGroups", IpAddressType="ipAddressType"),
             **self._subnets(inputs),
         )
@@ -65,7 +65,7 @@ class TargetGroup:
         port = {"Port": int(inputs["port"])} if inputs.get("port") else {}
         made = aws.client("elbv2").create_target_group(
             Name=name_of(inputs),
-            Tags=tag_list(inputs.get("tags")),
+            **tags_of(inputs),
             **port,
             **given(inputs, Protocol="protocol", VpcId="vpcId", TargetType="targetType"),
         )

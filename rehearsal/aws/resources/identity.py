@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, part, tag_list
+from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, part, tags_of
 
 
 class Role:
@@ -17,7 +17,7 @@ class Role:
         aws.client("iam").create_role(
             RoleName=name,
             AssumeRolePolicyDocument=inputs["assumeRolePolicy"],
-            Tags=tag_list(inputs.get("tags")),
+            **tags_of(inputs),
             **given(
                 inputs, Path="path", Description="description", PermissionsBoundary="permissionsBoundary"
             ),
@@ -83,7 +83,7 @@ class Policy:
         made = aws.client("iam").create_policy(
             PolicyName=name_of(inputs),
             PolicyDocument=inputs["policy"],
-            Tags=tag_list(inputs.get("tags")),
+            **tags_of(inputs),
             **given(inputs, Path="path", Description="description"),
         )
         return str(made["Policy"]["Arn"])
@@ -146,9 +146,9 @@ class Key:
             "keyId": id_,
             "arn": key["Arn"],
             "description": key["Description"],
-            "keyUsage": key["KeyUsage"],
-            "customerMasterKeySpec": key["KeySpec"],
-            "multiRegion": key["MultiRegion"],
+            "keyUsage": key.get("KeyUsage", "ENCRYPT_DECRYPT"),
+            "customerMasterKeySpec": key.get("KeySpec", "SYMMETRIC_DEFAULT"),
+            "multiRegion": key.get("MultiRegion", False),
             "rotationPeriodInDays": int(known.get("rotationPeriodInDays") or 365),
             "enableKeyRotation": kms.get_key_rotation_status(KeyId=id_)["KeyRotationEnabled"],
             "policy": known.get("policy") or kms.get_key_policy(KeyId=id_, PolicyName="default")["Policy"],

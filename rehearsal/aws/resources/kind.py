@@ -138,6 +138,12 @@ def tag_list(tags: Mapping[str, str] | None) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in (tags or {}).items()]
 
 
+def tags_of(inputs: Properties) -> Properties:
+    """The parameter `Tags` of a call, where there are any; some calls take no empty list."""
+    tags = tag_list(part(inputs, "tags"))
+    return {"Tags": tags} if tags else {}
+
+
 def is_absent(error: ClientError) -> bool:
     """Whether AWS says that there is no such thing."""
     answer: Any = error.response  # pyright: ignore[reportUnknownMemberType]
