@@ -7,6 +7,7 @@ import pulumi
 from components.aws.account import CloudAccount
 from components.aws.load_balancer import PORT
 from components.aws.network import entrance_addresses
+from components.kubernetes.burst_controller import SERVICE_PORT as CONTROLLER_PORT
 from components.kubernetes.burst_controller import (
     BurstController,
     BurstControllerArgs,
@@ -15,6 +16,7 @@ from components.kubernetes.burst_controller import (
 from components.kubernetes.ownership import StackClaim, stack_name
 from components.kubernetes.spill_pool import SpillKey
 from runtime.burst.config import GroupConfig
+from runtime.gateway import Upstream
 from runtime.images import mirrored
 from runtime.model import ModelSpec
 from runtime.node_groups import NodeGroupSpec, group_of
@@ -40,7 +42,15 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     tags = cloud_tags(cloud, account)
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
-    spill = onprem.SpillTarget(addresses=entrance_of(cloud), port=PORT, key=key.value)
+    spill = onprem.SpillTarget(
+        addresses=entrance_of(cloud),
+        port=PORT,
+        key=key.value,
+        ready=Upstream(
+            host=f"{burst_controller_name(settings.name)}.{settings.namespace}.svc.cluster.local",
+            port=CONTROLLER_PORT,
+        ),
+    )
     on_prem = onprem.declare(settings, providers, spill)
     aws = aws_provider(cloud, tags)
     repositories = images.repositories(images_of(settings, cloud))
@@ -78,7 +88,7 @@ def _burst_controller(
     image = settings.controller_image
     mirror = settings.images.mirror
     BurstController(
-        f"{settings.name}-burst-controller",
+        burst_controller_name(settings.name),
         BurstControllerArgs(
             platform=settings.name,
             namespace=settings.namespace,
@@ -119,6 +129,11 @@ def _spilling(there: ModelSpec, settings: PlatformSettings, cloud: CloudSettings
         devices_per_pod=group.gpus // (each + 1) + 1,
         staged=staged_version(source, there.image or settings.ray.image),
     )
+
+
+def burst_controller_name(platform: str) -> str:
+    """What the burst controller of a platform is called, its Service too."""
+    return f"{platform}-burst-controller"
 
 
 def cloud_name(platform: str) -> str:

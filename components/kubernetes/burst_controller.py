@@ -36,6 +36,7 @@ from runtime.serving.ray_service import (
 
 BURST_CONTROLLER = "burst-controller"
 LISTEN_PORT = 8080
+SERVICE_PORT = 80
 CONFIG_ANNOTATION = "spillway.dev/burst-config"
 
 _USER = 65532
@@ -148,7 +149,7 @@ class BurstController(Component):
             metadata=self._meta(name),
             spec={
                 "selector": selector(args.platform, BURST_CONTROLLER),
-                "ports": [{"name": "http", "port": 80, "target_port": LISTEN_PORT}],
+                "ports": [{"name": "http", "port": SERVICE_PORT, "target_port": LISTEN_PORT}],
             },
             opts=self.child(depends_on=[deployment]),
         )
@@ -285,6 +286,17 @@ class BurstController(Component):
                     "pod_selector": models,
                     "policy_types": ["Ingress"],
                     "ingress": [{"from_": [{"pod_selector": mine}], "ports": asked}],
+                },
+                opts=self.child(),
+            ),
+            # The gateway spills only what this says that there are servers for.
+            kubernetes.networking.v1.NetworkPolicy(
+                f"{self._name}-allow-gateway",
+                metadata=self._meta("allow-gateway-to-burst-controller"),
+                spec={
+                    "pod_selector": gateway,
+                    "policy_types": ["Egress"],
+                    "egress": [{"to": [{"pod_selector": mine}], "ports": [_port(LISTEN_PORT)]}],
                 },
                 opts=self.child(),
             ),
