@@ -33,7 +33,8 @@ from runtime.ops.deletions import await_deletions
 from runtime.ops.ecr import Ecr
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import HALF_MADE_RELEASES, PulumiCli
-from runtime.ops.stage import Staged, StagingPlan
+from runtime.ops.stage import Registry, Staged, StagingPlan, unstage
+from runtime.ops.staged_weights import StagedWeights
 from runtime.staging import StagedImages
 
 _PROMPT = "Say hello."
@@ -167,13 +168,12 @@ class Platform:
             raise WorkspaceError(
                 f"STACK = {self.workspace.stack}: there is nothing to stage; bring a hybrid stack up first"
             )
-        double = self._cloud.environment if self._cloud else None
-        s3, ecr = staging.clients(str(outputs["cloudRegion"]), double)
+        s3, registry = self._stores(str(outputs["cloudRegion"]))
         return staging.run(
             StagingPlan.read(outputs["cloudStaging"]),
             s3,
-            staging.RehearsedRegistry(ecr) if double else Ecr(ecr),
-            staging.folder_of(folder, self._home / "staging" if double else None),
+            registry,
+            staging.folder_of(folder, self._home / "staging" if self._cloud else None),
             ClusterApi(read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)),
             self._progress,
         )
@@ -224,8 +224,23 @@ class Platform:
             self._site.stop(self._progress)
             self._prepare()
         self._settle(cli)
+        self._unstage(cli)
         options = self._options()
         self._update(cli, "destroy", options)
+
+    def _unstage(self, cli: PulumiCli) -> None:
+        """Empties bucket and repositories of what `stage` brought; AWS deletes no full one."""
+        outputs = cli.outputs()
+        if "cloudStaging" not in outputs:
+            return
+        s3, registry = self._stores(str(outputs["cloudRegion"]))
+        plan = StagingPlan.read(outputs["cloudStaging"])
+        unstage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, self._progress)
+
+    def _stores(self, region: str) -> tuple[Any, Registry]:
+        double = self._cloud.environment if self._cloud else None
+        s3, ecr = staging.clients(region, double)
+        return s3, staging.RehearsedRegistry(ecr) if double else Ecr(ecr)
 
     def _update(self, cli: PulumiCli, command: Literal["up", "destroy"], options: Sequence[str]) -> None:
         with self.workspace.updating():

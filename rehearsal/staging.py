@@ -30,6 +30,10 @@ class RehearsedRegistry:
         """Digest of an image that is there; None where there is none."""
         return self._ecr.digest(reference)
 
+    def remove(self, reference: str) -> None:
+        """Removes an image; one that is not there is fine."""
+        self._ecr.remove(reference)
+
     def copy(self, source: str, target: str, told: Callable[[str], None]) -> None:
         """Writes a manifest that names the source, in place of the image."""
         told("only its manifest: a rehearsal's registry keeps no layers")

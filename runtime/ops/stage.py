@@ -24,6 +24,10 @@ class Registry(Protocol):
         """Copies an image with its digest unchanged."""
         ...
 
+    def remove(self, reference: str) -> None:
+        """Removes an image; one that is not there is fine."""
+        ...
+
 
 @dataclass(frozen=True)
 class ImagePlan:
@@ -140,6 +144,22 @@ def stage(
             lines.append(f"{place.url} {manifest.digest}")
         armed[model.name] = (model.token,)
     return Staged(armed, tuple(lines))
+
+
+def unstage(
+    plan: StagingPlan, weights: Callable[[str], StagedWeights], registry: Registry, progress: Progress
+) -> None:
+    """Removes what `stage` brought, and nothing else, so that bucket and repositories can be deleted.
+
+    Raises:
+        StagingError: Something stays.
+    """
+    with progress.step("staged weights and images") as step:
+        removed = sum(weights(model.prefix.rstrip("/")).remove() for model in plan.models if model.prefix)
+        images = dict.fromkeys([*plan.images, *(model.image for model in plan.models)])
+        for image in images:
+            registry.remove(image.target)
+        step.update(f"{removed} objects and {len(images)} images removed; the originals are where they were")
 
 
 def _copied(image: ImagePlan, registry: Registry, progress: Progress) -> str:

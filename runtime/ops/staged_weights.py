@@ -57,6 +57,14 @@ class S3(Protocol):
         """Asks for an object's size and checksum."""
         ...
 
+    def list_object_versions(self, **request: Any) -> dict[str, Any]:
+        """All versions of objects, a thousand at a time."""
+        ...
+
+    def delete_objects(self, **request: Any) -> dict[str, Any]:
+        """Deletes up to a thousand versions."""
+        ...
+
     def get_object(self, **request: Any) -> dict[str, Any]:
         """Reads an object."""
         ...
@@ -223,6 +231,32 @@ class StagedWeights:
         """What in the bucket is not as the manifest says; S3 answers for each object."""
         found = [(file.name, self._problem(file)) for file in manifest.files]
         return [f"{name} {problem}" for name, problem in found if problem]
+
+    def remove(self) -> int:
+        """Deletes everything under the prefix, old versions too, and returns how many objects that were.
+
+        Raises:
+            StagingError: S3 keeps some of it.
+        """
+        removed = 0
+        for upload in self._s3.list_multipart_uploads(Bucket=self._bucket, Prefix=f"{self._prefix}/").get(
+            "Uploads", []
+        ):
+            self._s3.abort_multipart_upload(
+                Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+            )
+        while True:
+            page = self._s3.list_object_versions(Bucket=self._bucket, Prefix=f"{self._prefix}/")
+            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+            if not found:
+                return removed
+            objects = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
+            answer = self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+            if errors := answer.get("Errors"):
+                raise StagingError(
+                    f"{self.url} cannot be emptied: {errors[0]['Key']}: {errors[0]['Message']}"
+                )
+            removed += len(objects)
 
     def _problem(self, file: StagedFile) -> str | None:
         try:

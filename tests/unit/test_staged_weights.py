@@ -124,6 +124,20 @@ def test_a_manifest_that_was_edited_is_refused(s3: Counting, folder: Path) -> No
         Manifest.read("{}")
 
 
+def test_weights_are_removed_with_their_old_versions_and_nothing_beside_them(
+    s3: Counting, folder: Path
+) -> None:
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    s3.put_object(Bucket=BUCKET, Key="models/tiny/abcd/config.json", Body=b"of another revision")
+    weights(s3).upload("tiny", "abc", folder)
+    s3.put_object(Bucket=BUCKET, Key="models/tiny/abc/config.json", Body=b"a later version")
+    assert weights(s3).remove() == 4
+    assert weights(s3).manifest() is None
+    left = s3.list_object_versions(Bucket=BUCKET)["Versions"]
+    assert [one["Key"] for one in left] == ["models/tiny/abcd/config.json"]
+    assert weights(s3).remove() == 0
+
+
 def test_an_empty_folder_is_refused_with_the_folder_that_was_meant(s3: Counting, tmp_path: Path) -> None:
     with pytest.raises(StagingError, match=r"config\.json"):
         weights(s3).upload("tiny", "abc", tmp_path)
