@@ -118,17 +118,19 @@ def resource(token: str) -> Contract:
     Raises:
         KeyError: The installed SDK has no such type.
     """
-    # The SDK imports its modules when they are first used, and two threads see each other's half.
-    with _ONE_IMPORT:
+    # The SDK imports its modules when they are first used, and two threads see each other's half. Classes
+    # that nobody here uses say then that they are deprecated.
+    with _ONE_IMPORT, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
         return _resource(token)
 
 
 @cache
 def _resource(token: str) -> Contract:
     path, _, name = resource_tokens()[token].rpartition(".")
-    class_ = getattr(_module(path), name)
+    class_ = getattr(importlib.import_module(path), name)
     # `InitArgs` where a nested type of another resource has the name; the generator steps aside for it.
-    own = _module(class_.__module__)
+    own = importlib.import_module(class_.__module__)
     arguments = getattr(own, f"{name}InitArgs", None) or getattr(own, f"{name}Args")
     return Contract(token, inputs_of(arguments), _outputs_of(class_))
 
@@ -145,7 +147,8 @@ def function(token: str) -> Contract:
     Raises:
         KeyError: The installed SDK has no such function.
     """
-    with _ONE_IMPORT:
+    with _ONE_IMPORT, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
         return _function(token)
 
 
@@ -153,12 +156,12 @@ def function(token: str) -> Contract:
 def _function(token: str) -> Contract:
     place, _, camel = token.removeprefix("aws:").rpartition(":")
     service = place.partition("/")[0]
-    module = _module("pulumi_aws" + ("" if service == "index" else f".{service}"))
+    module = importlib.import_module("pulumi_aws" + ("" if service == "index" else f".{service}"))
     called = getattr(module, _snake(camel), None)
     result = getattr(module, camel[0].upper() + camel[1:] + "Result", None)
     if called is None or result is None:
         raise KeyError(token)
-    hints = typing.get_type_hints(called, vars(_module(called.__module__)))
+    hints = typing.get_type_hints(called, vars(importlib.import_module(called.__module__)))
     signature = inspect.signature(called)
     inputs = {
         _camel(name): Property(_shape(hints[name]), parameter.default is inspect.Parameter.empty)
@@ -183,13 +186,6 @@ def inputs_of(class_: type) -> Mapping[str, Property]:
         provider_name: Property(_shape(shapes[provider_name]), python_name in required)
         for python_name, provider_name in names.items()
     }
-
-
-def _module(path: str) -> types.ModuleType:
-    # Classes of the SDK that nobody here uses say at their import that they are deprecated.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return importlib.import_module(path)
 
 
 def _outputs_of(class_: type) -> Mapping[str, Property]:
