@@ -44,10 +44,11 @@ def weights_claim(model: ModelSpec) -> str:
 
 
 def staged(model: ModelSpec) -> ModelSpec:
-    """The model with the staged weights as its source, where they are staged."""
+    """The model with the staged weights as its source, where they are staged; it needs no token for them."""
     if not is_staged(model):
         return model
-    return model.model_copy(update={"source": ModelSource(volume_claim=weights_claim(model))})
+    source = ModelSource(volume_claim=weights_claim(model))
+    return model.model_copy(update={"source": source, "hugging_face_token_secret": None})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,9 @@ ASSUMED = {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service
 OTHER_TRUST = json.dumps({"Version": "2012-10-17", "Statement": [ASSUMED]})
 READS = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
 POLICY = json.dumps({"Version": "2012-10-17", "Statement": [READS]})
-OTHER_POLICY = json.dumps({"Version": "2012-10-17", "Statement": [READS, {**READS, "Action": "s3:ListBucket"}]})
+OTHER_POLICY = json.dumps(
+    {"Version": "2012-10-17", "Statement": [READS, {**READS, "Action": "s3:ListBucket"}]}
+)
 
 
 @pytest.fixture

@@ -77,6 +77,11 @@ def test_weights_are_staged_unless_the_image_holds_them(source: dict[str, str], 
     assert claim == ("qwen3-8b-weights" if staged_there else None)
 
 
+def test_the_hubs_token_stays_on_prem() -> None:
+    there = staged(cloud(huggingFaceTokenSecret="hub"))
+    assert there.hugging_face_token_secret is None
+
+
 def test_images_are_in_the_accounts_registry_by_the_same_tag_and_digest() -> None:
     images = StagedImages(registry="1.dkr.ecr.us-east-1.amazonaws.com/llm-burst")
     assert images.of(f"quay.io/kuberay/operator:v1@{DIGEST}") == (

@@ -54,6 +54,14 @@ def check(cluster: FakeCluster, *, is_preview: bool = False) -> TakeoverCheck:
     return TakeoverCheck(cluster, "llm", STACK, is_preview)
 
 
+def test_what_goes_to_the_clusters_own_eks_side_is_not_asked_of_this_one() -> None:
+    cluster = FakeCluster(Namespace={"name": "llm"})
+    elsewhere = namespace()
+    elsewhere["metadata"]["labels"] = {"spillway.dev/platform": "llm-burst"}
+    check(cluster).check(elsewhere)
+    assert cluster.asked == []
+
+
 def test_a_name_that_is_free_may_be_taken() -> None:
     cluster = FakeCluster()
     check(cluster).check(policy())
@@ -153,6 +161,9 @@ def test_no_stack_declares_an_object_without_namespace_that_is_not_asked_for(sta
     outside = {
         one["type"]
         for one in declared
-        if (metadata := one.get("inputs", {}).get("metadata")) and "namespace" not in metadata
+        if (metadata := one.get("inputs", {}).get("metadata"))
+        and "namespace" not in metadata
+        # The EKS cluster is the stack's own, so there is nobody to ask.
+        and one["provider"] != "kubernetes (eks)"
     }
     assert outside <= set(IN_NO_NAMESPACE)
