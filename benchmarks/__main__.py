@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import bring_up, gateway, preview, serving, site_start
+from benchmarks import bring_up, burst, gateway, preview, serving, site_start
 from benchmarks.processes import BenchmarkError
 from benchmarks.results import RESULTS
 from rehearsal.site import SiteError
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "site": site_start,
     "up": bring_up,
     "serving": serving,
+    "burst": burst,
 }
 SITE = "bnc"
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.machine import sentence
@@ -20,6 +20,7 @@ class Result:
         machine: Where it was measured, from `machine.describe`.
         data: Everything that was measured.
         tables: Markdown, one text a table or paragraph.
+        files: Further files beside the page, by their names, such as a picture that it shows.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Result:
     machine: Mapping[str, object]
     data: Mapping[str, object]
     tables: Sequence[str]
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def page(self) -> str:
         """The Markdown page."""
@@ -34,11 +36,13 @@ class Result:
         return "\n\n".join(parts) + "\n"
 
     def write(self, folder: Path) -> None:
-        """Writes `NAME.json` and `NAME.md`."""
+        """Writes `NAME.json` and `NAME.md`, and the further files."""
         folder.mkdir(parents=True, exist_ok=True)
         document = {"benchmark": self.name, "machine": self.machine, **self.data}
         (folder / f"{self.name}.json").write_text(json.dumps(document, indent=1) + "\n")
         (folder / f"{self.name}.md").write_text(self.page())
+        for name, text in self.files.items():
+            (folder / name).write_text(text)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

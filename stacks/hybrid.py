@@ -7,8 +7,8 @@ import pulumi
 from components.aws.account import CloudAccount
 from components.aws.load_balancer import PORT
 from components.aws.network import entrance_addresses
-from components.kubernetes.burst_controller import SERVICE_PORT as CONTROLLER_PORT
 from components.kubernetes.burst_controller import (
+    SERVICE_PORT,
     BurstController,
     BurstControllerArgs,
     SpillingModel,
@@ -43,13 +43,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
     spill = onprem.SpillTarget(
-        addresses=entrance_of(cloud),
-        port=PORT,
-        key=key.value,
-        ready=Upstream(
-            host=f"{burst_controller_name(settings.name)}.{settings.namespace}.svc.cluster.local",
-            port=CONTROLLER_PORT,
-        ),
+        addresses=entrance_of(cloud), port=PORT, key=key.value, ready=_who_says_ready(settings)
     )
     on_prem = onprem.declare(settings, providers, spill)
     aws = aws_provider(cloud, tags)
@@ -75,6 +69,16 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     )
 
 
+def _controller_name(settings: PlatformSettings) -> str:
+    return f"{settings.name}-burst-controller"
+
+
+def _who_says_ready(settings: PlatformSettings) -> Upstream:
+    """Where the gateway asks whether a model has a replica on EKS; without one, a request would wait."""
+    host = f"{_controller_name(settings)}.{settings.namespace}.svc.cluster.local"
+    return Upstream(host=host, port=SERVICE_PORT)
+
+
 def _burst_controller(
     settings: PlatformSettings,
     cloud: CloudSettings,
@@ -88,7 +92,7 @@ def _burst_controller(
     image = settings.controller_image
     mirror = settings.images.mirror
     BurstController(
-        burst_controller_name(settings.name),
+        _controller_name(settings),
         BurstControllerArgs(
             platform=settings.name,
             namespace=settings.namespace,
@@ -129,11 +133,6 @@ def _spilling(there: ModelSpec, settings: PlatformSettings, cloud: CloudSettings
         devices_per_pod=group.gpus // (each + 1) + 1,
         staged=staged_version(source, there.image or settings.ray.image),
     )
-
-
-def burst_controller_name(platform: str) -> str:
-    """What the burst controller of a platform is called, its Service too."""
-    return f"{platform}-burst-controller"
 
 
 def cloud_name(platform: str) -> str:

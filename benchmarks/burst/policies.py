@@ -93,7 +93,7 @@ def without_hysteresis(cloud: Cloud, spare: float) -> BurstPolicy:
     return our_policy(
         cloud,
         scale_out=ScaleOut(spare=spare, for_seconds=0),
-        scale_in=ScaleIn(spare=spare + 0.001, for_seconds=0),
+        scale_in=ScaleIn(spare=spare + 0.001, for_seconds=0, gone_spare=40),
         cooldown_seconds=0.0,
     )
 
@@ -137,14 +137,21 @@ def target_qps(
     return decide_replicas
 
 
-def clairvoyant(overflow: Overflow, cloud: Cloud, usd_per_refusal: float, fill: float = 1.0) -> Policy:
+def clairvoyant(
+    overflow: Overflow,
+    cloud: Cloud,
+    usd_per_refusal: float,
+    fill: float = 1.0,
+    load: Sequence[float] | None = None,
+) -> Policy:
     """Knows the future: starts replicas early, and keeps them where that is cheaper than another start.
 
     The k-th replica is on where the load fills it. For each k this is the cheapest way through all ticks, by
     dynamic programming, if a refused request costs `usd_per_refusal`. That trades refusals for money as well
-    as any schedule of whole replicas can, as far as a replica's load is what is above k-1 full ones.
+    as any schedule of whole replicas can, as far as a replica's load is what is above k-1 full ones. `load`
+    is what `unlimited` returns, where it is known already.
     """
-    load = _unlimited(overflow)
+    load = unlimited(overflow) if load is None else load
     usual = sum(overflow.service_s) / max(1, len(overflow.service_s))
     slots = overflow.engine.slots * fill
     on_usd = cloud.usd_per_hour * TICK_S / 3600
@@ -154,7 +161,7 @@ def clairvoyant(overflow: Overflow, cloud: Cloud, usd_per_refusal: float, fill: 
     for level in range(most):
         worth = usd_per_refusal * TICK_S / usual if usual else 0.0
         lost = [min(max(value - level * slots, 0.0), slots) * worth for value in load]
-        for tick, is_on in enumerate(_cheapest(lost, on_usd, start_usd)):
+        for tick, is_on in enumerate(cheapest(lost, on_usd, start_usd)):
             schedule[tick] += is_on
     early = round(cloud.cold_start_s / TICK_S)
     ahead = [
@@ -168,7 +175,7 @@ def clairvoyant(overflow: Overflow, cloud: Cloud, usd_per_refusal: float, fill: 
     return target
 
 
-def _unlimited(overflow: Overflow) -> list[float]:
+def unlimited(overflow: Overflow) -> list[float]:
     """The mean load that the overflow would be in each tick, if the cloud had no limit."""
     ticks = len(overflow.in_flight)
     load = [0.0] * ticks
@@ -181,7 +188,7 @@ def _unlimited(overflow: Overflow) -> list[float]:
     return load
 
 
-def _cheapest(lost: Sequence[float], on_usd: float, start_usd: float) -> list[bool]:
+def cheapest(lost: Sequence[float], on_usd: float, start_usd: float) -> list[bool]:
     """Whether to be on in each tick, so that the sum of on, start and loss is least."""
     off, on = 0.0, start_usd
     came_from: list[tuple[bool, bool]] = []

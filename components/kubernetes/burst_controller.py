@@ -289,7 +289,7 @@ class BurstController(Component):
                 },
                 opts=self.child(),
             ),
-            # The gateway spills only what this says that there are servers for.
+            # It asks whether a model has replicas on EKS before it sends a request there.
             kubernetes.networking.v1.NetworkPolicy(
                 f"{self._name}-allow-gateway",
                 metadata=self._meta("allow-gateway-to-burst-controller"),

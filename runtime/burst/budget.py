@@ -130,7 +130,7 @@ def mixed_groups(fleet: Fleet) -> frozenset[str]:
 
 def share(
     means: Means, wanted: Replicas, held: Replicas, refuses: Callable[[Replicas], str | None]
-) -> tuple[dict[str, int], str | None]:
+) -> tuple[dict[str, int], dict[str, str]]:
     """The fairest split that is not refused: every model gets the same USD per hour, if it wants so much.
 
     Args:
@@ -140,11 +140,10 @@ def share(
         refuses: Names the limit that a split breaks; what it allows, it allows for less too.
 
     Returns:
-        The split, and the limit that stood in the way of more.
+        The split, and by node group the limit that stands in the way of one replica more.
     """
-    limit = refuses(wanted)
-    if limit is None:
-        return dict(wanted), None
+    if refuses(wanted) is None:
+        return dict(wanted), {}
     prices = {
         name: means.fleet.groups[model.group].usd_per_hour * model.pods_per_replica / means.fits[name]
         for name, model in means.fleet.models.items()
@@ -157,8 +156,8 @@ def share(
         }
 
     low, high = Decimal(0), max(prices[name] * count for name, count in wanted.items())
-    if refuses(level(low)) is not None:
-        return level(low), limit
+    if (limit := refuses(level(low))) is not None:
+        return level(low), dict.fromkeys(means.fleet.groups, limit)
     step = min(prices.values()) / 2
     while high - low > step:
         middle = (low + high) / 2
@@ -168,7 +167,12 @@ def share(
     for name in sorted(found, key=lambda name: (found[name] * prices[name], name)):
         if found[name] < wanted[name] and refuses({**found, name: found[name] + 1}) is None:
             found[name] += 1
-    return found, limit
+    limits: dict[str, str] = {}
+    for name, count in found.items():
+        group = means.fleet.models[name].group
+        if count < wanted[name] and group not in limits:
+            limits[group] = refuses({**found, name: count + 1}) or "ceiling"
+    return found, limits
 
 
 def spend(policy: BurstPolicy, fleet: Fleet, state: State, existing: Mapping[str, int], now: float) -> Spent:

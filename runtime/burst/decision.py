@@ -325,15 +325,16 @@ def _granted(
     def keeps(replicas: Mapping[str, int]) -> str | None:
         return means.affordable(replicas)
 
-    fair, limit = share(means, wanted, held, keeps)
+    fair, short = share(means, wanted, held, keeps)
     if keeps(fair) is not None:
         # The limits win over the cool-down.
-        fair, limit = share(means, wanted, {}, keeps)
+        fair, short = share(means, wanted, {}, keeps)
     base = {name: min(count, max(fair[name], 0), means.targets[name]) for name, count in wanted.items()}
     granted, refused = share(means, fair, base, means.refusal)
     for name, count in granted.items():
         if count < wanted[name]:
-            limits[name] = (limit if fair[name] < wanted[name] else refused) or "ceiling"
+            group = means.fleet.models[name].group
+            limits[name] = (short if fair[name] < wanted[name] else refused).get(group, "ceiling")
     return granted, limits
 
 

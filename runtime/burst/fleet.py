@@ -37,7 +37,7 @@ class BurstModel:
         group: Name of the node group that its replicas run on.
         max_replicas: Replicas at most (`models[].spill.maxReplicas`).
         slots: Requests that one replica works on at a time (`maxSequences`).
-        queue: Requests that wait on EKS when all its replicas are full (`maxQueuedRequests`).
+        queue: Requests that wait on either side when all its copies are full (`maxQueuedRequests`).
         devices_per_pod: Accelerators of one of its pods (`tensorParallel`).
         pods_per_replica: Pods of one replica (`pipelineParallel`).
         surge: 2 where an upgrade of the EKS side may run every replica twice without asking the

@@ -9,8 +9,6 @@ from runtime.burst.policy import BurstPolicy
 from runtime.burst.state import Averages, ModelState
 from runtime.burst.windows import least, most
 
-# Refusals hide load, and retries inflate it: more than this factor is not believed.
-_MOST_HIDDEN = 4.0
 # vLLM preempts when its cache is full (vllm:kv_cache_usage_perc reaches 1); shortly before, it queues.
 _CACHE_FULL = 0.95
 # How far back the averages look, in seconds; after a longer gap they begin anew.
@@ -19,10 +17,9 @@ _FAST_S, _SLOW_S, _USUAL_S, _FORGOTTEN_S = 30.0, 60.0, 600.0, 900.0
 _NO_RATE, _GUESS_S = 1e-3, 10.0
 # Less than half a request is what is left of a load that has ended.
 _NO_LOAD = 0.5
-# How much of the queue of EKS is counted as room. In the simulator this saves a third of the idle time, at
-# equal refusals.
+# How much of the queue of EKS is counted as room. In the simulator this saves idle time at equal
+# refusals.
 _QUEUE_USED = 0.75
-_LEAST_KEPT_S = 60.0
 # Weight of the newest cold start in the measured one.
 _COLD_START_WEIGHT = 0.5
 
@@ -36,12 +33,14 @@ class Load:
         capacity: Requests that on-prem can hold.
         out: Replicas that leave the spare places of `scaleOut`.
         keep: Replicas that leave those of `scaleIn`.
+        gone: Replicas beyond which the load is gone for good.
     """
 
     load: float
     capacity: float
     out: int
     keep: int
+    gone: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,10 +81,10 @@ def cold_start(policy: BurstPolicy, state: ModelState) -> float:
 
 
 def kept_seconds(policy: BurstPolicy, state: ModelState) -> float:
-    """How long a replica stays without need: what the policy says, else half of a cold start."""
+    """How long a replica stays without need: what the policy says, else a cold start."""
     kept = policy.scale_in.for_seconds
     if kept is None:
-        kept = max(_LEAST_KEPT_S, cold_start(policy, state) / 2)
+        kept = cold_start(policy, state)
     return min(kept, policy.zero_after_seconds)
 
 
@@ -98,8 +97,8 @@ def measured(
         ongoing = 0.0
     if signals.onprem_in_flight is None or signals.onprem_capacity is None or ongoing is None:
         return None, state
-    under_way = signals.onprem_in_flight + ongoing
-    averages = _averaged(policy, state.averages, signals, under_way, now)
+    served = _served(model, signals.onprem_in_flight, signals.onprem_capacity, ongoing, signals.eks_ready)
+    averages = _averaged(policy, state.averages, signals, served, now)
     fast, slow = _levels(averages, refusing=bool(signals.refused))
     capacity = _capacity(signals.onprem_in_flight, signals.onprem_capacity, signals)
     found = Load(
@@ -107,6 +106,7 @@ def measured(
         capacity=capacity,
         out=_replicas(model, fast, capacity, policy.scale_out.spare),
         keep=_replicas(model, slow, capacity, policy.scale_in.spare),
+        gone=_replicas(model, fast, capacity, policy.scale_in.gone_spare),
     )
     return found, replace(state, averages=averages)
 
@@ -128,20 +128,22 @@ def wish(
     # What was not seen neither adds nor takes away: it counts as if all that is there had been needed.
     out = target if load is None or first or resumed else load.out
     keep = target if load is None or first or resumed else load.keep
-    if load is not None and load.keep > 0:
+    if load is not None and max(load.keep, load.out) > 0:
         state = replace(state, needed_at=now)
     outs = least(state.out_samples, now, out, policy.scale_out.for_seconds)
     keeps = most(state.in_samples, now, keep, kept_seconds(policy, state))
     state = replace(state, out_samples=outs, in_samples=keeps)
     up, down = outs[0][1], keeps[0][1]
+    if load is not None and not (first or resumed):
+        down = max(load.keep, min(down, load.gone))
     wished = _by_load(policy, state, load, up, down)
     idle = now - (state.needed_at if state.needed_at is not None else state.changed_at or now)
     if target and wished.replicas and idle >= policy.zero_after_seconds:
-        return Wish(
+        wished = Wish(
             replicas=0,
             code="zero-timer",
             reason=f"no sign of need for {idle:.0f} s (zeroAfterSeconds {policy.zero_after_seconds:g})",
-        ), state
+        )
     waited = now - state.changed_at if state.changed_at is not None else math.inf
     direction = (wished.replicas > target) - (wished.replicas < target)
     if direction and direction == -state.direction and waited < policy.cooldown_seconds:
@@ -176,22 +178,29 @@ def _started(state: ModelState, now: float) -> ModelState:
     return replace(state, cold_start_s=new)
 
 
+def _served(model: BurstModel, in_flight: float, capacity: float, ongoing: float, ready: int | None) -> float:
+    """Requests under way without those that only wait, which would look like longer work."""
+    onprem = min(in_flight, capacity - model.queue) if capacity > model.queue else in_flight
+    return onprem + (ongoing if ready is None else min(ongoing, ready * model.slots))
+
+
 def _averaged(
-    policy: BurstPolicy, before: Averages | None, signals: ModelSignals, under_way: float, now: float
+    policy: BurstPolicy,
+    before: Averages | None,
+    signals: ModelSignals,
+    served: float,
+    now: float,
 ) -> Averages:
     refused = signals.refused or 0
     # Where arrivals are not counted, the load stands for them, as if every request took a second.
-    arrived = signals.arrived if signals.arrived is not None else under_way * policy.tick_seconds + refused
+    arrived = signals.arrived if signals.arrived is not None else served * policy.tick_seconds + refused
     let_in = max(0, arrived - refused)
-    # Little's law: what was let in keeps so much under way, so what came would keep this much.
-    hidden = min(arrived / let_in, _MOST_HIDDEN) if let_in else _MOST_HIDDEN
-    load = under_way * hidden if refused else under_way
     passed = now - before.at if before is not None else 0.0
     if before is None or passed > _FORGOTTEN_S:
         rate = arrived / policy.tick_seconds
         usual_rate = let_in / policy.tick_seconds
         return Averages(
-            at=now, rate=rate, slow_rate=rate, load=load, usual_load=under_way, usual_rate=usual_rate
+            at=now, rate=rate, slow_rate=rate, load=served, usual_load=served, usual_rate=usual_rate
         )
     if passed <= 0:
         return before
@@ -201,9 +210,9 @@ def _averaged(
         at=now,
         rate=rate + short * (before.rate - rate),
         slow_rate=rate + minute * (before.slow_rate - rate),
-        load=load + minute * (before.load - load),
+        load=served + minute * (before.load - served),
         # Where nothing is let in, nothing can be learnt of how long it takes.
-        usual_load=under_way + long * (before.usual_load - under_way) if let_in else before.usual_load,
+        usual_load=served + long * (before.usual_load - served) if let_in else before.usual_load,
         usual_rate=let_in / passed + long * (before.usual_rate - let_in / passed)
         if let_in
         else before.usual_rate,
@@ -213,9 +222,9 @@ def _averaged(
 def _levels(averages: Averages, *, refusing: bool) -> tuple[float, float]:
     """The load without chance, seen quickly and seen steadily.
 
-    The arrivals of half a minute times the usual time under way say it better than the requests under way,
-    which vary with their lengths too. While requests are refused, on-prem may be slower than usual, and the
-    requests under way count as well.
+    Little's law: the arrivals of half a minute times the usual time of service. That says it better than the
+    requests under way, which vary with their lengths too, and knows of those that were refused. While some
+    are, on-prem may be slower than usual, and the load is at least what is worked on.
     """
     known = averages.usual_rate >= _NO_RATE and averages.usual_load > 0
     each_s = averages.usual_load / averages.usual_rate if known else _GUESS_S
@@ -256,8 +265,8 @@ def _by_load(policy: BurstPolicy, state: ModelState, load: Load | None, up: int,
         return Wish(
             replicas=down,
             code="scale-in",
-            reason=f"{numbers}; {down} replicas left the {_places(load.load, policy.scale_in.spare)} spare "
-            f"places of scaleIn for {kept_seconds(policy, state):.0f} s",
+            reason=f"{numbers}; {down} replicas leave the {_places(load.load, policy.scale_in.spare)} spare "
+            f"places of scaleIn, for {kept_seconds(policy, state):.0f} s or beyond doubt",
         )
     if load.out > target:
         return Wish(

@@ -55,11 +55,11 @@ class ScaleOut(Spec):
     """When replicas are added."""
 
     spare: float = Field(
-        default=1.5,
+        default=2.0,
         ge=0,
         le=20,
         description="Places that are kept free for chance, in standard deviations of requests that come at "
-        "random (the root of the load): 1.5 keeps 15 places free at a load of 100. Fewer free places add "
+        "random (the root of the load): 2 keeps 20 places free at a load of 100. Fewer free places add "
         "replicas.",
     )
     for_seconds: float = Field(
@@ -71,7 +71,7 @@ class ScaleIn(Spec):
     """When replicas are taken away."""
 
     spare: float = Field(
-        default=2.0,
+        default=2.25,
         gt=0,
         le=20,
         description="As in `scaleOut`, and above it: replicas go if without them so much stays free.",
@@ -80,10 +80,24 @@ class ScaleIn(Spec):
         default=None,
         ge=0,
         le=86400,
-        description="How long a replica stays without need, in seconds. Defaults to half of the cold start "
-        "as it was measured, at least 60: EC2 bills a start too, so an idle replica is kept while that is "
-        "cheaper than another start, which half of the time is not needed.",
+        description="How long a replica stays without need, in seconds. Defaults to the cold start as it was "
+        "measured: EC2 bills a start too, so to keep a replica that long costs what another start would.",
     )
+    gone_spare: float = Field(
+        default=3.25,
+        gt=0,
+        le=40,
+        description="Above `spare`: if without a replica even so much stays free, its load is not away by "
+        "chance but gone, and it goes without waiting `forSeconds`.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.gone_spare < self.spare:
+            raise ContradictionError(
+                "goneSpare", f"is {self.gone_spare:g}, below spare {self.spare:g}; raise it"
+            )
+        return self
 
 
 class Launches(Spec):

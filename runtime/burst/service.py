@@ -132,9 +132,12 @@ class Controller:
         return self._last is None or self._parts.clock() - self._last.at < limit
 
     def ready_in_cloud(self, model: str) -> int:
-        """Replicas of a model that answer on EKS, by name or by the id that clients send."""
+        """Replicas of a model that answer on EKS, by name or by the id that clients send.
+
+        While the EKS API does not answer, nobody can change them, so what it said last holds for long.
+        """
         names = {one.model_id: one.name for one in self._config.models}
-        within = self._config.policy.stale_seconds
+        within = self._config.policy.zero_after_seconds
         return self._parts.observer.ready_in_cloud(names.get(model, model), within)
 
     def _refresh(self, problems: dict[str, str]) -> None:

@@ -16,8 +16,8 @@ class Averages:
         at: Unix time of the newest sample.
         rate: Requests a second that come in, over half a minute.
         slow_rate: The same over a minute.
-        load: Requests that want to be under way, over a minute.
-        usual_load: Requests under way, over ten minutes.
+        load: Requests that are worked on, waiting ones not among them, over a minute.
+        usual_load: The same over ten minutes.
         usual_rate: Requests let in a second, over ten minutes.
     """
 

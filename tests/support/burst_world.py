@@ -1,7 +1,7 @@
-"""A small world for the burst controller: nodes that are launched, pods that find places, load, and accidents.
+"""A small world for the burst controller: nodes that are launched, pods that find places, and accidents.
 
-It is as unkind as the real one may be: launches fail, signals are missing, pods are placed at random, upgrades
-run replicas twice, the controller restarts. It knows nothing of the decision core but its types.
+It is as unkind as the real one may be: launches fail, signals are missing, pods are placed at random,
+upgrades run replicas twice, the controller restarts. It knows nothing of the decision core but its types.
 """
 
 import random
@@ -136,7 +136,7 @@ class World:
         until = self.now + seconds
         for group in self.fleet.groups.values():
             nodes = self.nodes[group.name]
-            for name, model in self.fleet.models.items():
+            for model in self.fleet.models.values():
                 if model.group == group.name:
                     self._place(model, nodes)
                     self._launch(model, nodes)

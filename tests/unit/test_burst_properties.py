@@ -16,7 +16,7 @@ from tests.support.burst_world import Accidents, World
 
 HARD = {"ceiling", "max-nodes", "group-max", "burst-hours", "circuit-open", "circuit-probing"}
 # BURST_SOAK=20000 makes it long.
-SOAK = int(os.environ.get("BURST_SOAK", "40"))
+SOAK = int(os.environ.get("BURST_SOAK", "10"))
 
 
 def fleet_of(source: random.Random) -> Fleet:
@@ -120,8 +120,8 @@ def test_all_replicas_and_nodes_go_when_the_load_is_gone(seed: int, blind: bool)
     none = [0.0] * len(world.fleet.models)
     wait = world.policy.zero_after_seconds + world.policy.cooldown_seconds + world.policy.release_seconds
     for _ in range(int(wait // world.policy.tick_seconds) + 20):
-        decision = world.tick(none, blind=blind)
-    assert [found.replicas for found in decision.models.values()] == [0] * len(none)
+        world.tick(none, blind=blind)
+    assert list(world.wanted.values()) == [0] * len(none)
     assert world.count() == 0
 
 
@@ -141,7 +141,7 @@ def test_no_direction_changes_inside_the_cool_down_but_for_hard_limits(seed: int
             when, direction, _, code = last.get(name, (0.0, 0, 0, ""))
             if direction == -step and at - when < 120:
                 # Only what a limit took, or takes now, may come back sooner or go sooner.
-                assert found.code in HARD | {"ceiling"} or code in HARD, (found, code)
+                assert found.code in HARD or code in HARD, (found, code)
             last[name] = (at, step, found.replicas, found.code)
 
 
@@ -184,7 +184,6 @@ def test_the_circuit_opens_when_launches_fail_and_closes_when_they_work(probabil
     assert any(opened)
     assert world.count() == 0
     world.accidents = Accidents(no_capacity=0.0 if probability == 1.0 else probability)
-    for _ in range(400):
-        decision = world.tick([120.0])
-    assert decision.open_circuits == ()
-    assert decision.models["m"].replicas == 4
+    last = [world.tick([120.0]) for _ in range(400)][-1]
+    assert last.open_circuits == ()
+    assert last.models["m"].replicas == 4

@@ -50,19 +50,23 @@ class World:
         return pod
 
     def observe(self) -> Observation:
+        """What is seen while so many requests of ten seconds want to be under way."""
         signals = ModelSignals()
         if self.in_flight is not None:
+            here = min(self.in_flight, 24.0)
+            there = min(self.in_flight - here, self.ray.ready * 16.0)
             signals = replace(
                 signals,
-                onprem_in_flight=self.in_flight,
+                onprem_in_flight=here,
                 onprem_capacity=24.0,
-                arrived=10,
-                refused=0,
-                spilled=0,
+                arrived=round(self.in_flight),
+                spilled=round(there),
+                refused=round(self.in_flight - here - there),
+                eks_ongoing=there,
             )
         if self.eks.down:
             return Observation(models={"qwen": signals})
-        signals = replace(signals, eks_ready=self.ray.ready, eks_wanted=self.ray.wanted, eks_ongoing=0.0)
+        signals = replace(signals, eks_ready=self.ray.ready, eks_wanted=self.ray.wanted)
         nodes = GroupSignals(
             nodes=self.ray.wanted, pending=self.ray.wanted - self.ray.ready, failed_launches=0
         )
@@ -181,7 +185,7 @@ def test_a_restart_in_the_middle_of_a_burst_changes_nothing(world: World) -> Non
     world.pod("a")
     world.in_flight = 40.0
     world.until(lambda: world.ray.wanted > 0)
-    world.go(60)
+    world.go(1800)
     wanted, told = world.ray.wanted, len(world.ray.scaled)
     world.pods = []
     anew = world.pod("a-again")
@@ -320,7 +324,7 @@ def test_every_round_is_one_line_with_the_reason_and_what_was_seen(world: World)
     assert found["code"] == "scale-out"
     assert found["reason"]
     assert found["set"] == "changed"
-    assert found["signals"]["onprem_in_flight"] == 40.0
+    assert found["signals"]["onprem_in_flight"] == 24.0
     assert world.home.events[0]["reason"] == "Replicas"
 
 

@@ -13,10 +13,13 @@ from runtime.cluster import (
     Access,
     ClusterApi,
     ClusterError,
+    ConflictError,
     ExecPlugin,
     ForbiddenError,
+    KubeconfigError,
     UnreachableError,
     plural,
+    read_service_account,
 )
 
 
@@ -27,6 +30,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[str, tuple[int, Any]] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.bodies: list[Any] = []
         self.drop_after_answer = False
 
     @property
@@ -40,6 +44,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append((self.path, dict(self.headers)))
+        if length := int(self.headers.get("Content-Length") or 0):
+            self.server.bodies.append(json.loads(self.rfile.read(length)))
         status, body = self.server.answers.get(self.path, (404, {"message": "not found"}))
         data = json.dumps(body).encode()
         self.send_response(status)
@@ -48,6 +54,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
         # A server may close a kept connection without saying so.
         self.close_connection = self.server.drop_after_answer
+
+    do_PUT = do_PATCH = do_POST = do_GET  # noqa: N815 - the base class' names
 
     def log_message(self, *_: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         pass
@@ -166,3 +174,56 @@ def test_a_credential_plugin_that_fails_says_what_it_said(
 )
 def test_kinds_are_plural_in_paths(kind: str, word: str) -> None:
     assert plural(kind) == word
+
+
+def test_a_write_sends_its_kind_of_patch_and_gives_the_object_back(server: Server) -> None:
+    path = "/api/v1/namespaces/llm/configmaps/state"
+    server.answers[path] = (200, {"metadata": {"resourceVersion": "2"}})
+    found = reader(server).write("PATCH", path, {"data": {"a": "b"}})
+    assert found == {"metadata": {"resourceVersion": "2"}}
+    assert server.asked[0][1]["Content-Type"] == "application/merge-patch+json"
+    assert server.bodies == [{"data": {"a": "b"}}]
+    assert reader(server).write("PUT", "/api/v1/namespaces/llm/configmaps/none", {}) is None
+
+
+def test_a_write_to_what_another_has_changed_is_a_conflict(server: Server) -> None:
+    server.answers["/x"] = (409, {"message": "the object has been modified"})
+    with pytest.raises(ConflictError, match="has been modified"):
+        reader(server).write("PUT", "/x", {})
+
+
+def test_what_is_only_passed_on_comes_back_as_it_is(server: Server) -> None:
+    server.answers["/proxy"] = (412, {"error": "external_scaler_enabled"})
+    status, body = reader(server).exchange("POST", "/proxy", {"n": 1}, {"x-ray-authorization": "Bearer t"})
+    assert (status, json.loads(body)) == (412, {"error": "external_scaler_enabled"})
+    assert server.asked[0][1]["x-ray-authorization"] == "Bearer t"
+
+
+def test_a_pods_token_is_read_anew_for_every_request(server: Server, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("first\n")
+    api = reader(server, token_file=token)
+    server.answers["/x"] = (200, {})
+    api.get("/x")
+    token.write_text("second\n")
+    api.get("/x")
+    given = [headers["Authorization"] for _, headers in server.asked]
+    assert given == ["Bearer first", "Bearer second"]
+
+
+def test_a_pod_finds_its_api_server_by_its_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "token").write_text("t")
+    (tmp_path / "ca.crt").write_text("pem")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "6443")
+    found = read_service_account(tmp_path)
+    assert (found.server, found.ca, found.token_file) == (
+        "https://[fd00::1]:6443",
+        b"pem",
+        tmp_path / "token",
+    )
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
+    with pytest.raises(KubeconfigError, match="name a kubeconfig"):
+        read_service_account(tmp_path)
