@@ -573,3 +573,22 @@ def test_every_switch_declares_only_types_of_the_two_lists() -> None:
     ]
     seen = {one.type for made in variants for one in made.resources if one.type.startswith("aws:")}
     assert seen - TYPES == SWITCHED
+
+
+def test_the_gateway_asks_the_burst_controller_whether_a_model_has_servers_there() -> None:
+    result = declared(platform_object("hybrid"))
+    files = result.one("kubernetes:core/v1:ConfigMap", "llm-gateway-config").inputs["data"]
+    clusters = {one["name"]: one for one in yaml.safe_load(files["clusters.yaml"])["resources"]}
+    asked = clusters["Qwen/Qwen3-8B/ready"]
+    service = result.one("kubernetes:core/v1:Service", "llm-burst-controller-service").inputs
+    address = asked["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
+    assert address["socket_address"] == {
+        "address": f"{service['metadata']['name']}.llm.svc.cluster.local",
+        "port_value": service["spec"]["ports"][0]["port"],
+    }
+    assert asked["health_checks"][0]["http_health_check"]["path"] == "/ready/Qwen/Qwen3-8B"
+    allowed = result.one(
+        "kubernetes:networking.k8s.io/v1:NetworkPolicy", "llm-burst-controller-allow-gateway"
+    ).inputs["spec"]
+    assert allowed["podSelector"]["matchLabels"]["app.kubernetes.io/name"] == "gateway"
+    assert allowed["egress"][0]["ports"][0]["port"] == service["spec"]["ports"][0]["targetPort"]
