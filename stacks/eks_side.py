@@ -31,7 +31,7 @@ from runtime.gateway import GatewayConfig, ModelRoute, Upstream
 from runtime.model import ModelSpec
 from runtime.node_groups import NODE_GROUP_LABEL, group_of
 from runtime.serving.endpoint import endpoint_of
-from runtime.serving.ray_service import ExternalScaling, RayRuntime, head_service_name
+from runtime.serving.ray_service import ExternalScaling, RayRuntime
 from runtime.staging import StagedImages, is_staged, staged, weights_claim, weights_prefix
 from runtime.surroundings import Surroundings
 from runtime.versions import kuberay_image
@@ -230,7 +230,8 @@ def deploy_eks_side(
         BurstAccessArgs(
             platform=platform,
             namespace=namespace,
-            services=tuple(head_service_name(model) for model in models),
+            models=tuple(models),
+            control_plane_cidr=cloud.network.cidr,
             # The private endpoint, which is reached over the link.
             kubeconfig=side.cluster.kubeconfig,
         ),

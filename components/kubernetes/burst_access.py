@@ -11,7 +11,9 @@ import yaml
 
 from components.base import Component
 from components.kubernetes.metadata import object_meta
-from runtime.serving.ray_service import DASHBOARD_PORT
+from runtime.labels import MODEL_LABEL
+from runtime.model import ModelSpec
+from runtime.serving.ray_service import DASHBOARD_PORT, head_service_name
 
 _NAME = "burst-controller"
 
@@ -23,13 +25,15 @@ class BurstAccessArgs:
     Attributes:
         platform: The platform's name on that cluster.
         namespace: Namespace of the models there.
-        services: Services of the Ray heads whose dashboards may be asked.
+        models: The models whose Ray heads may be asked.
+        control_plane_cidr: Network that the API server's requests to pods come from.
         kubeconfig: Any kubeconfig of the cluster: its address and authority are taken from it.
     """
 
     platform: str
     namespace: str
-    services: tuple[str, ...]
+    models: tuple[ModelSpec, ...]
+    control_plane_cidr: str
     kubeconfig: pulumi.Input[str]
 
 
@@ -44,7 +48,8 @@ class BurstAccess(Component):
     kubeconfig: pulumi.Output[str]
 
     def __init__(self, name: str, args: BurstAccessArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__("kubernetes:BurstAccess", name, {"services": list(args.services)}, opts)
+        names = [model.name for model in args.models]
+        super().__init__("kubernetes:BurstAccess", name, {"models": names}, opts)
         self._args = args
         account = kubernetes.core.v1.ServiceAccount(
             f"{name}-account",
@@ -52,7 +57,7 @@ class BurstAccess(Component):
             automount_service_account_token=False,
             opts=self.child(),
         )
-        proxied = [f"http:{service}:{DASHBOARD_PORT}" for service in args.services]
+        proxied = [f"http:{head_service_name(model)}:{DASHBOARD_PORT}" for model in args.models]
         self._grant(
             name,
             "dashboards",
@@ -81,6 +86,7 @@ class BurstAccess(Component):
             ],
         )
         self._grant(name, "nodes", None, [{"api_groups": [""], "resources": ["nodes"], "verbs": ["list"]}])
+        self._let_the_api_server_in(name, names)
         token = kubernetes.core.v1.Secret(
             f"{name}-token",
             metadata=object_meta(
@@ -99,6 +105,30 @@ class BurstAccess(Component):
             )
         )
         self.finish(account=f"{args.namespace}/{_NAME}")
+
+    def _let_the_api_server_in(self, name: str, models: list[str]) -> None:
+        args = self._args
+        heads: kubernetes.meta.v1.LabelSelectorArgsDict = {
+            "match_labels": {"ray.io/node-type": "head"},
+            "match_expressions": [{"key": MODEL_LABEL, "operator": "In", "values": sorted(models)}],
+        }
+        kubernetes.networking.v1.NetworkPolicy(
+            f"{name}-allow-dashboards",
+            metadata=object_meta(
+                args.platform, _NAME, "allow-api-server-to-dashboards", namespace=args.namespace
+            ),
+            spec={
+                "pod_selector": heads,
+                "policy_types": ["Ingress"],
+                "ingress": [
+                    {
+                        "from_": [{"ip_block": {"cidr": args.control_plane_cidr}}],
+                        "ports": [{"port": DASHBOARD_PORT, "protocol": "TCP"}],
+                    }
+                ],
+            },
+            opts=self.child(),
+        )
 
     def _grant(
         self,
