@@ -26,8 +26,11 @@ _ON_PREM, _SPILL = "onprem", "spill"
 _REQUESTS = "envoy_cluster_upstream_rq_total"
 _ACTIVE = "envoy_cluster_upstream_rq_active"
 _ANSWERS = "envoy_cluster_upstream_rq"
+# Answers after which the gateway tried the other pool are counted here and not there (docs/overflow.md).
+_WENT_ON = "envoy_cluster_retry_upstream_rq"
 _CODE = "envoy_response_code"
-_FULL = frozenset({"429", "503"})
+# The gateway's own 503, for a link that is down or a model without servers there, is among them.
+_FULL = frozenset({"401", "429", "503"})
 # Ray exports vLLM's metrics with '_' for ':'.
 _WAITING = frozenset({"vllm:num_requests_waiting", "ray_vllm_num_requests_waiting"})
 _KV = frozenset({"vllm:kv_cache_usage_perc", "ray_vllm_kv_cache_usage_perc"})
@@ -155,7 +158,7 @@ class Signals:
             host=self._config.gateway_host,
             port=self._config.gateway_port,
             path="/stats/prometheus",
-            metrics=frozenset({_REQUESTS, _ACTIVE, _ANSWERS}),
+            metrics=frozenset({_REQUESTS, _ACTIVE, _ANSWERS, _WENT_ON}),
         )
         readings = self._readings("gateway", target)
         if not readings:
@@ -279,20 +282,20 @@ def _counted(model_id: str, grown: Mapping[Key, float]) -> dict[str, Any]:
             sum(
                 value
                 for (model, where, name), value in grown.items()
-                if model == model_id
-                and where == pool
-                and (name == counter if codes is None else name in {f"{counter}/{code}" for code in codes})
+                if (model, where, name.partition("/")[0]) == (model_id, pool, counter)
+                and (codes is None or name.partition("/")[2] in codes)
             )
         )
 
-    tried_here, full_here = total(_ON_PREM, _REQUESTS), total(_ON_PREM, _ANSWERS, _FULL)
-    tried_there, full_there = total(_SPILL, _REQUESTS), total(_SPILL, _ANSWERS, _FULL)
+    there, refused = total(_SPILL, _ANSWERS), total(_SPILL, _ANSWERS, _FULL)
+    came_back = total(_SPILL, _WENT_ON)
+    # Conversations go to EKS first; those that come back are counted on-prem too.
+    began_there = max(0, there + came_back - total(_ON_PREM, _WENT_ON))
     return {
-        # Whoever goes to EKS first, in a conversation, was not counted on-prem.
-        "arrived": tried_here + max(0, tried_there - full_here),
+        "arrived": max(0, total(_ON_PREM, _REQUESTS) + began_there - came_back),
         # What may spill and is refused on-prem tries the other pool, so a refusal there is the last word.
-        "refused": min(full_there, tried_there),
-        "spilled": max(0, tried_there - full_there),
+        "refused": refused,
+        "spilled": there - refused,
     }
 
 
@@ -302,7 +305,8 @@ def _keyed(reading: Reading) -> dict[Key, float]:
         model, pool = sample.labels.get("model"), sample.labels.get("pool")
         if model is None or pool is None:
             continue
-        name = f"{sample.name}/{sample.labels.get(_CODE, '')}" if sample.name == _ANSWERS else sample.name
+        by_code = sample.name in (_ANSWERS, _WENT_ON)
+        name = f"{sample.name}/{sample.labels.get(_CODE, '')}" if by_code else sample.name
         found[model, pool, name] = found.get((model, pool, name), 0.0) + sample.value
     return found
 

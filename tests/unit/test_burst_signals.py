@@ -18,17 +18,27 @@ MODEL = "Qwen/Qwen3-8B"
 
 
 def gateway_says(
-    *, active: int = 0, total: int = 0, full: int = 0, spilled: int = 0, spill_full: int = 0, there: int = 0
+    *,
+    active: int = 0,
+    total: int = 0,
+    full: int = 0,
+    spilled: int = 0,
+    spill_full: int = 0,
+    there: int = 0,
+    came_back: int = 0,
 ) -> str:
+    """What tests/gateway found that Envoy counts; `full` went on to the other pool."""
     here, away = f'model="{MODEL}",pool="onprem"', f'model="{MODEL}",pool="spill"'
     return f"""# TYPE envoy_cluster_upstream_rq_active gauge
 envoy_cluster_upstream_rq_active{{{here}}} {active}
 envoy_cluster_upstream_rq_active{{{away}}} {there}
 envoy_cluster_upstream_rq_total{{{here}}} {total}
-envoy_cluster_upstream_rq_total{{{away}}} {spilled + spill_full}
-envoy_cluster_upstream_rq{{envoy_response_code="503",{here}}} {full}
+envoy_cluster_upstream_rq_total{{{away}}} {spilled + came_back}
+envoy_cluster_retry_upstream_rq{{envoy_response_code="503",{here}}} {full}
 envoy_cluster_upstream_rq{{envoy_response_code="200",{here}}} {total - full}
+envoy_cluster_upstream_rq{{envoy_response_code="200",{away}}} {spilled}
 envoy_cluster_upstream_rq{{envoy_response_code="503",{away}}} {spill_full}
+envoy_cluster_retry_upstream_rq{{envoy_response_code="503",{away}}} {came_back}
 envoy_cluster_upstream_rq_active{{envoy_cluster_name="admin"}} 1
 """
 
@@ -94,6 +104,17 @@ def test_a_conversation_that_goes_to_eks_first_has_arrived_too(site: Site) -> No
     site.look()
     site.gateway.text = gateway_says(spilled=6)
     assert site.look().arrived == 6
+    site.gateway.text = gateway_says(spilled=6, total=2, came_back=2)
+    assert site.look().arrived == 2, "two that came back"
+
+
+def test_what_could_have_spilled_is_refused_while_nothing_is_there_to_take_it(site: Site) -> None:
+    """The gate is closed: the gateway itself refuses, and no request is counted as sent to EKS."""
+    site.gateway.text = gateway_says()
+    site.look()
+    site.gateway.text = gateway_says(total=10, full=7, spill_full=7)
+    found = site.look()
+    assert (found.arrived, found.spilled, found.refused) == (10, 0, 7)
 
 
 def test_several_gateway_pods_add_up_and_one_that_began_anew_counts_from_zero(site: Site) -> None:
