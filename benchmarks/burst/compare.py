@@ -117,10 +117,12 @@ class Scenario:
         return found.outcome.usd - self.found[LIMIT].outcome.usd
 
     @property
-    def ratio(self) -> float:
-        """Our gap to the clairvoyant policy over that of the best rival."""
+    def ratio(self) -> float | None:
+        """Our gap to the clairvoyant policy over that of the best rival; None where that has none."""
         rival = self.best_rival
-        return self.gap(self.found[OURS]) / self.gap(rival) if rival else math.nan
+        if rival is None or self.gap(rival) <= 0:
+            return None
+        return self.gap(self.found[OURS]) / self.gap(rival)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -409,7 +411,7 @@ def _summary(scenario: Scenario) -> list[str]:
         f"{scenario.found[OURS].outcome.usd:,.0f}",
         rival.policy if rival else "none is as good",
         f"{rival.outcome.usd:,.0f}" if rival else "",
-        f"{scenario.ratio:.2f}" if rival else "",
+        "" if scenario.ratio is None else f"{scenario.ratio:.2f}",
     ]
 
 
