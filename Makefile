@@ -61,7 +61,7 @@ test: setup check tools ## All checks and every test tier; the first run builds 
 	@$(BIN)/pytest
 
 test-faults: setup tools ## Faults at random moments, counted (FAULT_RUNS=104, FAULT_SEED=1); hours
-	@$(BIN)/pytest -m faults tests/faults
+	@$(BIN)/pytest -m faults tests/faults tests/rehearsal/test_hybrid.py
 
 bench: setup tools ## Benchmarks, as root on a quiet machine: hours (NAME=gateway runs one, QUICK=1 small runs)
 	@$(BIN)/python -m benchmarks $(NAME) $(if $(QUICK),--quick)
