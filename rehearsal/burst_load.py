@@ -13,8 +13,8 @@ from runtime.ops.progress import Progress
 POOL_HEADER = "x-spillway-pool"
 RESIDENCY_HEADER = "x-spillway-residency"
 _TIMEOUT_S = 120.0
-# What a client does that was told to come back later, instead of the seconds that it was told.
-_PAUSE_S = 0.2
+# How long a client waits that was told to come back later; less than it is told, as nodes come sooner too.
+_PAUSE_S = 1.0
 
 
 @dataclass(frozen=True)

@@ -295,6 +295,10 @@ class Platform:
             # What was begun may have come to its end in the cluster, and the state does not know.
             self._progress.line("  done    the last update did not finish; Pulumi looks at what is there")
             options.append("--refresh")
+        elif _text_at(self._platform_object(), "scenario") == "hybrid":
+            # Nodes come and go without Pulumi. An update of a node group sends its size along, and the one in
+            # the state may be that of before a burst.
+            options.append("--refresh")
         return options
 
     def _remember_cluster(self) -> None:

@@ -108,6 +108,15 @@ def measured(
         keep=_replicas(model, slow, capacity, policy.scale_in.spare),
         gone=_replicas(model, fast, capacity, policy.scale_in.gone_spare),
     )
+    if signals.refused:
+        # Whatever the averages say: who is refused is not served by what there is. Clients that try again
+        # at once make arrivals and times under way look like another load than they are.
+        found = replace(
+            found,
+            out=max(found.out, 1),
+            keep=max(found.keep, state.target),
+            gone=max(found.gone, state.target),
+        )
     return found, replace(state, averages=averages)
 
 

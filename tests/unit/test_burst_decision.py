@@ -171,6 +171,16 @@ def test_a_replica_whose_load_is_gone_beyond_doubt_goes_at_once() -> None:
     assert controller.now - before <= 180
 
 
+def test_no_replica_goes_while_requests_are_refused_whatever_the_averages_say() -> None:
+    controller = Controller(cooldown_seconds=0.0, scale_in={"for_seconds": 10.0})
+    kept = controller.run(60, 100.0).models["m"].replicas
+    assert kept > 0
+    # A load that looks small, because those that are turned away come back once in a while only.
+    found = controller.run(60, 10.0, refused=1).models["m"]
+    assert found.replicas == kept
+    assert controller.run(60, 10.0, refused=0).models["m"].replicas == 0
+
+
 def test_the_measured_cold_start_replaces_the_guess() -> None:
     controller = Controller(cold_start_seconds=300.0)
     controller.run(3, 200.0, eks_ready=0)
