@@ -1,13 +1,14 @@
 """What the EKS cluster's own programs ask of the AWS double: its nodes, its groups, its load balancers."""
 
-import http.client
-import importlib
-import json
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
+    BotoCoreError,
+    ClientError,
+)
+
+from rehearsal.aws.clients import DoubleError, client, page
 from rehearsal.eks.node_autoscaler import Group
 from runtime.quantities import cpus, memory_bytes
 
@@ -29,15 +30,13 @@ class Aws:
     def __init__(self, endpoint: str, region: str) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._region = region
-        self._clients: dict[str, Any] = {}
 
     def nodes(self) -> list[Json]:
         """Nodes that have joined and are not gone, of all clusters."""
         try:
-            with urllib.request.urlopen(f"{self._endpoint}/spillway/nodes", timeout=10) as answer:  # noqa: S310
-                return json.loads(answer.read())["nodes"]
-        except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError, KeyError) as error:
-            raise AwsError(f"{self._endpoint}/spillway/nodes: {error}") from error
+            return page(self._endpoint, "GET", "nodes")["nodes"]
+        except DoubleError as error:
+            raise AwsError(str(error)) from error
 
     def groups(self, nodes: list[Json]) -> list[Group]:
         """The Auto Scaling groups of node groups.
@@ -45,8 +44,8 @@ class Aws:
         Args:
             nodes: What `nodes` said.
         """
-        client = self._client("autoscaling")
-        answer = self._ask(client.describe_auto_scaling_groups)
+        aws = self._client("autoscaling")
+        answer = self._ask(aws.describe_auto_scaling_groups)
         machines = {str(node["instanceType"]): _machine(node["resources"]) for node in nodes}
         groups: list[Group] = []
         for group in answer["AutoScalingGroups"]:
@@ -75,14 +74,14 @@ class Aws:
 
     def ask_for(self, group: str, nodes: int) -> None:
         """Sets how many nodes a group shall have."""
-        client = self._client("autoscaling")
-        self._ask(client.set_desired_capacity, AutoScalingGroupName=group, DesiredCapacity=nodes)
+        aws = self._client("autoscaling")
+        self._ask(aws.set_desired_capacity, AutoScalingGroupName=group, DesiredCapacity=nodes)
 
     def end(self, instance: str) -> None:
         """Ends one instance, so that its group gets smaller."""
-        client = self._client("autoscaling")
+        aws = self._client("autoscaling")
         self._ask(
-            client.terminate_instance_in_auto_scaling_group,
+            aws.terminate_instance_in_auto_scaling_group,
             InstanceId=instance,
             ShouldDecrementDesiredCapacity=True,
         )
@@ -94,14 +93,14 @@ class Aws:
 
     def balanced_ports(self) -> dict[int, int]:
         """Port of each listener of an internal load balancer to the port of the nodes that it leads to."""
-        client = self._client("elbv2")
+        aws = self._client("elbv2")
         targets = {
             str(group["TargetGroupArn"]): int(group["Port"])
-            for group in self._ask(client.describe_target_groups)["TargetGroups"]
+            for group in self._ask(aws.describe_target_groups)["TargetGroups"]
         }
         ports: dict[int, int] = {}
-        for balancer in self._ask(client.describe_load_balancers)["LoadBalancers"]:
-            listeners = self._ask(client.describe_listeners, LoadBalancerArn=balancer["LoadBalancerArn"])
+        for balancer in self._ask(aws.describe_load_balancers)["LoadBalancers"]:
+            listeners = self._ask(aws.describe_listeners, LoadBalancerArn=balancer["LoadBalancerArn"])
             for listener in listeners["Listeners"]:
                 arn = str(listener["DefaultActions"][0].get("TargetGroupArn"))
                 if balancer["Scheme"] == "internal" and arn in targets:
@@ -109,8 +108,8 @@ class Aws:
         return ports
 
     def _instance_type(self, cluster: str, group: str) -> str:
-        client = self._client("eks")
-        found = self._ask(client.describe_nodegroup, clusterName=cluster, nodegroupName=group)["nodegroup"]
+        aws = self._client("eks")
+        found = self._ask(aws.describe_nodegroup, clusterName=cluster, nodegroupName=group)["nodegroup"]
         if named := found.get("instanceTypes"):
             return str(named[0])
         template: Mapping[str, str] = found["launchTemplate"]
@@ -122,31 +121,18 @@ class Aws:
         return str(versions["LaunchTemplateVersions"][0]["LaunchTemplateData"]["InstanceType"])
 
     def _machine_of(self, instance_type: str) -> dict[str, float]:
-        client = self._client("ec2")
-        found = self._ask(client.describe_instance_types, InstanceTypes=[instance_type])["InstanceTypes"][0]
+        aws = self._client("ec2")
+        found = self._ask(aws.describe_instance_types, InstanceTypes=[instance_type])["InstanceTypes"][0]
         memory = found["MemoryInfo"]["SizeInMiB"] * 2**20
         return {"cpu": float(found["VCpuInfo"]["DefaultVCpus"]), "memory": float(memory)}
 
     def _client(self, service: str) -> Any:
-        if service not in self._clients:
-            # An extra, which the site without AWS does not need.
-            boto3: Any = importlib.import_module("boto3")
-            config: Any = importlib.import_module("botocore.config")
-            self._clients[service] = boto3.client(
-                service,
-                endpoint_url=self._endpoint,
-                region_name=self._region,
-                aws_access_key_id="rehearsal",
-                aws_secret_access_key="rehearsal",  # noqa: S106 - the double takes any
-                config=config.Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=10),
-            )
-        return self._clients[service]
+        return client(service, self._endpoint, self._region)
 
     def _ask(self, call: Any, **request: Any) -> Json:
-        exceptions: Any = importlib.import_module("botocore.exceptions")
         try:
             return call(**request)
-        except (exceptions.BotoCoreError, exceptions.ClientError) as error:
+        except (BotoCoreError, ClientError) as error:
             raise AwsError(str(error)) from error
 
 
