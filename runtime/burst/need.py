@@ -113,7 +113,7 @@ def measured(
         # at once make arrivals and times under way look like another load than they are.
         found = replace(
             found,
-            out=max(found.out, 1),
+            out=max(found.out, min(1, model.max_replicas)),
             keep=max(found.keep, state.target),
             gone=max(found.gone, state.target),
         )
