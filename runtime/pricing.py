@@ -93,15 +93,17 @@ _US_EAST_1: Final = {
     "p6-b200.48xlarge": "113.9328",
 }
 
+# Written down without a look at the price list: check before you rely on one.
+_UNCHECKED: Final = ("from memory, not looked up", "2026-11-21")
 # Fixed parts in us-east-1: per hour, or per month over 730 hours.
 _FIXED: Final = (
     (CONTROL_PLANE, Decimal("0.10"), "aws.amazon.com/eks/pricing, standard support", "2026-07-20"),
-    (NAT_GATEWAY, Decimal("0.045"), "aws.amazon.com/vpc/pricing", "2025-06-01"),
-    (INTERFACE_ENDPOINT, Decimal("0.01"), "aws.amazon.com/privatelink/pricing", "2025-06-01"),
-    (LOAD_BALANCER, Decimal("0.0225"), "aws.amazon.com/elasticloadbalancing/pricing", "2025-06-01"),
-    (VPN_CONNECTION, Decimal("0.05"), "aws.amazon.com/vpn/pricing", "2025-06-01"),
-    (GP3_GIB, Decimal("0.08") / HOURS_PER_MONTH, "aws.amazon.com/ebs/pricing", "2025-06-01"),
-    (KMS_KEY, Decimal(1) / HOURS_PER_MONTH, "aws.amazon.com/kms/pricing", "2025-06-01"),
+    (NAT_GATEWAY, Decimal("0.045"), *_UNCHECKED),
+    (INTERFACE_ENDPOINT, Decimal("0.01"), *_UNCHECKED),
+    (LOAD_BALANCER, Decimal("0.0225"), *_UNCHECKED),
+    (VPN_CONNECTION, Decimal("0.05"), *_UNCHECKED),
+    (GP3_GIB, Decimal("0.08") / HOURS_PER_MONTH, *_UNCHECKED),
+    (KMS_KEY, Decimal(1) / HOURS_PER_MONTH, *_UNCHECKED),
 )
 
 PRICES: Final[Mapping[tuple[str, str], Price]] = MappingProxyType(
