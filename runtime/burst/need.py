@@ -11,8 +11,9 @@ from runtime.burst.windows import least, most
 
 # vLLM preempts when its cache is full (vllm:kv_cache_usage_perc reaches 1); shortly before, it queues.
 _CACHE_FULL = 0.95
-# How far back the averages look, in seconds; after a longer gap they begin anew.
-_FAST_S, _SLOW_S, _USUAL_S, _FORGOTTEN_S = 30.0, 60.0, 600.0, 900.0
+# How many rounds the averages look back, so that who decides more often also sees a change sooner; and
+# after how many seconds without one they begin anew.
+_FAST_TICKS, _SLOW_TICKS, _USUAL_TICKS, _FORGOTTEN_S = 3, 6, 60, 900.0
 # Requests a second below which their time under way cannot be told, and what is taken for it then.
 _NO_RATE, _GUESS_S = 1e-3, 10.0
 # Less than half a request is what is left of a load that has ended.
@@ -214,12 +215,15 @@ def _averaged(
     if passed <= 0:
         return before
     rate = arrived / passed
-    short, minute, long = (math.exp(-passed / seconds) for seconds in (_FAST_S, _SLOW_S, _USUAL_S))
+    short, slow, long = (
+        math.exp(-passed / (ticks * policy.tick_seconds))
+        for ticks in (_FAST_TICKS, _SLOW_TICKS, _USUAL_TICKS)
+    )
     return Averages(
         at=now,
         rate=rate + short * (before.rate - rate),
-        slow_rate=rate + minute * (before.slow_rate - rate),
-        load=served + minute * (before.load - served),
+        slow_rate=rate + slow * (before.slow_rate - rate),
+        load=served + slow * (before.load - served),
         # Where nothing is let in, nothing can be learnt of how long it takes.
         usual_load=served + long * (before.usual_load - served) if let_in else before.usual_load,
         usual_rate=let_in / passed + long * (before.usual_rate - let_in / passed)
@@ -231,9 +235,9 @@ def _averaged(
 def _levels(averages: Averages, *, refusing: bool) -> tuple[float, float]:
     """The load without chance, seen quickly and seen steadily.
 
-    Little's law: the arrivals of half a minute times the usual time of service. That says it better than the
-    requests under way, which vary with their lengths too, and knows of those that were refused. While some
-    are, on-prem may be slower than usual, and the load is at least what is worked on.
+    Little's law: the arrivals of the last rounds times the usual time of service. That says it better than
+    the requests under way, which vary with their lengths too, and knows of those that were refused. While
+    some are, on-prem may be slower than usual, and the load is at least what is worked on.
     """
     known = averages.usual_rate >= _NO_RATE and averages.usual_load > 0
     each_s = averages.usual_load / averages.usual_rate if known else _GUESS_S
