@@ -14,7 +14,8 @@ from rehearsal.site.simulated_engines import Speed, set_speed, speed_folder
 from runtime.node_groups import NODE_GROUP_LABEL
 from runtime.ops.progress import Progress
 
-# Slow enough that a few hundred clients fill the site.
+# Slow enough that so many clients are more than `REHEARSED_SEQUENCES` and their queue.
+CLIENTS = 32
 TOKEN_S = 0.1
 LOAD_S = 2.0
 _SPILLED = 50
@@ -106,7 +107,7 @@ class BurstDriver:
             step.update("")
         return time.monotonic() - begun
 
-    def cycle(self, client: str, clients: int) -> BurstCycle:
+    def cycle(self, client: str, clients: int = CLIENTS) -> BurstCycle:
         """Fills the site until load is spilled, stops, and waits until no GPU node is left.
 
         Args:

@@ -42,7 +42,6 @@ _ANSWER_TOKENS = 24
 # A killed Ray head takes its workers along; the operator has the whole cluster back within minutes.
 _RECOVERY_S = 900.0
 _ASK_AGAIN_S = 2.0
-_BURST_CLIENTS = 220
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,19 @@ class Platform:
         site: Name of the embedded site.
         progress: Where the steps are shown.
         simulated: Rehearse it on the simulated nodes of the embedded site, whatever its hardware.
+        real_engine: Where a rehearsed stack has an AWS side too, run its first model on-prem for real, as the
+            tiny one on the CPU.
     """
 
-    def __init__(self, stack: str, site: str, progress: Progress, *, simulated: bool = False) -> None:
+    def __init__(
+        self,
+        stack: str,
+        site: str,
+        progress: Progress,
+        *,
+        simulated: bool = False,
+        real_engine: bool = False,
+    ) -> None:
         self._home = default_home().expanduser().absolute()
         self._site_name = site
         self._site = Site(site, self._home)
@@ -103,7 +112,8 @@ class Platform:
             self.workspace = Workspace.rehearsing(self._home, stack, self._site.kubeconfig)
             if region := _text_at(self._platform_object(), "cloud", "region"):
                 self._cloud = RehearsedCloud(self._home, self._site, region)
-                self.workspace = self.workspace.with_cloud(self._cloud.environment)
+                weights = staging.rehearsed_weights(self._home, self._first_model()) if real_engine else None
+                self.workspace = self.workspace.with_cloud(self._cloud.environment, weights)
             return
         stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
         own = _own_cluster(stack_file, self._site.kubeconfig)
@@ -151,7 +161,7 @@ class Platform:
         driver = BurstDriver(
             self._site, self._cloud, running.namespace, f"{platform}-gateway", running.model, self._progress
         )
-        return driver.cycle(running.client, _BURST_CLIENTS)
+        return driver.cycle(running.client)
 
     def stage(self, folder: Path | None) -> Staged:
         """Brings weights and images to the AWS side of a stack that is up, and arms its burst.
@@ -173,7 +183,7 @@ class Platform:
             StagingPlan.read(outputs["cloudStaging"]),
             s3,
             registry,
-            staging.folder_of(folder, self._home / "staging" if self._cloud else None),
+            staging.folder_of(folder, self._home if self._cloud else None),
             ClusterApi(read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)),
             self._progress,
         )
@@ -271,6 +281,10 @@ class Platform:
         self._clear_what_a_kill_left(cli)
         cli.ensure_stack()
         return cli
+
+    def _first_model(self) -> str:
+        models: Any = self._platform_object().get("models")
+        return str(models[0]["name"])
 
     def _platform_object(self) -> dict[str, object]:
         file = self.workspace.stack_file

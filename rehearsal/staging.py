@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.site.tiny_model import model_files
+from rehearsal.site.tiny_weights import tiny_weights
 from runtime.burst.store import Store
 from runtime.cluster import ClusterApi
 from runtime.ops.ecr import Ecr
@@ -71,16 +72,12 @@ def folder_of(given: Path | None, rehearsed: Path | None) -> Callable[[ModelPlan
 
     Args:
         given: What the user named.
-        rehearsed: Where the tiny model's files may be written that stand for any weights; None in earnest.
+        rehearsed: State home of a rehearsal, in which a tiny model stands for any weights; None in earnest.
     """
 
     def found(model: ModelPlan) -> Path:
         if rehearsed is not None:
-            folder = rehearsed / model.name
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, data in model_files().items():
-                (folder / name).write_bytes(data)
-            return folder
+            return rehearsed_weights(rehearsed, model.name)
         if given is not None:
             return given / model.name if (given / model.name).is_dir() else given
         if model.folder is not None and Path(model.folder).is_dir():
@@ -93,6 +90,15 @@ def folder_of(given: Path | None, rehearsed: Path | None) -> Callable[[ModelPlan
         )
 
     return found
+
+
+def rehearsed_weights(home: Path, model: str) -> Path:
+    """A folder with the tiny model's files, which in a rehearsal stand for those of any model."""
+    folder = home / "staging" / model
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in {**model_files(), "model.safetensors": tiny_weights()}.items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
 def _downloaded(model: ModelPlan) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.burst_cycle import LOAD_S, TOKEN_S, BurstDriver
+from rehearsal.burst_cycle import CLIENTS, LOAD_S, TOKEN_S, BurstDriver
 from rehearsal.burst_load import Counts
 from rehearsal.cloud import RehearsedCloud
 from rehearsal.site.simulated_engines import Speed
@@ -27,7 +27,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 STACK, NAMESPACE, MODEL = "hybrid", "llm", "Qwen/Qwen3-8B"
 MAY_SPILL, STAYS = "default", "research-on-prem"
-CLIENTS = 220
 
 
 class Hybrid:
