@@ -1,5 +1,6 @@
 """Stages a stack's weights and images: with AWS' own services, or in rehearsal with what stands for them."""
 
+import hashlib
 import importlib
 import json
 from collections.abc import Callable, Mapping
@@ -36,14 +37,22 @@ class RehearsedRegistry:
         self._ecr.remove(reference)
 
     def copy(self, source: str, target: str, told: Callable[[str], None]) -> None:
-        """Writes a manifest that names the source, in place of the image."""
+        """Writes a manifest that names the source, in place of the image.
+
+        moto makes an image's digest of those of its layers, so the source's name is one.
+        """
         told("only its manifest: a rehearsal's registry keeps no layers")
         repository, _, tag = target.partition("@")[0].partition("/")[2].rpartition(":")
+        layer = {
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+            "size": 0,
+            "digest": f"sha256:{hashlib.sha256(source.encode()).hexdigest()}",
+        }
         manifest: dict[str, object] = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": 0, "digest": source},
-            "layers": [],
+            "layers": [layer],
         }
         self._client.put_image(
             repositoryName=repository, imageManifest=json.dumps(manifest), imageTag=tag or "latest"
