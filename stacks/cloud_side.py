@@ -248,6 +248,16 @@ def _link(
     return []
 
 
+def node_group_name(account: str, group: NodeGroupSpec) -> str:
+    """What EKS calls a GPU node group of a stack.
+
+    Args:
+        account: Name of the stack's part of the account.
+        group: The group.
+    """
+    return f"{account}-{group.name}"
+
+
 def _gpu_nodes(
     group: NodeGroupSpec,
     cloud: CloudSettings,
@@ -261,7 +271,7 @@ def _gpu_nodes(
 ) -> GpuNodeGroup:
     price = group.node_price(cloud.region)
     return GpuNodeGroup(
-        f"{account.name}-{group.name}",
+        node_group_name(account.name, group),
         GpuNodeGroupArgs(
             cloud=account,
             cluster=cluster.name,

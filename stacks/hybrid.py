@@ -25,7 +25,7 @@ from stacks import onprem
 from stacks.cloud_costs import cost_of
 from stacks.cloud_providers import aws_provider, eks_provider
 from stacks.cloud_settings import CloudSettings
-from stacks.cloud_side import deploy_cloud_side
+from stacks.cloud_side import deploy_cloud_side, node_group_name
 from stacks.cloud_staging import staging_plan
 from stacks.eks_side import EksSide, deploy_eks_side, images_of
 from stacks.outputs import CloudOutputs, PlatformOutputs
@@ -97,6 +97,7 @@ def _burst_controller(
         raise AssertionError("the settings let no hybrid stack through without burst and controllerImage")
     image = settings.controller_image
     mirror = settings.images.mirror
+    name = cloud_name(settings.name)
     controller = BurstController(
         _controller_name(settings),
         BurstControllerArgs(
@@ -104,7 +105,7 @@ def _burst_controller(
             namespace=settings.namespace,
             image=mirrored(image, mirror) if mirror else image,
             policy=settings.burst,
-            groups=tuple(_group(group, cloud.region) for group in cloud.node_groups),
+            groups=tuple(_group(group, cloud.region, name) for group in cloud.node_groups),
             models=tuple(_spilling(model, settings, cloud) for model in there.models),
             cloud_namespace=settings.namespace,
             kubeconfig=there.kubeconfig,
@@ -118,11 +119,17 @@ def _burst_controller(
     return f"{settings.namespace}/{controller.state}"
 
 
-def _group(group: NodeGroupSpec, region: str) -> GroupConfig:
+def _group(group: NodeGroupSpec, region: str, account: str) -> GroupConfig:
     price = group.node_price(region)
     if price is None:
         raise AssertionError("the settings let no node group through without a price")
-    return GroupConfig(name=group.name, max_nodes=group.max, usd_per_hour=float(price), devices=group.gpus)
+    return GroupConfig(
+        name=group.name,
+        node_group=node_group_name(account, group),
+        max_nodes=group.max,
+        usd_per_hour=float(price),
+        devices=group.gpus,
+    )
 
 
 def _spilling(there: ModelSpec, settings: PlatformSettings, cloud: CloudSettings) -> SpillingModel:

@@ -25,6 +25,9 @@ class GroupConfig(Spec):
     """One GPU node group of the EKS side, as `Fleet` needs it."""
 
     name: str = Field(description="Name, also the value of the nodes' label `spillway.dev/node-group`.")
+    node_group: str = Field(
+        description="Name of the EKS node group; cluster-autoscaler calls it `eks-NAME-UUID`."
+    )
     max_nodes: int = Field(ge=0, description="Nodes at most.")
     usd_per_hour: float = Field(gt=0, description="On-demand price of one node.")
     devices: int = Field(ge=1, description="Accelerators of one node.")

@@ -216,6 +216,18 @@ def test_the_autoscaler_knows_an_empty_groups_nodes_by_its_tags(hybrid: Synthesi
     )
 
 
+def test_the_controller_calls_a_node_group_as_the_autoscaler_does(
+    hybrid: Synthesized,
+) -> None:
+    (text,) = (
+        resource.inputs["data"]["config.json"]
+        for resource in hybrid.of("kubernetes:core/v1:ConfigMap")
+        if resource.inputs["metadata"]["name"] == "llm-burst-controller-config"
+    )
+    named = hybrid.one(NODE_GROUP, "llm-burst-l40s").inputs["nodeGroupName"]
+    assert [group["nodeGroup"] for group in json.loads(text)["groups"]] == [named]
+
+
 @pytest.mark.parametrize(("capacity", "called"), [("onDemand", "ON_DEMAND"), ("spot", "SPOT")])
 def test_nodes_are_bought_as_the_group_says(capacity: str, called: str) -> None:
     assert with_group(capacity=capacity).one(NODE_GROUP, "llm-burst-l40s").inputs["capacityType"] == called

@@ -224,7 +224,7 @@ def pending_pod(*, on: str = "", cluster: str = "qwen-a") -> dict[str, Any]:
 
 def autoscaler_says(target: int, scale_up: str = "NoActivity") -> dict[str, Any]:
     group = {
-        "name": "eks-l40s-2ac8a3c2-1b2c-4d5e-8f90-aabbccddeeff",
+        "name": "eks-llm-burst-l40s-2ac8a3c2-1b2c-4d5e-8f90-aabbccddeeff",
         "health": {"status": "Healthy", "cloudProviderTarget": target},
         "scaleUp": {"status": scale_up},
     }
