@@ -12,7 +12,7 @@ from rehearsal.aws import contract
 from rehearsal.aws.checking import check
 from runtime.node_groups import NODE_GROUP_LABEL
 from stacks.settings import parse
-from tests.support.stack_files import ROOT, declare, platform_object
+from tests.support.stack_files import declare, golden_resources, platform_object
 from tests.support.synth import Synthesized, synth
 
 pytestmark = pytest.mark.usefixtures("kubeconfig")
@@ -493,8 +493,7 @@ def test_what_has_no_price_here_is_said_and_not_taken_for_free() -> None:
 
 
 def declared_types() -> set[str]:
-    golden = yaml.safe_load((ROOT / "tests/golden/hybrid.yaml").read_text())
-    return {one["type"] for one in golden["resources"] if one["type"].startswith("aws:")}
+    return {one["type"] for one in golden_resources("hybrid") if one["type"].startswith("aws:")}
 
 
 def test_the_types_of_the_committed_stack_are_these() -> None:
