@@ -13,8 +13,9 @@ from runtime.gateway.document import Tree, extension, seconds
 LOOPBACK = "127.0.0.1"
 LINK_PATH = "/healthz"
 """What the gateway of the other side answers without a key."""
+GATE_INTERVAL_S = 0.5
+"""How often each gateway pod asks its gate."""
 
-_INTERVAL_S = 0.5
 _HTTP = "envoy.extensions.filters.http"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -39,7 +40,7 @@ def questions(model: ModelRoute, config: GatewayConfig) -> dict[str, tuple[Upstr
 
 def gate_check(model: ModelRoute) -> dict[str, Tree]:
     """Returns the part of the spill pool's cluster that asks the gate."""
-    return _health_check(_gate_path(model), interval_s=_INTERVAL_S, timeout_s=1.0, failures=1)
+    return _health_check(_gate_path(model), interval_s=GATE_INTERVAL_S, timeout_s=1.0, failures=1)
 
 
 def gate_address(config: GatewayConfig) -> dict[str, Tree]:
