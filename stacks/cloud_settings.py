@@ -396,6 +396,12 @@ class CloudSettings(Spec):
         description="The account. Credentials of any other are refused before anything is made."
     )
     assume_role: AssumeRole | None = Field(default=None, description="Role to take on in the account.")
+    declare: Literal["foundation", "all"] = Field(
+        default="all",
+        description="`foundation`: only keys, network, link, bucket, repositories and budget, for the first "
+        "`up`: nodes start only images that are staged, and staging needs the repositories. `all`: the "
+        "cluster and what runs there too. Back to `foundation` removes those and keeps what is staged.",
+    )
     network: CloudNetwork = Field(description="The VPC.")
     link: CloudLink | None = Field(default=None, description="The link between the sites.")
     on_prem_cidrs: tuple[Cidr, ...] = Field(

@@ -11,6 +11,8 @@ import yaml
 from rehearsal.aws import contract
 from rehearsal.aws.checking import check
 from runtime.node_groups import NODE_GROUP_LABEL
+from runtime.ops.stage import StagingPlan
+from stacks.cloud_staging import staging_plan
 from stacks.settings import parse
 from tests.support.stack_files import ROOT, declare, platform_object
 from tests.support.synth import Synthesized, synth
@@ -420,6 +422,42 @@ def test_the_bucket_is_versioned_encrypted_private_and_over_tls_only(hybrid: Syn
     assert encryption["rules"][0]["applyServerSideEncryptionByDefault"]["sseAlgorithm"] == "aws:kms"
     assert "aws:SecureTransport" in hybrid.one("aws:s3/bucketPolicy:BucketPolicy").inputs["policy"]
     assert hybrid.one("aws:s3/bucket:Bucket").inputs["forceDestroy"] is False
+
+
+def test_the_foundation_is_what_staging_and_link_need_and_no_node_or_cluster() -> None:
+    made = with_cloud(declare="foundation")
+    assert not [one for one in made.resources if one.type.startswith("aws:eks/")]
+    assert not [one for one in made.resources if "::eks::" in one.provider]
+    whole = declared(platform_object("hybrid"))
+    for kind in (
+        "aws:ecr/repository:Repository",
+        "aws:s3/bucket:Bucket",
+        "aws:ec2/vpnConnection:VpnConnection",
+    ):
+        assert [one.name for one in made.of(kind)] == [one.name for one in whole.of(kind)] != []
+    whole_cost, cost = (float(one.outputs["costCeilingUsdPerHour"]) for one in (whole, made))
+    assert 0 < cost < 0.3 < whole_cost
+
+
+def test_the_second_up_adds_to_the_foundation_and_changes_nothing_of_it() -> None:
+    first, whole = with_cloud(declare="foundation"), declared(platform_object("hybrid"))
+    after = {one.urn: one for one in whole.resources}
+    for one in first.resources:
+        assert after[one.urn].inputs == one.inputs, one.name
+
+
+def test_what_has_to_be_staged_is_known_from_the_settings_alone(hybrid: Synthesized) -> None:
+    settings = parse(platform_object("hybrid"))
+    assert settings.cloud is not None
+    plan = StagingPlan.read(staging_plan(settings, settings.cloud))
+    assert StagingPlan.read(hybrid.outputs["cloudStaging"]) == plan
+    assert plan.bucket == hybrid.one("aws:s3/bucket:Bucket").inputs["bucket"]
+    namespace, _, name = (plan.state or "").partition("/")
+    state = hybrid.one("kubernetes:core/v1:ConfigMap", name).inputs["metadata"]
+    assert (state["namespace"], state["name"]) == (namespace, name)
+    targets = {image.target for image in (*plan.images, *(model.image for model in plan.models))}
+    repositories = {one.inputs["name"] for one in hybrid.of("aws:ecr/repository:Repository")}
+    assert {target.partition("/")[2].partition(":")[0] for target in targets} == repositories
 
 
 # Karpenter, switches, costs
