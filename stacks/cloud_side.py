@@ -141,7 +141,9 @@ def deploy_cloud_side(
     keys, place, storage = foundation.keys, foundation.place, foundation.storage
     entrance = Entrance(
         f"{name}-entrance",
-        EntranceArgs(cloud=account, place=place, on_prem_cidrs=cloud.on_prem_cidrs),
+        EntranceArgs(
+            cloud=account, place=place, on_prem_cidrs=cloud.on_prem_cidrs, tls=cloud.tls is not None
+        ),
         on_aws,
     )
     cluster = EksCluster(

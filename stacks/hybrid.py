@@ -5,7 +5,7 @@ import dataclasses
 import pulumi
 
 from components.aws.account import CloudAccount
-from components.aws.load_balancer import PORT
+from components.aws.load_balancer import entrance_port
 from components.aws.network import entrance_addresses
 from components.kubernetes.burst_controller import (
     SERVICE_PORT,
@@ -16,7 +16,7 @@ from components.kubernetes.burst_controller import (
 from components.kubernetes.ownership import StackClaim, stack_name
 from components.kubernetes.spill_pool import SpillKey
 from runtime.burst.config import GroupConfig
-from runtime.gateway import Upstream
+from runtime.gateway import LinkTls, Upstream
 from runtime.images import mirrored
 from runtime.model import ModelSpec
 from runtime.node_groups import NodeGroupSpec, group_of
@@ -44,8 +44,17 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
     spill = onprem.SpillTarget(
-        addresses=entrance_of(cloud), port=PORT, key=key.value, ready=_who_says_ready(settings)
+        addresses=entrance_of(cloud),
+        port=entrance_port(tls=cloud.tls is not None),
+        key=key.value,
+        ready=_who_says_ready(settings),
+        tls=cloud.tls and LinkTls(server_name=cloud.tls.server_name, authority=cloud.tls.authority),
     )
+    if cloud.tls is None and (cloud.link is None or cloud.link.vpn is None):
+        pulumi.log.warn(
+            "cloud.tls is missing, and the link is no VPN of this stack: spilled requests cross it as plain "
+            "HTTP. Set cloud.tls, unless the link encrypts by itself, as IPsec and MACsec do"
+        )
     on_prem = onprem.declare(settings, providers, spill)
     aws = aws_provider(cloud, tags)
     repositories = images.repositories(images_of(settings, cloud))
@@ -73,7 +82,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     cluster = ClusterOutputs(
         name=side.cluster.name,
         kubeconfig=side.kubeconfig,
-        entrance=[f"{address}:{PORT}" for address in side.entrance.values()],
+        entrance=[f"{address}:{spill.port}" for address in side.entrance.values()],
     )
     return dataclasses.replace(on_prem.outputs, cloud=dataclasses.replace(outputs, cluster=cluster))
 

@@ -149,7 +149,7 @@ class LinkTls:
                     "write the name that the certificate has",
                 )
             )
-        if not _CERTIFICATE.search(self.authority) or "PRIVATE KEY" in self.authority:
+        if not is_certificates(self.authority):
             # The text is not repeated: it may hold a key.
             raise ValueError(
                 "gateway: overflow.tls.authority is not allowed; allowed: certificates in PEM and nothing "
@@ -364,6 +364,11 @@ class GatewayConfig:
         _check_range("drain_s", self.drain_s, 1, 3_600)
         _check_range("trusted_proxies", self.trusted_proxies, 0, 10)
         _check_range("concurrency", self.concurrency, 1, 256)
+
+
+def is_certificates(text: str) -> bool:
+    """Whether a text is certificates in PEM, and holds no key."""
+    return _CERTIFICATE.search(text) is not None and "PRIVATE KEY" not in text
 
 
 def check_client_name(client: str) -> None:
