@@ -136,7 +136,15 @@ def run(
         StagingError: Something could not be brought over or verified.
         StoreError: The controller's ConfigMap could not be written.
     """
-    done = stage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, folders, progress)
+    try:
+        done = stage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, folders, progress)
+    except Exception as error:
+        if isinstance(error, StagingError) or not hasattr(error, "response"):
+            raise
+        # botocore's ClientError: a session that ended, a bucket that is not there, a right that is missing.
+        raise StagingError(
+            f"AWS refused: {error}; mend that and run it again, it goes on from here"
+        ) from error
     if plan.state is None:
         return Staged({}, (*done.lines, "the burst is not armed: cloud.declare is foundation"))
     namespace, _, name = plan.state.partition("/")
