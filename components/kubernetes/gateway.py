@@ -194,6 +194,10 @@ class Gateway(Component):
         args, config = self._args, self._args.config
         pods = selector(args.platform, GATEWAY)
         ready: kubernetes.core.v1.HTTPGetActionArgsDict = {"path": "/ready", "port": config.metrics_port}
+        mounts: list[kubernetes.core.v1.VolumeMountArgsDict] = [
+            {"name": _CONFIG_VOLUME, "mount_path": config.config_folder, "read_only": True},
+            {"name": _KEYS_VOLUME, "mount_path": config.keys_folder, "read_only": True},
+        ]
         container: kubernetes.core.v1.ContainerArgsDict = {
             "name": "envoy",
             "image": args.image,
@@ -214,20 +218,16 @@ class Gateway(Component):
                 "requests": {"cpu": "100m", "memory": "128Mi"},
             },
             "security_context": restricted_container(),
-            "volume_mounts": [
-                {"name": _CONFIG_VOLUME, "mount_path": config.config_folder, "read_only": True},
-                {"name": _KEYS_VOLUME, "mount_path": config.keys_folder, "read_only": True},
-            ],
+            "volume_mounts": mounts,
         }
         volumes: list[kubernetes.core.v1.VolumeArgsDict] = [
             {"name": _CONFIG_VOLUME, "config_map": {"name": f"{self._name}-config"}},
             {"name": _KEYS_VOLUME, "secret": {"secret_name": f"{self._name}-envoy-keys"}},
         ]
         if args.certificate_secret is not None and config.certificate_folder is not None:
-            container["volume_mounts"] = [
-                *container["volume_mounts"],
-                {"name": _CERTIFICATE_VOLUME, "mount_path": config.certificate_folder, "read_only": True},
-            ]
+            mounts.append(
+                {"name": _CERTIFICATE_VOLUME, "mount_path": config.certificate_folder, "read_only": True}
+            )
             volumes.append({"name": _CERTIFICATE_VOLUME, "secret": {"secret_name": args.certificate_secret}})
         pod = restricted_pod(_ENVOY_USER, container, volumes, args.pull_secrets)
         pod["termination_grace_period_seconds"] = _LEAVE_S + 10
