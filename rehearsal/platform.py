@@ -7,6 +7,7 @@ import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,23 +165,27 @@ class Platform:
         return driver.cycle(running.client)
 
     def stage(self, folder: Path | None) -> Staged:
-        """Brings weights and images to the AWS side of a stack that is up, and arms its burst.
+        """Brings weights and images to the AWS side of a stack, and arms its burst where it has its cluster.
+
+        Bucket and repositories have to be there; all else may still be missing, or wait for an image.
 
         Args:
             folder: Folder with the weights, or with a folder for each model; None where they are known.
 
         Raises:
-            WorkspaceError: The stack has no AWS side, or is not up.
+            WorkspaceError: The stack has no AWS side, or its file has mistakes.
             StagingError: Something could not be brought over or verified.
         """
-        outputs = self._cli().outputs()
-        if "cloudStaging" not in outputs:
+        self.workspace.check_settings()
+        found = self.workspace.staging_plan()
+        if found is None:
             raise WorkspaceError(
-                f"STACK = {self.workspace.stack}: there is nothing to stage; bring a hybrid stack up first"
+                f"STACK = {self.workspace.stack}: there is nothing to stage; name a stack with an AWS side"
             )
-        s3, registry = self._stores(str(outputs["cloudRegion"]))
+        plan = StagingPlan.read(found)
+        s3, registry = self._stores(plan)
         return staging.run(
-            StagingPlan.read(outputs["cloudStaging"]),
+            plan,
             s3,
             registry,
             staging.folder_of(folder, self._home if self._cloud else None),
@@ -240,16 +245,17 @@ class Platform:
 
     def _unstage(self, cli: PulumiCli) -> None:
         """Empties bucket and repositories of what `stage` brought; AWS deletes no full one."""
-        outputs = cli.outputs()
-        if "cloudStaging" not in outputs:
-            return
-        s3, registry = self._stores(str(outputs["cloudRegion"]))
-        plan = StagingPlan.read(outputs["cloudStaging"])
-        unstage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, self._progress)
+        # What the last `up` knew that came to its end, and what the stack file says now.
+        found = [cli.outputs().get("cloudStaging")]
+        with contextlib.suppress(WorkspaceError):  # mistakes in the file keep nobody from a teardown
+            found.append(self.workspace.staging_plan())
+        for plan in dict.fromkeys(StagingPlan.read(one) for one in found if one):
+            s3, registry = self._stores(plan)
+            unstage(plan, partial(StagedWeights, s3, plan.bucket), registry, self._progress)
 
-    def _stores(self, region: str) -> tuple[Any, Registry]:
+    def _stores(self, plan: StagingPlan) -> tuple[Any, Registry]:
         double = self._cloud.environment if self._cloud else None
-        s3, ecr = staging.clients(region, double)
+        s3, ecr = staging.clients(plan, double)
         return s3, staging.RehearsedRegistry(ecr) if double else Ecr(ecr)
 
     def _update(self, cli: PulumiCli, command: Literal["up", "destroy"], options: Sequence[str]) -> None:

@@ -16,6 +16,9 @@ from runtime.ops.progress import Progress
 from runtime.ops.stage import ModelPlan, Registry, Staged, StagingPlan, stage
 from runtime.ops.staged_weights import StagedWeights, StagingError
 
+# The longest that AWS allows one role to take on another for; a longer staging goes on when it is run again.
+_SESSION_S = 3600
+
 
 class RehearsedRegistry:
     """moto's ECR: it keeps what is said of an image, and no layer of one.
@@ -59,21 +62,34 @@ class RehearsedRegistry:
         )
 
 
-def clients(region: str, environment: Mapping[str, str] | None) -> tuple[Any, Any]:
-    """S3 and ECR of the account that the shell has credentials for, or of the AWS double.
+def clients(plan: StagingPlan, environment: Mapping[str, str] | None) -> tuple[Any, Any]:
+    """S3 and ECR of the plan's account, in its role, or of the AWS double.
 
     Args:
-        region: The region.
+        plan: Which account, region and role.
         environment: What sends a program to the double; None for AWS.
+
+    Raises:
+        StagingError: There are no credentials of the account, or it cannot be asked.
     """
-    boto3: Any = importlib.import_module("boto3")
     if environment is None:
-        session: Any = boto3.Session(region_name=region)
-        return session.client("s3"), session.client("ecr")
+        from runtime.ops.aws_account import AccountUnreachableError, Boto3Account  # only a cloud has its SDK
+
+        account = Boto3Account(plan.region, plan.role_arn, plan.external_id, session_s=_SESSION_S)
+        try:
+            caller = account.caller_account()
+        except AccountUnreachableError as error:
+            raise StagingError(f"AWS cannot be asked: {error}") from None
+        if caller != plan.account:
+            raise StagingError(
+                f"the credentials are of account {caller}, and cloud.accountId is {plan.account}; use those "
+                f"of {plan.account}, or name a role of it in cloud.assumeRole"
+            )
+        return account.session.client("s3"), account.session.client("ecr")
     from rehearsal.aws.clients import client  # the double's own, which reads nothing of the user's
 
     endpoint = environment["AWS_ENDPOINT_URL"]
-    return client("s3", endpoint, region), client("ecr", endpoint, region)
+    return client("s3", endpoint, plan.region), client("ecr", endpoint, plan.region)
 
 
 def folder_of(given: Path | None, rehearsed: Path | None) -> Callable[[ModelPlan], Path]:
@@ -129,13 +145,23 @@ def run(
     cluster: ClusterApi,
     progress: Progress,
 ) -> Staged:
-    """Stages everything, then tells the burst controller what was verified.
+    """Stages everything, then tells the burst controller what was verified, where there is one.
 
     Raises:
         StagingError: Something could not be brought over or verified.
         StoreError: The controller's ConfigMap could not be written.
     """
-    done = stage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, folders, progress)
+    try:
+        done = stage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, folders, progress)
+    except Exception as error:
+        if isinstance(error, StagingError) or not hasattr(error, "response"):
+            raise
+        # botocore's ClientError: a session that ended, a bucket that is not there, a right that is missing.
+        raise StagingError(
+            f"AWS refused: {error}; mend that and run it again, it goes on from here"
+        ) from error
+    if plan.state is None:
+        return Staged({}, (*done.lines, "the burst is not armed: cloud.declare is foundation"))
     namespace, _, name = plan.state.partition("/")
     with progress.step("the burst is armed") as step:
         Store(cluster, namespace, name).arm(done.armed)

@@ -203,6 +203,20 @@ class Workspace:
         if done.returncode:
             raise WorkspaceError(done.stderr.strip())
 
+    def staging_plan(self) -> dict[str, object] | None:
+        """What of the stack has to be in S3 and ECR, by its stack file; None where it has no AWS side.
+
+        Raises:
+            WorkspaceError: The stack file has mistakes.
+        """
+        if not platform_object(self.stack_file).get("cloud"):
+            return None
+        command = [sys.executable, "-m", "stacks.cloud_staging", str(self.copy_stack_file())]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise WorkspaceError(done.stderr.strip())
+        return json.loads(done.stdout)
+
     def install(self, toolbox: Toolbox) -> None:
         """Puts the CLI and the plugins where Pulumi takes them for its own, and makes the backend's folder.
 

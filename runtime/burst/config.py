@@ -84,10 +84,6 @@ class ControllerConfig(Spec):
     models: tuple[ModelConfig, ...] = Field(description="Models.")
     gateway_host: str = Field(description="Name that resolves to all pods of the gateway.")
     gateway_port: int = Field(ge=1, le=65535, description="Port of their metrics.")
-    prometheus: str | None = Field(
-        default=None,
-        description="URL of a Prometheus that scrapes them; without it they are scraped directly.",
-    )
     kubeconfig: str = Field(description="File with the access to the EKS API server.")
     ray_token: str = Field(description="File with Ray's token on EKS.")
     on_prem_ray_token: str = Field(description="File with Ray's token on-prem.")
