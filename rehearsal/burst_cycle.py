@@ -188,15 +188,26 @@ class BurstDriver:
 
     def _is_ready(self) -> bool:
         """Whether the controller says so, as it says it to the gateway."""
-        service = self._near.api().get(object_path("v1", "Service", self._namespace, self._controller))
-        spec = service["spec"]
-        connection = http.client.HTTPConnection("controller", timeout=5.0)
         try:
-            network = NetworkNamespace(self._near.layout)
-            connection.sock = network.connect(str(spec["clusterIP"]), int(spec["ports"][0]["port"]), 5.0)
-            connection.request("GET", f"/ready/{quote(self._model)}")
-            return connection.getresponse().status == http.HTTPStatus.OK
+            status, _ = self.ask_controller(f"/ready/{quote(self._model)}")
         except (OSError, http.client.HTTPException):
             return False
+        return status == http.HTTPStatus.OK
+
+    def ask_controller(self, path: str) -> tuple[int, str]:
+        """Status and text of the burst controller's answer.
+
+        Raises:
+            OSError: It does not answer.
+            HTTPException: Its answer is none.
+        """
+        service = self._near.api().get(object_path("v1", "Service", self._namespace, self._controller))
+        address, port = str(service["spec"]["clusterIP"]), int(service["spec"]["ports"][0]["port"])
+        connection = http.client.HTTPConnection("controller", timeout=5.0)
+        try:
+            connection.sock = NetworkNamespace(self._near.layout).connect(address, port, 5.0)
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
         finally:
             connection.close()

@@ -69,12 +69,6 @@ class Hybrid:
         logs = [api.request("GET", f"{path}/{pod['metadata']['name']}/log").decode() for pod in pods]
         return sum('"path":"/v1/chat/completions"' in line for log in logs for line in log.splitlines())
 
-    def explanation(self) -> str:
-        """What the controller says of itself."""
-        api = self.stage.site.api()
-        path = f"/api/v1/namespaces/{NAMESPACE}/services/llm-burst-controller:8080/proxy/explain"
-        return api.request("GET", path).decode()
-
     def overload(self, client: str, seconds: float, **headers: str) -> Counts:
         """So many clients for so long, with engines slow enough that the site is full."""
         self.driver.set_speed(Speed(token_s=TOKEN_S, load_s=LOAD_S))
@@ -210,7 +204,11 @@ def test_without_capacity_on_aws_clients_are_told_to_come_back_until_there_is_so
     load = hybrid.driver.load(MAY_SPILL)
     load.add(CLIENTS)
     try:
-        eventually("the circuit opens", lambda: "circuit" in hybrid.explanation() or None, 120.0)
+        eventually(
+            "the circuit opens",
+            lambda: "circuit" in hybrid.driver.ask_controller("/explain")[1] or None,
+            120.0,
+        )
         assert load.counts.served("spill") == 0
         here = load.counts.served("onprem")
         load.until("on-prem goes on", lambda counts: counts.served("onprem") > here + 20, 60.0, Progress())
