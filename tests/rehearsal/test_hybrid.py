@@ -206,7 +206,7 @@ def test_without_capacity_on_aws_clients_are_told_to_come_back_until_there_is_so
     try:
         eventually(
             "the circuit opens",
-            lambda: "circuit" in hybrid.driver.ask_controller("/explain")[1] or None,
+            lambda: "circuit open for" in hybrid.driver.ask_controller("/explain")[1] or None,
             120.0,
         )
         assert load.counts.served("spill") == 0
