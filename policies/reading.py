@@ -46,12 +46,14 @@ class Unreadable(Exception):  # noqa: N818 - a state of the input, not a fault o
         reason: What is wrong with it, as the rest of a sentence that begins with the path. It never holds
             the value: the engine hands secrets to policies in plain text.
         fix: What to do about it, as an instruction.
+        unknown: Whether it is only not known yet, and neither missing nor wrong.
     """
 
-    def __init__(self, path: str, reason: str, fix: str | None = None) -> None:
+    def __init__(self, path: str, reason: str, fix: str | None = None, *, unknown: bool = False) -> None:
         super().__init__(f"{path} {reason}")
         self.path = path
         self.reason = reason
+        self.unknown = unknown
         self.fix = fix or f"Give {path} a plain value in the program or in the stack's configuration."
 
 
@@ -144,6 +146,31 @@ class Node:
             raise Unreadable(self.path, "is not a string")
         return value
 
+    def boolean(self, default: bool | None = None) -> bool:
+        """Returns whether it is true; some providers write `"true"`.
+
+        Args:
+            default: What a missing value means. None: a missing value is unreadable.
+
+        Raises:
+            Unreadable: The value is unknown, not a truth value, or missing without default.
+        """
+        value = self._known(default)
+        if isinstance(value, str) and value in {"true", "false"}:
+            return value == "true"
+        if not isinstance(value, bool):
+            raise Unreadable(self.path, "is neither true nor false")
+        return value
+
+    def texts(self) -> list[str]:
+        """Returns the strings of a list, none if it is missing; raises Unreadable as `items` and `text`."""
+        return [item.text() for item in self.items()]
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such property."""
+        return self.presence is Presence.MISSING
+
     def descend(self) -> Iterator[tuple[str, "Node"]]:
         """Yields every property below this one with its key, parents first; nothing below unknown values.
 
@@ -188,7 +215,9 @@ class Node:
 
     def _refuse_unknown(self) -> None:
         if self.presence is Presence.UNKNOWN:
-            raise Unreadable(self.path, "is not known until `pulumi up` has created what it depends on")
+            raise Unreadable(
+                self.path, "is not known until `pulumi up` has created what it depends on", unknown=True
+            )
 
 
 def read(props: Mapping[str, object], path: str = "") -> Node:

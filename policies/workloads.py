@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Final, TypeAlias
 
-from policies.gpu_cost.accelerators import Family, family_of, named_products
+from policies.accelerators import Family, family_of, named_products
 from policies.reading import Node, Presence, Unreadable, read
 from policies.rule import Resource
 
@@ -327,7 +327,7 @@ def _object_at(node: Node, key: str) -> dict[str, Node]:
 
 def _may_ask(node: Node) -> bool:
     try:
-        return _quantity(node) > 0
+        return quantity(node) > 0
     except Unreadable:
         return True
 
@@ -339,7 +339,7 @@ def _accelerators_in(resources: Node) -> Decimal:
     for name in {*limits, *requests}:
         if family_of(name) is not None:
             # Kubernetes wants both equal; the larger one counts if they are not.
-            total += max(_quantity(side[name]) for side in (limits, requests) if name in side)
+            total += max(quantity(side[name]) for side in (limits, requests) if name in side)
     return total
 
 
@@ -352,7 +352,7 @@ _SUFFIXES: Final = {
 }
 
 
-def _quantity(node: Node) -> Decimal:
+def quantity(node: Node) -> Decimal:
     """Reads a Kubernetes quantity, which may be a number or a string such as `1` or `2k`."""
     if node.presence is Presence.MISSING:
         return Decimal(0)
