@@ -73,7 +73,7 @@ def deploy_cloud_side(
         cloud: The settings.
         account: Account, region and names.
         provider: The AWS provider.
-        tags: Tags of all resources.
+        tags: Tags of instances and volumes; the first one is what the budget filters by.
         repositories: Paths of the images to stage.
     """
     on_aws = pulumi.ResourceOptions(provider=provider)

@@ -1,6 +1,7 @@
 """Hybrid: the on-prem platform, and an EKS cluster that takes what it has no room for."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import pulumi
 
@@ -13,7 +14,7 @@ from components.kubernetes.burst_controller import (
     BurstControllerArgs,
     SpillingModel,
 )
-from components.kubernetes.ownership import StackClaim, stack_name
+from components.kubernetes.ownership import StackClaim
 from components.kubernetes.spill_pool import SpillKey
 from runtime.burst.config import GroupConfig
 from runtime.gateway import Upstream
@@ -21,6 +22,7 @@ from runtime.images import mirrored
 from runtime.model import ModelSpec
 from runtime.node_groups import NodeGroupSpec, group_of
 from runtime.staging import StagedImages, staged_version
+from runtime.tenure import EXPIRES_TAG, PLATFORM_TAG, Tenure
 from stacks import onprem
 from stacks.cloud_costs import cost_of
 from stacks.cloud_providers import aws_provider, eks_provider
@@ -40,7 +42,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
         raise AssertionError("the settings let no hybrid stack through without a cloud")
     account = CloudAccount(account=cloud.account_id, region=cloud.region, name=cloud_name(settings.name))
     images = staged_images(cloud, account)
-    tags = cloud_tags(cloud, account)
+    tags = cloud_tags(onprem.tenure_of(settings), account)
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
     spill = onprem.SpillTarget(
@@ -49,8 +51,12 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     on_prem = onprem.declare(settings, providers, spill)
     aws = aws_provider(cloud, tags)
     repositories = images.repositories(images_of(settings, cloud))
-    side = deploy_cloud_side(cloud, account, aws, tags, repositories)
-    claim = StackClaim(f"{account.name}-claim", pulumi.ResourceOptions(provider=providers.generated))
+    side = deploy_cloud_side(cloud, account, aws, node_tags(tags), repositories)
+    claim = StackClaim(
+        f"{account.name}-claim",
+        onprem.tenure_of(settings),
+        pulumi.ResourceOptions(provider=providers.generated),
+    )
     eks = eks_provider(side.kubeconfig, side.ready)
     there = deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim, key.value)
     state = _burst_controller(settings, cloud, on_prem, there, providers)
@@ -147,15 +153,14 @@ def cloud_name(platform: str) -> str:
     return f"{platform}-burst"
 
 
-def cloud_tags(cloud: CloudSettings, account: CloudAccount) -> dict[str, str]:
-    """Tags of all AWS resources; the first one is the stack's own, which budgets and reports filter by."""
-    centre = {"cost-centre": cloud.tags.cost_centre} if cloud.tags.cost_centre else {}
-    return {
-        "spillway-platform": account.name,
-        "spillway-stack": stack_name(),
-        "owner": cloud.tags.owner,
-        **centre,
-    }
+def cloud_tags(tenure: Tenure, account: CloudAccount) -> dict[str, str]:
+    """Tags of all AWS resources; the first one is what the budget filters by."""
+    return {PLATFORM_TAG: account.name, **tenure.tags()}
+
+
+def node_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags of instances and volumes: without the expiry, since a changed launch template renews the nodes."""
+    return {key: value for key, value in tags.items() if key != EXPIRES_TAG}
 
 
 def staged_images(cloud: CloudSettings, account: CloudAccount) -> StagedImages:

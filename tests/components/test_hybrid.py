@@ -162,8 +162,10 @@ def test_the_provider_refuses_other_accounts_and_tags_everything(hybrid: Synthes
     provider = hybrid.one("pulumi:providers:aws").inputs
     assert json.loads(provider["allowedAccountIds"]) == ["123456789012"]
     tags = json.loads(provider["defaultTags"])["tags"]
-    assert tags["spillway-platform"] == "llm-burst"
-    assert tags["owner"] == "ml-platform"
+    assert tags["spillway:platform"] == "llm-burst"
+    assert tags["spillway:owner"] == "ml-platform"
+    assert tags["spillway:environment"] == "staging"
+    assert tags["spillway:expires"] == "30d"
 
 
 # Nodes
@@ -456,7 +458,7 @@ def test_a_budget_tells_at_eighty_and_a_hundred_percent_and_on_a_forecast(hybrid
     assert budget["limitAmount"] == "3000"
     told = [(one["threshold"], one["notificationType"]) for one in budget["notifications"]]
     assert told == [(80, "ACTUAL"), (100, "ACTUAL"), (100, "FORECASTED")]
-    assert budget["costFilters"][0]["values"] == ["user:spillway-platform$llm-burst"]
+    assert budget["costFilters"][0]["values"] == ["user:spillway:platform$llm-burst"]
 
 
 def test_the_outputs_say_what_it_costs_at_rest_and_at_most(hybrid: Synthesized) -> None:

@@ -20,7 +20,7 @@ import pulumi
 import yaml
 
 from components.aws.account import CloudAccount
-from stacks import hybrid
+from stacks import hybrid, onprem
 from stacks.cloud_providers import aws_provider
 from stacks.cloud_side import deploy_cloud_side
 from stacks.eks_side import images_of
@@ -36,7 +36,7 @@ settings = parse(given)
 account = CloudAccount(
     account=settings.cloud.account_id, region=settings.cloud.region, name=hybrid.cloud_name(settings.name)
 )
-tags = hybrid.cloud_tags(settings.cloud, account)
+tags = hybrid.cloud_tags(onprem.tenure_of(settings), account)
 paths = hybrid.staged_images(settings.cloud, account).repositories(images_of(settings, settings.cloud))
 side = deploy_cloud_side(settings.cloud, account, aws_provider(settings.cloud, tags), tags, paths)
 pulumi.export("group", side.groups["l40s"].autoscaling_group)

@@ -29,6 +29,9 @@ RBAC = "rbac.authorization.k8s.io"
 PLATFORM: dict[str, Any] = {
     "scenario": "onprem",
     "namespace": NAMESPACE,
+    "owner": "ml-platform",
+    "costCentre": "ml-1042",
+    "environment": "prod",
     "cluster": {"access": "namespace"},
     "kuberay": {"install": "existing"},
     # The example that brought the operator has taught the site what stands in for this image.
