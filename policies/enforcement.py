@@ -50,7 +50,7 @@ class Enforcement:
 MANDATORY: Final = Enforcement(Level.MANDATORY, Level.MANDATORY, Level.MANDATORY)
 ADVISORY: Final = Enforcement(Level.ADVISORY, Level.ADVISORY, Level.ADVISORY)
 ADVISORY_IN_DEV: Final = Enforcement(Level.ADVISORY, Level.MANDATORY, Level.MANDATORY)
-ONLY_IN_DEV: Final = Enforcement(Level.MANDATORY, Level.ADVISORY, Level.DISABLED)
+ONLY_IN_DEV: Final = Enforcement(Level.MANDATORY, Level.DISABLED, Level.DISABLED)
 ONLY_OUTSIDE_PROD: Final = Enforcement(Level.MANDATORY, Level.MANDATORY, Level.DISABLED)
 ONLY_IN_PROD: Final = Enforcement(Level.DISABLED, Level.ADVISORY, Level.MANDATORY)
 

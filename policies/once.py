@@ -1,9 +1,9 @@
 """Has the policy SDK deserialise each resource once per call of the engine, and not once per policy.
 
 SDK 1.21.0 turns the same message into Python objects anew for every policy, which is nearly all that a
-pack of many policies costs (docs/adr/0019, benchmarks/policy.py). Here the three functions that do so remember what
-they made of which message, for as long as the engine's call lasts. All policies then share one object, so
-its proxies are made read-only: a rule cannot change what the next one judges.
+pack of many policies costs (docs/adr/0019, benchmarks/policy.py). Here the three functions that do so
+remember what they made of which message, for as long as the engine's call lasts. All policies then share one
+object, so its proxies are made read-only: a rule cannot change what the next one judges.
 
 This replaces private parts of exactly one version of the SDK. With any other one nothing is replaced, and a
 line on stderr says so: the verdicts are the same, only slower.

@@ -151,16 +151,20 @@ def _check_digests(resource: Resource, _: Node) -> Answer:
 
 
 def _without_digest(resource: Resource) -> Found:
+    loose: list[str] = []
     for pool in pods_of(resource):
         try:
-            for container in containers(pool.pod):
-                image = container.child("image")
-                if "@sha256:" not in image.text():
-                    yield Problem(
-                        f"{image.path} is {image.text()}, without digest.", "Add @sha256:… to the reference."
-                    )
+            loose += [
+                image.text()
+                for container in containers(pool.pod)
+                if "@sha256:" not in (image := container.child("image")).text()
+            ]
         except Unreadable as problem:
             yield problem
+    if loose:
+        # One line for a resource: its pods mostly share their image.
+        names = ", ".join(dict.fromkeys(loose))
+        yield Problem(f"Its pods run {names}, without digest.", "Add @sha256:… to the reference.")
 
 
 _BAD_POD: Final = Resource(
