@@ -31,9 +31,10 @@ PUBLIC_ADDRESS: Final = "public IPv4 address"
 GP3_GIB: Final = "GiB of gp3 volume"
 KMS_KEY: Final = "KMS key"
 LOGS: Final = "GB of logs taken in"
-FLOW_LOGS: Final = "GB of flow logs taken in"
 S3_STORAGE: Final = "GB stored in S3"
 ECR_STORAGE: Final = "GB of images stored in ECR"
+METRIC_ALARM: Final = "CloudWatch alarm on one metric"
+TOPIC_REQUESTS: Final = "million requests to an SNS topic"
 QUEUE_REQUESTS: Final = "million requests to an SQS queue"
 
 # What a price is for: one thing for an hour or a month, or so much of something that is used.
