@@ -9,7 +9,8 @@ from runtime.cost.amounts import Band
 from runtime.cost.estimate import Estimate, estimate
 from runtime.cost.summary import money
 from stacks.declared import declared
-from tests.support.stack_files import EXAMPLES, STACKS, platform_settings
+from stacks.settings import SettingsError, parse
+from tests.support.stack_files import EXAMPLES, STACKS, platform_object, platform_settings
 
 # Item, USD per hour of one, and how many there are at rest, expected and at most.
 Line = tuple[str, Decimal, int, int, int]
@@ -105,3 +106,24 @@ def test_gpus_on_prem_without_a_rate_are_unpriced_and_say_which_key_sets_one() -
     (charge,) = of_stack("onprem").unpriced
     assert charge.amount is None
     assert "cost.onPremUsdPerGpuHour.nvidia-h100" in charge.why_unpriced
+
+
+def test_a_rate_of_ones_own_prices_gpus_on_prem() -> None:
+    platform = platform_object("onprem")
+    found = estimate(declared(parse({**platform, "cost": {"onPremUsdPerGpuHour": {"nvidia-h100": 2.25}}})))
+    # One device at rest, and with an upgrade's second cluster four at most.
+    assert ends(found.hourly) == ("$2.25", "$2.25", "$9.00")
+    assert found.unpriced == ()
+
+
+def test_the_hours_of_bursting_of_a_stack_file_are_what_is_expected_of_its_node_group() -> None:
+    platform = platform_object("hybrid")
+    found = estimate(declared(parse({**platform, "burst": {**platform["burst"], "burstHoursPerMonth": 146}})))
+    # 146 of 730 hours are 0.2 nodes: 0.2 x 3.00424 and 0.2 x 200 GiB, above the floor of 1.14653.
+    assert ends(found.hourly) == ("$1.15", "$1.75", "$15.23")
+
+
+def test_a_rate_for_processors_is_refused() -> None:
+    platform = platform_object("onprem")
+    with pytest.raises(SettingsError, match=r"cost\.onPremUsdPerGpuHour\.cpu .*remove it"):
+        parse({**platform, "cost": {"onPremUsdPerGpuHour": {"cpu": 1}}})
