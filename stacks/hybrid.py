@@ -24,7 +24,6 @@ from runtime.node_groups import NodeGroupSpec, group_of
 from runtime.staging import StagedImages, staged_version
 from runtime.tenure import EXPIRES_TAG, PLATFORM_TAG, Tenure
 from stacks import onprem
-from stacks.cloud_costs import cost_of
 from stacks.cloud_providers import aws_provider, eks_provider
 from stacks.cloud_settings import CloudSettings
 from stacks.cloud_side import deploy_cloud_side
@@ -60,8 +59,6 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     eks = eks_provider(side.kubeconfig, side.ready)
     there = deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim, key.value)
     state = _burst_controller(settings, cloud, on_prem, there, providers)
-    cost = cost_of(cloud)
-    pulumi.log.info(cost.words)
     return dataclasses.replace(
         on_prem.outputs,
         cloud=CloudOutputs(
@@ -72,7 +69,6 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             repositories=side.storage.repository_urls,
             entrance=[f"{address}:{PORT}" for address in side.entrance.values()],
             staging=staging_plan(settings, cloud, images, there.models, state),
-            cost=cost,
         ),
     )
 

@@ -275,6 +275,7 @@ def _served(
                 image=ray.image_of(model),
                 surroundings=ray.surroundings,
                 ready_timeout_s=settings.ready_timeout_seconds,
+                usd_per_gpu_hour=settings.cost.rate_of(model.accelerator),
             ),
             _after(on_cluster, [*namespace.shared, namespace.of_model[model.name]]),
         )
@@ -286,6 +287,7 @@ def _served(
             model=model,
             ray=ray,
             ready_timeout_s=settings.ready_timeout_seconds,
+            usd_per_gpu_hour=settings.cost.rate_of(model.accelerator),
         ),
         _after(on_cluster, [*ray_needs, namespace.of_model[model.name]]),
     )

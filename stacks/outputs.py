@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import pulumi
 
-from stacks.cloud_costs import Cost
-
 
 @dataclass(frozen=True, kw_only=True)
 class CloudOutputs:
@@ -20,7 +18,6 @@ class CloudOutputs:
         repositories: Path of each staged image to its ECR repository.
         entrance: HOST:PORT of the load balancer in each zone.
         staging: What `make stage` has to bring over, without the bucket.
-        cost: What it costs by the hour.
     """
 
     cluster: pulumi.Output[str]
@@ -30,7 +27,6 @@ class CloudOutputs:
     repositories: Mapping[str, pulumi.Output[str]]
     entrance: Sequence[str]
     staging: Mapping[str, object]
-    cost: Cost
 
     def export(self) -> None:
         """Writes the outputs that only a stack with an AWS side has."""
@@ -41,10 +37,6 @@ class CloudOutputs:
         pulumi.export("cloudRepositories", dict(self.repositories))
         pulumi.export("cloudEntrance", list(self.entrance))
         pulumi.export("cloudStaging", {**self.staging, "bucket": self.bucket})
-        # Text, because a float is no amount of money.
-        pulumi.export("costFloorUsdPerHour", str(self.cost.floor))
-        pulumi.export("costCeilingUsdPerHour", str(self.cost.ceiling))
-        pulumi.export("unpriced", self.cost.unpriced)
 
 
 @dataclass(frozen=True, kw_only=True)

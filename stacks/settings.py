@@ -46,6 +46,7 @@ from runtime.stack_file import list_mistakes
 from runtime.tenure import EXPIRES_PATTERN, expiry
 from runtime.versions import VLLM_OF_RAY
 from stacks.cloud_settings import MAX_CLOUD_NAME, CloudSettings, burst_mistakes
+from stacks.cost_settings import CostSettings
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -517,6 +518,9 @@ class PlatformSettings(Spec):
     cloud: CloudSettings | None = Field(default=None, description="The AWS side, with scenario `hybrid`.")
     burst: BurstPolicy | None = Field(
         default=None, description="When the AWS side is used and what it may cost, with scenario `hybrid`."
+    )
+    cost: CostSettings = Field(
+        default_factory=lambda: CostSettings(), description="Your own figures for the cost estimate."
     )
     ready_timeout_seconds: int = Field(
         default=3600,
