@@ -60,7 +60,9 @@ class Judge:
         verdict = rule.evaluate(resource, config)
         if rule.deferrable and isinstance(verdict, list) and any(one.unknown for one in verdict):
             late = tuple(one for one in verdict if one.unknown)
-            self._deferred[rule.name, resource.urn] = f"{resource.type} {resource.name}: {late[0].message}"
+            self._deferred[rule.name, resource.urn] = (
+                f"{resource.type} {resource.name}: {rule.name} needs {late[0].unknown}"
+            )
             rest: Verdict = [one for one in verdict if not one.unknown]
             judged = self._waive(rule, rest, resource.urn)
             return Judged(judged.violations, judged.waived, late)

@@ -13,19 +13,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, cast
+from typing import cast
 
-# What the engine puts in the place of a value that it does not know (pulumi_policy/proxy.py; the same seven
-# strings in every Pulumi SDK): boolean, number, string, array, asset, archive, object.
-UNKNOWN_SENTINELS: Final = (
-    "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
-    "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
-    "04da6b54-80e4-46f7-96ec-b56ff0331ba9",
-    "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
-    "030794c1-ac77-496b-92df-f27374a8bd58",
-    "e48ece36-62e2-4504-bad9-02848725956a",
-    "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
-)
+from runtime.stack_resources import UNKNOWN, UNKNOWN_SENTINELS
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -171,6 +161,16 @@ class Node:
         """Whether there is no such property."""
         return self.presence is Presence.MISSING
 
+    def plain(self) -> object:
+        """Returns the value and all in it as plain dicts and lists, UNKNOWN for what is unknown."""
+        if self.presence is Presence.UNKNOWN:
+            return UNKNOWN
+        if _as_mapping(self.value) is not None:
+            return {key: node.plain() for key, node in self.entries().items()}
+        if _as_sequence(self.value) is not None:
+            return [node.plain() for node in self.items()]
+        return self.value
+
     def descend(self) -> Iterator[tuple[str, "Node"]]:
         """Yields every property below this one with its key, parents first; nothing below unknown values.
 
@@ -259,6 +259,8 @@ def _fetch(container: Mapping[str, object] | Sequence[object], key: str | int, p
         raise
     if value is None:
         return Node(path, Presence.MISSING)
+    if value is UNKNOWN:
+        return Node(path, Presence.UNKNOWN)
     # An unknown inside a longer string arrives as a known string that contains the sentinel.
     if isinstance(value, str) and any(sentinel in value for sentinel in UNKNOWN_SENTINELS):
         return Node(path, Presence.UNKNOWN)

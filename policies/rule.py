@@ -51,14 +51,14 @@ class Finding:
         severity: How bad it is.
         remediation: What to do about it, as an instruction.
         urn: The resource that it is about; empty for the one that was judged, or the stack as a whole.
-        unknown: Whether the rule could not tell, because a value is not known before `pulumi up`.
+        unknown: The property that is not known before `pulumi up`, if that is why; else empty.
     """
 
     message: str
     severity: Severity
     remediation: str
     urn: str = ""
-    unknown: bool = False
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ class Resource:
         dependencies: URNs of what it depends on; only stack rules get them.
         provider: Name of its explicit provider; empty where the engine does not say.
         parent: URN of the component around it; only stack rules get it.
+        region: AWS region of its provider; empty where that names none.
     """
 
     type: str
@@ -95,6 +96,7 @@ class Resource:
     dependencies: tuple[str, ...] = ()
     provider: str = ""
     parent: str = ""
+    region: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +242,7 @@ class _About:
             f"{item.path} {item.reason}, so {self.name} cannot tell whether the resource complies.",
             self.severity,
             item.fix,
-            unknown=item.unknown,
+            unknown=item.path if item.unknown else "",
         )
 
     def _misconfigured(self, config: Mapping[str, object]) -> list[Finding]:

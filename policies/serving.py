@@ -10,6 +10,7 @@ from pulumi_policy import (
     PolicyComplianceFramework,
     PolicyConfigSchema,
     PolicyPack,
+    PolicyProviderResource,
     PolicyResource,
     ReportViolation,
     ResourceValidationArgs,
@@ -23,6 +24,7 @@ from policies import once
 from policies.enforcement import Environment, environment_of_process
 from policies.judging import Judge, Judged
 from policies.packs import RULE_NAMES
+from policies.reading import read
 from policies.rule import AnyRule, Finding, Resource, Rule, StackRule
 from policies.waivers import WaiverError, waivers_of_process
 
@@ -89,7 +91,14 @@ def _framework(rule: AnyRule) -> PolicyComplianceFramework | None:
 
 def _validation(rule: Rule, judge: Judge) -> Callable[[ResourceValidationArgs, ReportViolation], None]:
     def validate(args: ResourceValidationArgs, report_violation: ReportViolation) -> None:
-        resource = Resource(args.resource_type, args.name, args.props, args.urn, args.opts.protect)
+        resource = Resource(
+            args.resource_type,
+            args.name,
+            args.props,
+            args.urn,
+            args.opts.protect,
+            region=_region(args.provider),
+        )
         _report(judge.resource(rule, resource, args.get_config()), args, report_violation)
 
     return validate
@@ -131,4 +140,10 @@ def _resource(given: PolicyResource) -> Resource:
         dependencies=tuple(one.urn for one in given.dependencies),
         provider=given.provider.urn if given.provider is not None else "",
         parent=given.parent.urn if given.parent is not None else "",
+        region=_region(given.provider),
     )
+
+
+def _region(provider: PolicyProviderResource | None) -> str:
+    region = read(provider.props if provider is not None else {}).child("region").value
+    return region if isinstance(region, str) else ""

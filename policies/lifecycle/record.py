@@ -43,9 +43,13 @@ def _in_force(stack: Stack) -> Found:
 
 
 def _check_unknowns(stack: Stack, _: Node) -> Answer:
+    if not stack.deferred:
+        return []
     return [
-        Problem(what, "Nothing: `pulumi up` judges it before it makes the resource.")
-        for what in stack.deferred
+        Problem(
+            "\n".join(stack.deferred),
+            "Nothing: `pulumi up` judges each of them before it makes the resource.",
+        )
     ]
 
 

@@ -166,7 +166,16 @@ TRUSTED = {
 }
 NO_STACK = Stack((OTHER,))
 
+PRICED = of(AWS, region="us-east-1", **tags(expires="7d"))
+UNKNOWN_SIZE = group(**scaling(maxSize=UNKNOWN_NUMBER))
+
 CASES: dict[str, Case] = {
+    "gpu-pool-hourly-ceiling": Case(group(), UNKNOWN_SIZE, "scalingConfig.maxSize"),
+    **{
+        name: Case(Stack((PRICED, group())), Stack((PRICED, UNKNOWN_SIZE)), "scalingConfig.maxSize", NO_STACK)
+        for name in ("gpu-hourly-ceiling", "gpu-monthly-expected", "gpu-exposure-to-ttl")
+    },
+    "expensive-extras": Case(Stack((PRICED, of("aws:ec2/natGateway:NatGateway"))), None, "", NO_STACK),
     "gpu-instance-allowlist": Case(
         group(),
         group(instanceTypes=[UNKNOWN_STRING]),

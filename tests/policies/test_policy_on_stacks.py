@@ -248,7 +248,23 @@ def unlinked(stack: Stack) -> Stack:
 
 SCALING = {"minSize": 0, "maxSize": 1, "desiredSize": 0}
 WAIVER = Waiver("image-digest", "urn:pulumi:*::*::t::n", "why", "me", date(2026, 1, 1))
+MANY = {"instanceTypes": ["p5en.48xlarge"], "scalingConfig": {"minSize": 2, "maxSize": 4, "desiredSize": 2}}
 STACK_BREAKS: dict[str, Callable[[Stack], Stack]] = {
+    "gpu-hourly-ceiling": changed("aws:eks/nodeGroup:NodeGroup", **MANY),
+    "gpu-monthly-expected": changed("aws:eks/nodeGroup:NodeGroup", **MANY),
+    "gpu-exposure-to-ttl": changed("aws:eks/nodeGroup:NodeGroup", **MANY),
+    "expensive-extras": lambda stack: replace(
+        stack,
+        resources=[
+            *stack.resources,
+            *(
+                one
+                for one in stack.resources
+                for _ in range(9)
+                if one.type == "aws:ec2/vpcEndpoint:VpcEndpoint"
+            ),
+        ],
+    ),
     "gpu-quota-fit": changed("aws:eks/nodeGroup:NodeGroup", scalingConfig={**SCALING, "maxSize": 1000}),
     "gpu-capacity-fit": changed("aws:eks/nodeGroup:NodeGroup", scalingConfig=SCALING),
     "namespace-gpu-quota": without("kubernetes:core/v1:ResourceQuota"),
@@ -268,6 +284,10 @@ STACK_BREAKS: dict[str, Callable[[Stack], Stack]] = {
 ON_AWS = {"hybrid"}
 WITHOUT_GPUS = {"local"}
 NEEDS_AWS = {
+    "gpu-hourly-ceiling",
+    "gpu-monthly-expected",
+    "gpu-exposure-to-ttl",
+    "expensive-extras",
     "gpu-quota-fit",
     "gpu-capacity-fit",
     "flow-logs",
@@ -291,6 +311,38 @@ def test_each_rule_on_stacks_can_fail_on_the_stack(rule: StackRule, stack: str) 
     assert isinstance(verdict, list)
     found: Sequence[Finding] = [one for one in verdict if not one.unknown]
     assert bool(found) is not (rule.name in NEEDS_GPUS and stack in WITHOUT_GPUS)
+
+
+def with_p5en(nodes: int) -> tuple[Resource, ...]:
+    """Stack `hybrid` with 0 to that many nodes of the dearest type."""
+    sizes = {"minSize": 0, "maxSize": nodes, "desiredSize": 0}
+    return tuple(
+        replace(one, props={**one.props, "instanceTypes": ["p5en.48xlarge"], "scalingConfig": sizes})
+        if one.name == "llm-burst-l40s" and one.type == "aws:eks/nodeGroup:NodeGroup"
+        else one
+        for one in resources("hybrid")
+    )
+
+
+def test_up_to_four_p5en_nodes_are_refused_by_the_default_caps_and_pass_raised_ones() -> None:
+    rules = {rule.name: rule for rule in ALL_RULES}
+    pool, stack = rules["gpu-pool-hourly-ceiling"], rules["gpu-hourly-ceiling"]
+    assert isinstance(pool, Rule)
+    assert isinstance(stack, StackRule)
+    declared = with_p5en(4)
+    (group,) = [one for one in declared if "p5en.48xlarge" in one.props.get("instanceTypes", ())]  # pyright: ignore
+
+    def said(**config: object) -> list[str]:
+        verdicts = (pool.evaluate(group, config), stack.evaluate(Stack(declared, NOW), config))
+        assert all(isinstance(verdict, list) for verdict in verdicts)
+        return [finding.message for verdict in verdicts if isinstance(verdict, list) for finding in verdict]
+
+    of_pool, of_stack = said()
+    # Four nodes at 63.296 USD; an upgrade starts no further one (updateStrategy MINIMAL).
+    assert of_pool == "llm-burst-l40s may cost $253.18 an hour. Allowed for one pool: $100."
+    assert of_stack.startswith("The stack may cost $256.")
+    assert "most of it llm-burst-l40s (p5en.48xlarge). Allowed: $100." in of_stack
+    assert said(maxUsdPerHour=400) == []
 
 
 def test_the_environments_of_the_committed_stacks_are_all_three() -> None:

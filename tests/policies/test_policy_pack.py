@@ -159,7 +159,7 @@ def test_a_document_that_is_not_known_yet_waits_and_is_listed() -> None:
     assert entry.reason.startswith("Not before `pulumi up`: policy is not known")
     [listed] = analyzer.analyze_stack([(kind, {"policy": UNKNOWN_STRING})]).diagnostics
     assert (listed.policyName, listed.enforcementLevel) == ("unknowns-accounted", proto.ADVISORY)
-    assert "RolePolicy subject: policy is not known" in listed.message
+    assert "RolePolicy subject: least-privilege needs policy" in listed.message
     # On `up` the same process judges it again, with its value.
     wide = '{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
     [blocked] = analyzer.analyze(kind, {"policy": wide}).diagnostics
