@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse stage down validate cost preview env test test-fast test-faults check bench golden docs tools \
+.PHONY: help setup up rehearse stage down validate cost preview compliance env test test-fast test-faults check bench golden docs tools \
   tools-status images site-status clean
 
 help: ## Show the commands
@@ -47,6 +47,9 @@ cost: setup ## What a stack costs, from its file alone (STACK=… or FILE=…, F
 
 preview: setup ## What `up` would change, judged by the policy packs
 	@$(BIN)/python -m rehearsal preview --stack $(STACK) --site $(SITE)
+
+compliance: setup ## All policy rules on what a stack declares, without deploying: SARIF, a table (STATE=FILE)
+	@$(BIN)/python -m policies.compliance --stack $(STACK) $(if $(STATE),--state '$(STATE)')
 
 env: setup ## The line to source for plain Pulumi
 	@$(BIN)/python -m rehearsal env --stack $(STACK) --site $(SITE)

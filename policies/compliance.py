@@ -31,6 +31,8 @@ from runtime.stack_resources import ResourcesError, StackResource, from_preview_
 
 ROOT: Final = Path(__file__).parents[1]
 FOLDER: Final = Path("compliance")
+# What the SDK calls resources where no engine names them.
+_NO_ENGINE: Final = "urn:pulumi:stack::project::"
 
 
 class ComplianceError(Exception):
@@ -88,7 +90,7 @@ def check(
         text = events.read_text()
         found, steps = from_preview_events(text.splitlines()).after, _steps(text)
     else:
-        found = from_state(_declared(file))
+        found = from_state(_declared(file, stack))
     environment = environment_of(_platform(file))
     judge = Judge(ALL_RULES, waivers, datetime.now(UTC), steps)
     return judge_all(judge, resources_of(found), config, environment), environment, judge
@@ -148,7 +150,7 @@ def _stack_file(stack: str) -> Path:
     return file
 
 
-def _declared(file: Path) -> Mapping[str, object]:
+def _declared(file: Path, stack: str) -> Mapping[str, object]:
     # A process of its own: policies may not import stacks.
     done = subprocess.run(
         [sys.executable, "-m", "stacks.declared", str(file)],
@@ -159,7 +161,9 @@ def _declared(file: Path) -> Mapping[str, object]:
     )
     if done.returncode:
         raise ComplianceError(done.stderr.strip())
-    return cast("Mapping[str, object]", json.loads(done.stdout))
+    # The URNs that the engine would give, by which waivers name resources.
+    text = done.stdout.replace(_NO_ENGINE, f"urn:pulumi:{stack}::spillway::")
+    return cast("Mapping[str, object]", json.loads(text))
 
 
 def _platform(file: Path) -> Mapping[str, object]:

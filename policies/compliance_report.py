@@ -100,7 +100,7 @@ def _result(
 def markdown(
     results: Sequence[RuleResult], stack: str, environment: Environment, waivers: Sequence[Waiver]
 ) -> str:
-    """A page: the verdict, the rules pack by pack with controls and results, and each framework's controls."""
+    """A page: the verdict, every rule with its controls and result, and each framework's controls."""
     blocking = [one for one in results if one.blocks]
     verdict = (
         f"**{len(blocking)} mandatory rules are violated.**" if blocking else "No mandatory rule is violated."
