@@ -335,9 +335,7 @@ def test_up_to_four_p5en_nodes_are_refused_by_the_default_caps_and_pass_raised_o
     assert isinstance(stack, StackRule)
     declared = with_p5en(4)
     (group,) = [
-        one
-        for one in declared
-        if (one.type, one.name) == ("aws:eks/nodeGroup:NodeGroup", "llm-burst-l40s")
+        one for one in declared if (one.type, one.name) == ("aws:eks/nodeGroup:NodeGroup", "llm-burst-l40s")
     ]
 
     def said(**config: object) -> list[str]:
