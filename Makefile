@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse stage down validate preview env test test-fast test-faults check bench golden docs tools \
+.PHONY: help setup up rehearse stage down validate cost preview compliance env test test-fast test-faults check bench golden docs tools \
   tools-status images site-status clean
 
 help: ## Show the commands
@@ -41,8 +41,17 @@ stage: setup ## Weights to S3, images to ECR, verified; then the burst is armed 
 validate: setup ## Every mistake in a stack file, in a second (STACK=… or FILE=…)
 	@$(BIN)/python -m stacks.check $(FILE)
 
+cost: setup ## What a stack costs, from its file alone (STACK=… or FILE=…, FORMAT=html, OUT=cost.html)
+	@declared=$$(mktemp) && trap 'rm -f "$$declared"' EXIT && \
+	  $(BIN)/python -m stacks.declared $(FILE) > "$$declared" && \
+	  $(BIN)/python -m runtime.ops cost --state "$$declared" --title 'stack $(STACK)' \
+	  $(if $(FORMAT),--format $(FORMAT)) $(if $(OUT),--out '$(OUT)')
+
 preview: setup ## What `up` would change, judged by the policy packs
 	@$(BIN)/python -m rehearsal preview --stack $(STACK) --site $(SITE)
+
+compliance: setup ## All policy rules on what a stack declares, without deploying: SARIF, a table (STATE=FILE)
+	@$(BIN)/python -m policies.compliance --stack $(STACK) $(if $(STATE),--state '$(STATE)')
 
 env: setup ## The line to source for plain Pulumi
 	@$(BIN)/python -m rehearsal env --stack $(STACK) --site $(SITE)

@@ -13,19 +13,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, cast
+from typing import cast
 
-# What the engine puts in the place of a value that it does not know (pulumi_policy/proxy.py; the same seven
-# strings in every Pulumi SDK): boolean, number, string, array, asset, archive, object.
-UNKNOWN_SENTINELS: Final = (
-    "1c4a061d-8072-4f0a-a4cb-0ff528b18fe7",
-    "3eeb2bf0-c639-47a8-9e75-3b44932eb421",
-    "04da6b54-80e4-46f7-96ec-b56ff0331ba9",
-    "6a19a0b0-7e62-4c92-b797-7f8e31da9cc2",
-    "030794c1-ac77-496b-92df-f27374a8bd58",
-    "e48ece36-62e2-4504-bad9-02848725956a",
-    "dd056dcd-154b-4c76-9bd3-c8f88648b5ff",
-)
+from runtime.stack_resources import UNKNOWN, UNKNOWN_SENTINELS
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -46,12 +36,14 @@ class Unreadable(Exception):  # noqa: N818 - a state of the input, not a fault o
         reason: What is wrong with it, as the rest of a sentence that begins with the path. It never holds
             the value: the engine hands secrets to policies in plain text.
         fix: What to do about it, as an instruction.
+        unknown: Whether it is only not known yet, and neither missing nor wrong.
     """
 
-    def __init__(self, path: str, reason: str, fix: str | None = None) -> None:
+    def __init__(self, path: str, reason: str, fix: str | None = None, *, unknown: bool = False) -> None:
         super().__init__(f"{path} {reason}")
         self.path = path
         self.reason = reason
+        self.unknown = unknown
         self.fix = fix or f"Give {path} a plain value in the program or in the stack's configuration."
 
 
@@ -144,6 +136,41 @@ class Node:
             raise Unreadable(self.path, "is not a string")
         return value
 
+    def boolean(self, default: bool | None = None) -> bool:
+        """Returns whether it is true; some providers write `"true"`.
+
+        Args:
+            default: What a missing value means. None: a missing value is unreadable.
+
+        Raises:
+            Unreadable: The value is unknown, not a truth value, or missing without default.
+        """
+        value = self._known(default)
+        if isinstance(value, str) and value in {"true", "false"}:
+            return value == "true"
+        if not isinstance(value, bool):
+            raise Unreadable(self.path, "is neither true nor false")
+        return value
+
+    def texts(self) -> list[str]:
+        """Returns the strings of a list, none if it is missing; raises Unreadable as `items` and `text`."""
+        return [item.text() for item in self.items()]
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such property."""
+        return self.presence is Presence.MISSING
+
+    def plain(self) -> object:
+        """Returns the value and all in it as plain dicts and lists, UNKNOWN for what is unknown."""
+        if self.presence is Presence.UNKNOWN:
+            return UNKNOWN
+        if _as_mapping(self.value) is not None:
+            return {key: node.plain() for key, node in self.entries().items()}
+        if _as_sequence(self.value) is not None:
+            return [node.plain() for node in self.items()]
+        return self.value
+
     def descend(self) -> Iterator[tuple[str, "Node"]]:
         """Yields every property below this one with its key, parents first; nothing below unknown values.
 
@@ -188,7 +215,9 @@ class Node:
 
     def _refuse_unknown(self) -> None:
         if self.presence is Presence.UNKNOWN:
-            raise Unreadable(self.path, "is not known until `pulumi up` has created what it depends on")
+            raise Unreadable(
+                self.path, "is not known until `pulumi up` has created what it depends on", unknown=True
+            )
 
 
 def read(props: Mapping[str, object], path: str = "") -> Node:
@@ -230,6 +259,8 @@ def _fetch(container: Mapping[str, object] | Sequence[object], key: str | int, p
         raise
     if value is None:
         return Node(path, Presence.MISSING)
+    if value is UNKNOWN:
+        return Node(path, Presence.UNKNOWN)
     # An unknown inside a longer string arrives as a known string that contains the sentinel.
     if isinstance(value, str) and any(sentinel in value for sentinel in UNKNOWN_SENTINELS):
         return Node(path, Presence.UNKNOWN)

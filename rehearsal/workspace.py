@@ -30,8 +30,10 @@ from runtime.stack_file import StackFileError, list_mistakes, read_stack_file
 
 PROJECT = Path(__file__).parents[1]
 
-POLICY_PACK = PROJECT / "policies" / "gpu_cost"
+# All packs in one process (docs/adr/0019).
+POLICY_PACK = PROJECT / "policies"
 POLICY_CONFIGS = PROJECT / "policies" / "config"
+WAIVERS = PROJECT / "policies" / "waivers"
 EXAMPLES = PROJECT / "examples"
 
 # Set by the user, these decide where state lives and what encrypts it; Spillway's own are defaults.
@@ -117,6 +119,12 @@ class Workspace:
         if self.rehearsal_of is not None:
             places.append(EXAMPLES / f"{name}.policy.json")
         return next((place for place in places if place.is_file()), None)
+
+    @property
+    def waivers(self) -> Path | None:
+        """The violations that the stack's owner has put up with; None where there are none."""
+        file = WAIVERS / f"{self.rehearsal_of or self.stack}.yaml"
+        return file if file.is_file() else None
 
     @property
     def environment_file(self) -> Path:
@@ -266,6 +274,8 @@ class Workspace:
         values["PULUMI_OPTION_POLICY_PACK"] = str(POLICY_PACK)
         if self.policy_config is not None:
             values["PULUMI_OPTION_POLICY_PACK_CONFIG"] = str(self.policy_config)
+        if self.waivers is not None:
+            values["SPILLWAY_WAIVERS"] = str(self.waivers)
         if self.rehearsal_of is not None:
             # It has no file in the project, and plain Pulumi would write one that holds nothing but a salt.
             values["PULUMI_OPTION_CONFIG_FILE"] = str(self._private_stack_file)

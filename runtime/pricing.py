@@ -1,134 +1,176 @@
-"""What the EKS side costs: list prices in USD, with region, source and date on every row.
+"""List prices in USD of what a platform is billed for: one CSV file per region in `prices/`, read on demand.
 
-A price that is not here is unpriced, and says so; it is never 0. Amounts are Decimal.
+A price that is not there is unpriced, and says so; it is never 0. Amounts are Decimal. Every row has its
+region, its source and the day of which the source speaks; `runtime.ops.price_list` writes the files anew.
 """
 
-from collections.abc import Mapping
+import csv
+import datetime as dt
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
+from importlib.resources import files
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal, get_args
 
+# What AWS' own monthly figures divide by.
 HOURS_PER_MONTH: Final = Decimal(730)
 
 CONTROL_PLANE: Final = "EKS control plane"
+EXTENDED_SUPPORT: Final = "EKS control plane in extended support"
 NAT_GATEWAY: Final = "NAT gateway"
+NAT_TRAFFIC: Final = "GB through a NAT gateway"
 INTERFACE_ENDPOINT: Final = "VPC interface endpoint in one zone"
+ENDPOINT_TRAFFIC: Final = "GB through an interface endpoint"
 LOAD_BALANCER: Final = "network load balancer"
+LOAD_BALANCER_UNIT: Final = "capacity unit of a network load balancer"
+CLASSIC_LOAD_BALANCER: Final = "classic load balancer"
 VPN_CONNECTION: Final = "site-to-site VPN connection"
+PUBLIC_ADDRESS: Final = "public IPv4 address"
 GP3_GIB: Final = "GiB of gp3 volume"
 KMS_KEY: Final = "KMS key"
+LOGS: Final = "GB of logs taken in"
+S3_STORAGE: Final = "GB stored in S3"
+ECR_STORAGE: Final = "GB of images stored in ECR"
+METRIC_ALARM: Final = "CloudWatch alarm on one metric"
+TOPIC_REQUESTS: Final = "million requests to an SNS topic"
+QUEUE_REQUESTS: Final = "million requests to an SQS queue"
+
+# What a price is for: one thing for an hour or a month, or so much of something that is used.
+Unit = Literal["hour", "month", "GB", "GB-month", "million"]
+
+# A table older than this is warned of: AWS changes prices a few times a year.
+STALE: Final = dt.timedelta(days=30)
+
+_FOLDER: Final = files("runtime") / "prices"
+COLUMNS: Final = ("item", "region", "unit", "usd", "source", "date")
+
+
+class PriceTableError(Exception):
+    """A price file cannot be used; the message names file, line and what is wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Price:
-    """The price of one thing for one hour.
+    """What one thing costs.
 
     Attributes:
-        item: What it is of: an instance type, or one of the constants of this module.
+        item: What it is of: an instance type, `ml.` before it for SageMaker, or a constant of this module.
         region: Where.
-        usd_per_hour: The list price, without what is paid by traffic; None where it is not known here.
+        usd: The list price per unit; None where it is not known here.
+        unit: What is paid for.
         source: Where the figure is from; empty where there is none.
-        date: When the source said so, as YYYY-MM-DD; empty where there is none.
+        date: The day of which the source speaks, as YYYY-MM-DD; empty where there is none.
     """
 
     item: str
     region: str
-    usd_per_hour: Decimal | None
+    usd: Decimal | None = None
+    unit: Unit = "hour"
     source: str = ""
     date: str = ""
 
     @property
+    def usd_per_hour(self) -> Decimal | None:
+        """What it costs while it is there; None where it is unpriced, or paid by what is used of it."""
+        if self.usd is None or self.unit not in ("hour", "month"):
+            return None
+        return self.usd if self.unit == "hour" else self.usd / HOURS_PER_MONTH
+
+    @property
     def words(self) -> str:
         """The price for a reader, such as `$1.861/h`, or `unpriced`."""
-        return "unpriced" if self.usd_per_hour is None else f"${self.usd_per_hour.normalize():f}/h"
+        if self.usd is None:
+            return "unpriced"
+        return f"${self.usd.normalize():f}/{'h' if self.unit == 'hour' else self.unit}"
 
 
-# Generated from AWS' price list for us-east-1, Linux on demand.
-_KARPENTER: Final = (
-    "github.com/aws/karpenter-provider-aws pkg/providers/pricing/zz_generated.pricing_aws.go",
-    "2026-01-19",
-)
-
-_US_EAST_1: Final = {
-    "m6i.large": "0.096",
-    "m6i.xlarge": "0.192",
-    "m6i.2xlarge": "0.384",
-    "m6i.4xlarge": "0.768",
-    "m6i.8xlarge": "1.536",
-    "m7i.large": "0.1008",
-    "m7i.xlarge": "0.2016",
-    "m7i.2xlarge": "0.4032",
-    "m7i.4xlarge": "0.8064",
-    "m7i.8xlarge": "1.6128",
-    "g5.xlarge": "1.006",
-    "g5.2xlarge": "1.212",
-    "g5.4xlarge": "1.624",
-    "g5.8xlarge": "2.448",
-    "g5.12xlarge": "5.672",
-    "g5.16xlarge": "4.096",
-    "g5.24xlarge": "8.144",
-    "g5.48xlarge": "16.288",
-    "g6.xlarge": "0.8048",
-    "g6.2xlarge": "0.9776",
-    "g6.4xlarge": "1.3232",
-    "g6.8xlarge": "2.0144",
-    "g6.12xlarge": "4.6016",
-    "g6.16xlarge": "3.3968",
-    "g6.24xlarge": "6.6752",
-    "g6.48xlarge": "13.3504",
-    "g6e.xlarge": "1.861",
-    "g6e.2xlarge": "2.24208",
-    "g6e.4xlarge": "3.00424",
-    "g6e.8xlarge": "4.52856",
-    "g6e.12xlarge": "10.49264",
-    "g6e.16xlarge": "7.57719",
-    "g6e.24xlarge": "15.06559",
-    "g6e.48xlarge": "30.13118",
-    "p4d.24xlarge": "21.957642",
-    "p4de.24xlarge": "27.44705",
-    "p5.4xlarge": "6.88",
-    "p5.48xlarge": "55.04",
-    "p5en.48xlarge": "63.296",
-    "p6-b200.48xlarge": "113.9328",
-}
-
-# Written down without a look at the price list: check before you rely on one.
-_UNCHECKED: Final = ("from memory, not looked up", "2026-11-21")
-# Fixed parts in us-east-1: per hour, or per month over 730 hours.
-_FIXED: Final = (
-    (CONTROL_PLANE, Decimal("0.10"), "aws.amazon.com/eks/pricing, standard support", "2026-07-20"),
-    (NAT_GATEWAY, Decimal("0.045"), *_UNCHECKED),
-    (INTERFACE_ENDPOINT, Decimal("0.01"), *_UNCHECKED),
-    (LOAD_BALANCER, Decimal("0.0225"), *_UNCHECKED),
-    (VPN_CONNECTION, Decimal("0.05"), *_UNCHECKED),
-    (GP3_GIB, Decimal("0.08") / HOURS_PER_MONTH, *_UNCHECKED),
-    (KMS_KEY, Decimal(1) / HOURS_PER_MONTH, *_UNCHECKED),
-)
-
-PRICES: Final[Mapping[tuple[str, str], Price]] = MappingProxyType(
-    {
-        (price.item, price.region): price
-        for price in (
-            *(
-                Price(
-                    item=name,
-                    region="us-east-1",
-                    usd_per_hour=Decimal(usd),
-                    source=_KARPENTER[0],
-                    date=_KARPENTER[1],
-                )
-                for name, usd in _US_EAST_1.items()
-            ),
-            *(
-                Price(item=item, region="us-east-1", usd_per_hour=usd, source=source, date=date)
-                for item, usd, source, date in _FIXED
-            ),
-        )
-    }
-)
+@cache
+def prices(region: str) -> Mapping[str, Price]:
+    """All prices of a region by item; empty where there is no file of it."""
+    file = _FOLDER / f"{region}.csv"
+    if not file.is_file():
+        return MappingProxyType({})
+    lines = file.read_text().splitlines()
+    return MappingProxyType({price.item: price for price in read_prices(lines, file.name)})
 
 
 def price_of(item: str, region: str) -> Price:
     """The list price of an item in a region; an unpriced one where there is no row."""
-    return PRICES.get((item, region)) or Price(item=item, region=region, usd_per_hour=None)
+    return prices(region).get(item) or Price(item=item, region=region)
+
+
+def oldest(used: Iterable[Price]) -> str:
+    """The earliest date of the prices that have one; empty where none has."""
+    return min((price.date for price in used if price.date), default="")
+
+
+def read_prices(lines: Iterable[str], name: str) -> list[Price]:
+    """Reads one price file.
+
+    Args:
+        lines: Its lines, the first of which names the columns.
+        name: What the file is called in messages.
+
+    Raises:
+        PriceTableError: A row is not what a price is.
+    """
+    reader = csv.DictReader(lines)
+    if tuple(reader.fieldnames or ()) != COLUMNS:
+        raise PriceTableError(f"{name}: the first line must be {','.join(COLUMNS)}; refresh the file")
+    found: dict[str, Price] = {}
+    for row in reader:
+        place = f"{name}, line {reader.line_num}"
+        try:
+            usd = Decimal(row["usd"])
+            dt.date.fromisoformat(row["date"])
+        except (ArithmeticError, TypeError, ValueError):
+            raise PriceTableError(
+                f"{place}: usd and date are {row['usd']!r} and {row['date']!r}; they must be a number and "
+                "YYYY-MM-DD"
+            ) from None
+        unit = next((one for one in get_args(Unit) if one == row["unit"]), None)
+        if unit is None or not usd.is_finite() or usd <= 0 or not row["source"]:
+            raise PriceTableError(
+                f"{place}: {row['item']} has the price {row['usd']} per {row['unit']} from "
+                f"{row['source']!r}; a price is above 0, has a source, and its unit is one of "
+                f"{', '.join(get_args(Unit))}"
+            )
+        if row["item"] in found:
+            raise PriceTableError(f"{place}: {row['item']} is there twice; remove one")
+        found[row["item"]] = Price(
+            item=row["item"],
+            region=row["region"],
+            usd=usd,
+            unit=unit,
+            source=row["source"],
+            date=row["date"],
+        )
+    return list(found.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """What accelerators an instance type has.
+
+    Attributes:
+        accelerator: Their name, of `runtime.accelerators` where it is there.
+        count: How many; a fraction where several machines share a device, as with `g6f`.
+    """
+
+    accelerator: str
+    count: Decimal
+
+
+@cache
+def _devices() -> Mapping[str, Devices]:
+    rows = csv.DictReader((_FOLDER / "devices.csv").read_text().splitlines())
+    return MappingProxyType(
+        {row["type"]: Devices(accelerator=row["accelerator"], count=Decimal(row["devices"])) for row in rows}
+    )
+
+
+def devices_of(instance_type: str) -> Devices | None:
+    """The accelerators of an instance type, of EC2 or SageMaker (`ml.`); None where none are known."""
+    return _devices().get(instance_type.removeprefix("ml."))

@@ -40,7 +40,6 @@ _DX_GATEWAY = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _VERSION = r"^1\.[0-9]{2}$"
 _SERVER_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$"
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
-_TAG = r"^[A-Za-z0-9_ .:/=+@-]{1,200}$"
 # A bucket's name has 63 characters at most: `NAME-burst-models-ACCOUNT-REGION`, with REGION up to 14.
 MAX_CLOUD_NAME = 20
 # What a VPC may be, and what EKS needs of it (docs.aws.amazon.com/vpc, VPC CIDR blocks: /16 to /28).
@@ -157,11 +156,6 @@ Certificates = Annotated[
 ]
 Email = Annotated[
     str, StringConstraints(pattern=_EMAIL), written_as(_EMAIL, "an e-mail address", "gpu@example.com")
-]
-TagValue = Annotated[
-    str,
-    StringConstraints(pattern=_TAG),
-    written_as(_TAG, "at most 200 letters, digits, blanks and _ . : / = + - @", "ml-platform"),
 ]
 
 
@@ -433,13 +427,6 @@ class BudgetAlert(Spec):
     )
 
 
-class CloudTags(Spec):
-    """Tags of all AWS resources, beside the stack's own."""
-
-    owner: TagValue = Field(description="Team or person who answers for it.")
-    cost_centre: TagValue | None = Field(default=None, description="Who pays.")
-
-
 class CloudSettings(Spec):
     """The AWS side of a hybrid stack: an EKS cluster with GPU node groups that are empty at rest."""
 
@@ -488,7 +475,6 @@ class CloudSettings(Spec):
         "fills. `asGiven`: from where the references say, which needs egress `nat` or a mirror in reach.",
     )
     budget: BudgetAlert | None = Field(default=None, description="AWS budget with alerts.")
-    tags: CloudTags = Field(description="Tags of all AWS resources.")
 
     @model_validator(mode="after")
     def _distinct_groups(self) -> Self:

@@ -157,7 +157,7 @@ def deploy_eks_side(
             gateway_port=gateway_config.listen_port,
             gateway_metrics_port=gateway_config.metrics_port,
             offline=surroundings.offline,
-            claim=claim.annotation,
+            claim=claim.annotations,
         ),
         on_cluster,
     )
@@ -170,7 +170,7 @@ def deploy_eks_side(
             repository=settings.kuberay.repository,
             version=settings.kuberay.version,
             image=images.of(settings.kuberay.image or kuberay_image(settings.kuberay.version)),
-            claim=claim.annotation,
+            claim=claim.annotations,
         ),
         on_cluster,
     )

@@ -1,6 +1,7 @@
 """Hybrid: the on-prem platform, and an EKS cluster that takes what it has no room for."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import pulumi
 
@@ -13,7 +14,7 @@ from components.kubernetes.burst_controller import (
     BurstControllerArgs,
     SpillingModel,
 )
-from components.kubernetes.ownership import StackClaim, stack_name
+from components.kubernetes.ownership import StackClaim
 from components.kubernetes.spill_pool import SpillKey
 from runtime.burst.config import GroupConfig
 from runtime.gateway import LinkTls, Upstream
@@ -21,8 +22,8 @@ from runtime.images import mirrored
 from runtime.model import ModelSpec
 from runtime.node_groups import NodeGroupSpec, group_of
 from runtime.staging import staged_version
+from runtime.tenure import EXPIRES_TAG, PLATFORM_TAG, Tenure
 from stacks import onprem
-from stacks.cloud_costs import cost_of
 from stacks.cloud_providers import aws_provider, eks_provider
 from stacks.cloud_settings import CloudSettings
 from stacks.cloud_side import deploy_cloud_side, deploy_foundation, node_group_name
@@ -40,7 +41,7 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
         raise AssertionError("the settings let no hybrid stack through without a cloud")
     account = cloud_account(settings, cloud)
     images = staged_images(cloud, account)
-    tags = cloud_tags(cloud, account)
+    tags = cloud_tags(onprem.tenure_of(settings), account)
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
     spill = onprem.SpillTarget(
@@ -59,14 +60,11 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     aws = aws_provider(cloud, tags)
     repositories = images.repositories(images_of(settings, cloud))
     foundation = deploy_foundation(cloud, account, aws, tags, repositories)
-    cost = cost_of(cloud)
-    pulumi.log.info(cost.words)
     outputs = CloudOutputs(
         region=account.region,
         bucket=foundation.storage.bucket,
         repositories=foundation.storage.repository_urls,
         staging=staging_plan(settings, cloud),
-        cost=cost,
     )
     if cloud.declare == "foundation":
         pulumi.log.warn(
@@ -74,8 +72,12 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
             "with `make stage`, set up your end of the link, then remove the key"
         )
         return dataclasses.replace(on_prem.outputs, cloud=outputs)
-    side = deploy_cloud_side(cloud, account, aws, tags, foundation)
-    claim = StackClaim(f"{account.name}-claim", pulumi.ResourceOptions(provider=providers.generated))
+    side = deploy_cloud_side(cloud, account, aws, node_tags(tags), foundation)
+    claim = StackClaim(
+        f"{account.name}-claim",
+        onprem.tenure_of(settings),
+        pulumi.ResourceOptions(provider=providers.generated),
+    )
     eks = eks_provider(side.kubeconfig, side.ready)
     there = deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim, key.value)
     _burst_controller(settings, cloud, on_prem, there, providers)
@@ -156,15 +158,14 @@ def _spilling(there: ModelSpec, settings: PlatformSettings, cloud: CloudSettings
     )
 
 
-def cloud_tags(cloud: CloudSettings, account: CloudAccount) -> dict[str, str]:
-    """Tags of all AWS resources; the first one is the stack's own, which budgets and reports filter by."""
-    centre = {"cost-centre": cloud.tags.cost_centre} if cloud.tags.cost_centre else {}
-    return {
-        "spillway-platform": account.name,
-        "spillway-stack": stack_name(),
-        "owner": cloud.tags.owner,
-        **centre,
-    }
+def cloud_tags(tenure: Tenure, account: CloudAccount) -> dict[str, str]:
+    """Tags of all AWS resources; the first one is what the budget filters by."""
+    return {PLATFORM_TAG: account.name, **tenure.tags()}
+
+
+def node_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags of instances and volumes: without the expiry, since a changed launch template renews the nodes."""
+    return {key: value for key, value in tags.items() if key != EXPIRES_TAG}
 
 
 def entrance_of(cloud: CloudSettings) -> tuple[str, ...]:

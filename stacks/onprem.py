@@ -16,7 +16,7 @@ from components.kubernetes.gateway_route import (
 from components.kubernetes.kuberay import KubeRayOperator, KubeRayOperatorArgs
 from components.kubernetes.model_service import ModelService, ModelServiceArgs
 from components.kubernetes.namespace import PlatformNamespace, PlatformNamespaceArgs
-from components.kubernetes.ownership import StackClaim
+from components.kubernetes.ownership import StackClaim, stack_name
 from components.kubernetes.plain_vllm import PlainVLLM, PlainVLLMArgs
 from components.kubernetes.ray_token import RayToken, RayTokenArgs
 from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
@@ -29,6 +29,7 @@ from runtime.model import ModelSpec, Spec
 from runtime.serving.endpoint import endpoint_of
 from runtime.serving.ray_service import RayRuntime
 from runtime.surroundings import CaBundle, Proxy, Surroundings
+from runtime.tenure import Tenure
 from runtime.versions import kuberay_image
 from stacks.outputs import PlatformOutputs
 from stacks.providers import Providers
@@ -87,6 +88,17 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     return declare(settings).outputs
 
 
+def tenure_of(settings: PlatformSettings) -> Tenure:
+    """What the stack says of itself on all that it makes."""
+    return Tenure(
+        stack=stack_name(),
+        owner=settings.owner,
+        cost_centre=settings.cost_centre,
+        environment=settings.environment,
+        expires=settings.expires,
+    )
+
+
 def declare(
     settings: PlatformSettings, providers: Providers | None = None, spill: SpillTarget | None = None
 ) -> OnPremSide:
@@ -102,7 +114,7 @@ def declare(
     on_cluster = pulumi.ResourceOptions(providers=[providers.cluster, providers.generated])
     surroundings = _surroundings(settings)
     gateway_config = _gateway_config(settings, spill)
-    claim = StackClaim(f"{settings.name}-claim", on_cluster)
+    claim = StackClaim(f"{settings.name}-claim", tenure_of(settings), on_cluster)
     namespace = PlatformNamespace(
         settings.name,
         PlatformNamespaceArgs(
@@ -117,7 +129,7 @@ def declare(
             gateway_metrics_port=gateway_config.metrics_port,
             proxy_ports=surroundings.proxy.ports if surroundings.proxy else (),
             offline=surroundings.offline,
-            claim=claim.annotation,
+            claim=claim.annotations,
         ),
         on_cluster,
     )
@@ -265,6 +277,7 @@ def _served(
                 image=ray.image_of(model),
                 surroundings=ray.surroundings,
                 ready_timeout_s=settings.ready_timeout_seconds,
+                usd_per_gpu_hour=settings.cost.rate_of(model.accelerator),
             ),
             _after(on_cluster, [*namespace.shared, namespace.of_model[model.name]]),
         )
@@ -276,6 +289,7 @@ def _served(
             model=model,
             ray=ray,
             ready_timeout_s=settings.ready_timeout_seconds,
+            usd_per_gpu_hour=settings.cost.rate_of(model.accelerator),
         ),
         _after(on_cluster, [*ray_needs, namespace.of_model[model.name]]),
     )
@@ -390,7 +404,7 @@ def _operator(
             version=kuberay.version,
             image=kuberay.image,
             pull_secrets=settings.images.pull_secrets,
-            claim=claim.annotation,
+            claim=claim.annotations,
         ),
         on_cluster,
     )

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 import pulumi
 
-from stacks.cloud_costs import Cost
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOutputs:
@@ -32,7 +30,6 @@ class CloudOutputs:
         bucket: Where weights are staged.
         repositories: Path of each staged image to its ECR repository.
         staging: What `make stage` has to bring over.
-        cost: What it costs by the hour.
         cluster: The EKS cluster, where it is declared.
     """
 
@@ -40,7 +37,6 @@ class CloudOutputs:
     bucket: pulumi.Output[str]
     repositories: Mapping[str, pulumi.Output[str]]
     staging: Mapping[str, object]
-    cost: Cost
     cluster: ClusterOutputs | None = None
 
     def export(self) -> None:
@@ -53,10 +49,6 @@ class CloudOutputs:
         pulumi.export("cloudBucket", self.bucket)
         pulumi.export("cloudRepositories", dict(self.repositories))
         pulumi.export("cloudStaging", dict(self.staging))
-        # Text, because a float is no amount of money.
-        pulumi.export("costFloorUsdPerHour", str(self.cost.floor))
-        pulumi.export("costCeilingUsdPerHour", str(self.cost.ceiling))
-        pulumi.export("unpriced", self.cost.unpriced)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,21 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
-from pydantic import Discriminator, Field, StringConstraints, Tag, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from runtime import versions
 from runtime.burst.policy import BurstPolicy
@@ -33,8 +43,10 @@ from runtime.model import (
 from runtime.quantities import cpus, memory_bytes
 from runtime.serving.ray_service import RayRuntime
 from runtime.stack_file import list_mistakes
+from runtime.tenure import EXPIRES_PATTERN, expiry
 from runtime.versions import VLLM_OF_RAY
 from stacks.cloud_settings import MAX_CLOUD_NAME, CloudSettings, burst_mistakes
+from stacks.cost_settings import CostSettings
 from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
 
 _DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -48,6 +60,8 @@ _REGISTRY_PATH = (
 _PROXY_URL = r"^https?://[-a-zA-Z0-9.]+(:[0-9]{1,5})?/?$"
 # The program runs in another folder than `make`, so a relative path would be two.
 _KUBECONFIG = r"^[/~]"
+# What AWS takes as a tag's value, without what only some of its services take.
+_TAG = r"^[A-Za-z0-9_ .:/=+@-]{1,200}$"
 _HOST_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
 DnsLabel = Annotated[
@@ -84,6 +98,34 @@ HostName = Annotated[
     str,
     StringConstraints(pattern=_HOST_NAME, max_length=253),
     written_as(_HOST_NAME, "a host name in lower case, without https://", "llm.example.com"),
+]
+
+TagValue = Annotated[
+    str,
+    StringConstraints(pattern=_TAG),
+    written_as(_TAG, "1 to 200 letters, digits, blanks and _ . : / = + - @", "ml-platform"),
+]
+
+
+# How Pulumi hands over a day that stands in a stack file without quotes: as Go prints a time.
+_UNQUOTED_DAY = re.compile(r"([0-9-]{10}) 00:00:00 \+0000 UTC")
+
+
+def _as_written(value: object) -> object:
+    found = _UNQUOTED_DAY.fullmatch(value) if isinstance(value, str) else None
+    return found[1] if found else value
+
+
+def _expires(value: str) -> str:
+    expiry(value, datetime.now(UTC))
+    return value
+
+
+Expires = Annotated[
+    str,
+    BeforeValidator(_as_written),
+    AfterValidator(_expires),
+    written_as(EXPIRES_PATTERN, "a day such as 2026-12-31 or a duration such as 14d or 8h", "14d"),
 ]
 
 
@@ -429,6 +471,16 @@ class PlatformSettings(Spec):
         default="llm",
         description="Kubernetes namespace; Spillway declares it, unless `cluster.access` is `namespace`.",
     )
+    owner: TagValue = Field(description="Team or person who answers for the stack.")
+    cost_centre: TagValue = Field(description="Who pays.")
+    environment: Literal["dev", "staging", "prod"] = Field(
+        description="What it is for; `prod` is never taken down by itself, the others are when they expire."
+    )
+    expires: Expires | None = Field(
+        default=None,
+        description="When it may be taken down by itself: a day, to its end in UTC, or so long after the "
+        "last `up`. All but `prod` need it.",
+    )
     cluster: ClusterSettings = Field(
         default_factory=lambda: ClusterSettings(), description="The Kubernetes cluster."
     )
@@ -467,6 +519,9 @@ class PlatformSettings(Spec):
     burst: BurstPolicy | None = Field(
         default=None, description="When the AWS side is used and what it may cost, with scenario `hybrid`."
     )
+    cost: CostSettings = Field(
+        default_factory=lambda: CostSettings(), description="Your own figures for the cost estimate."
+    )
     ready_timeout_seconds: int = Field(
         default=3600,
         ge=60,
@@ -483,6 +538,22 @@ class PlatformSettings(Spec):
     def installs_kuberay(self) -> bool:
         """Whether the stack brings the operator."""
         return self.uses_ray and self.kuberay.install == "chart"
+
+    @model_validator(mode="after")
+    def _expires_unless_in_production(self) -> Self:
+        if self.environment == "prod" and self.expires is not None:
+            raise ContradictionError(
+                "expires",
+                "goes only with environment dev or staging, and this is prod, which is never taken down by "
+                "itself; remove it or change environment",
+            )
+        if self.environment != "prod" and self.expires is None:
+            raise ContradictionError(
+                "expires",
+                f"is missing, and environment is {self.environment}; add a day such as 2026-12-31 or a "
+                "duration after the last up such as 14d, or set environment to prod",
+            )
+        return self
 
     @model_validator(mode="after")
     def _distinct_models(self) -> Self:

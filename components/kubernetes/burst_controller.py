@@ -113,6 +113,7 @@ class BurstController(Component):
     ) -> None:
         declared = {
             "ceilingUsdPerHour": args.policy.ceiling_usd_per_hour,
+            "burstHoursPerMonth": args.policy.burst_hours_per_month,
             "maxNodes": args.policy.max_nodes,
             "models": [model.here.name for model in args.models],
         }

@@ -38,7 +38,7 @@ class KubeRayOperatorArgs:
 
 
 class KubeRayOperator(Component):
-    """The operator's namespace and its Helm release.
+    """The operator's namespace, which nobody reaches into, and its Helm release.
 
     A release, not a rendered chart: Helm installs the CRDs beside the state. As typed resources they
     are megabytes that the engine logs on every run, most of the time of a preview (docs/adr/0003).
@@ -63,6 +63,13 @@ class KubeRayOperator(Component):
             ),
             opts=self.child(),
         )
+        # Nobody has to reach the operator: it asks, it is not asked. Its node's probes are always let in.
+        closed = kubernetes.networking.v1.NetworkPolicy(
+            f"{name}-closed",
+            metadata=object_meta(args.platform, "kuberay", "default-deny", namespace=args.namespace),
+            spec={"pod_selector": {}, "policy_types": ["Ingress"]},
+            opts=self.child(depends_on=[namespace]),
+        )
         values: dict[str, object] = {}
         if args.image is not None:
             repository, _, tag = args.image.rpartition(":")
@@ -80,6 +87,6 @@ class KubeRayOperator(Component):
             # A failed first install is removed, so that the next `up` starts clean.
             atomic=True,
             timeout=300,
-            opts=self.child(depends_on=[namespace]),
+            opts=self.child(depends_on=[namespace, closed]),
         )
         self.finish(namespace=args.namespace)

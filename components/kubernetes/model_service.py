@@ -22,6 +22,8 @@ class ModelServiceArgs:
         model: What to serve.
         ray: What all models share.
         ready_timeout_s: How long to wait for the RayService, in seconds.
+        usd_per_gpu_hour: What one of its devices costs per hour on-prem, for estimates and policies; None
+            where its nodes are billed, or there is no rate.
     """
 
     platform: str
@@ -29,6 +31,7 @@ class ModelServiceArgs:
     model: ModelSpec
     ray: RayRuntime
     ready_timeout_s: int
+    usd_per_gpu_hour: str | None = None
 
 
 class ModelService(ServedModel):
@@ -42,7 +45,7 @@ class ModelService(ServedModel):
 
     def __init__(self, name: str, args: ModelServiceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         model = args.model
-        super().__init__("ModelService", name, model, opts)
+        super().__init__("ModelService", name, model, opts, args.usd_per_gpu_hour)
         timeout = f"{args.ready_timeout_s}s"
         self.ray_service = kubernetes.apiextensions.CustomResource(
             name,

@@ -23,6 +23,8 @@ class PlainVLLMArgs:
         model: What to serve.
         image: The serving image, with vLLM.
         ready_timeout_s: How long a pod may take to load its model, in seconds.
+        usd_per_gpu_hour: What one of its devices costs per hour on-prem, for estimates and policies; None
+            where there is no rate.
         surroundings: Pull secrets, proxy, private CA and whether there is an internet.
     """
 
@@ -31,6 +33,7 @@ class PlainVLLMArgs:
     model: ModelSpec
     image: str
     ready_timeout_s: int
+    usd_per_gpu_hour: str | None = None
     surroundings: Surroundings = field(default_factory=Surroundings)
 
 
@@ -41,7 +44,7 @@ class PlainVLLM(ServedModel):
 
     def __init__(self, name: str, args: PlainVLLMArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         model = args.model
-        super().__init__("PlainVLLM", name, model, opts)
+        super().__init__("PlainVLLM", name, model, opts, args.usd_per_gpu_hour)
         endpoint = endpoint_of(model)
         # Every copy may load its model one after the other.
         timeout = f"{args.ready_timeout_s * (1 + model.replicas.max)}s"

@@ -12,7 +12,15 @@ from runtime.serving.pods import host_folder_claim
 class ServedModel(Component):
     """A component that serves one model; policies judge what it declares before its objects exist."""
 
-    def __init__(self, kind: str, name: str, model: ModelSpec, opts: pulumi.ResourceOptions | None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        model: ModelSpec,
+        opts: pulumi.ResourceOptions | None,
+        usd_per_gpu_hour: str | None,
+    ) -> None:
+        rate = {} if usd_per_gpu_hour is None else {"usdPerGpuHour": usd_per_gpu_hour}
         super().__init__(
             f"kubernetes:{kind}",
             name,
@@ -23,6 +31,7 @@ class ServedModel(Component):
                 "minReplicas": model.replicas.min,
                 "maxReplicas": model.replicas.max,
                 "maxAccelerators": model.max_accelerators,
+                **rate,
             },
             opts,
         )

@@ -109,9 +109,13 @@ class ServingCheck(Component):
         environment: list[kubernetes.core.v1.EnvVarArgsDict] = [
             {"name": key, "value": value} for key, value in values.items()
         ]
-        environment.append(_from_secret("API_KEY", args.gateway_secret, args.client))
+        secrets = {"API_KEY": (args.gateway_secret, args.client)}
         if not args.model.is_plain:
-            environment.append(_from_secret("RAY_AUTH_TOKEN", args.ray.auth_secret, TOKEN_KEY))
+            secrets["RAY_AUTH_TOKEN"] = (args.ray.auth_secret, TOKEN_KEY)
+        environment += [
+            {"name": f"{variable}_FILE", "value": f"{_folder(variable)}/{key}"}
+            for variable, (_, key) in secrets.items()
+        ]
         container: kubernetes.core.v1.ContainerArgsDict = {
             "name": "check",
             "image": args.image or args.ray.image_of(args.model),
@@ -123,10 +127,21 @@ class ServingCheck(Component):
                 "requests": {"cpu": "20m", "memory": "64Mi"},
             },
             "security_context": restricted_container(),
-            "volume_mounts": [{"name": "check", "mount_path": "/check", "read_only": True}],
+            "volume_mounts": [
+                {"name": "check", "mount_path": "/check", "read_only": True},
+                *(
+                    {"name": _volume(variable), "mount_path": _folder(variable), "read_only": True}
+                    for variable in secrets
+                ),
+            ],
         }
         volumes: list[kubernetes.core.v1.VolumeArgsDict] = [
-            {"name": "check", "config_map": {"name": files_name}}
+            {"name": "check", "config_map": {"name": files_name}},
+            *(
+                # Only the one key, not those of all other clients.
+                _secret_volume(variable, name, key)
+                for variable, (name, key) in secrets.items()
+            ),
         ]
         pod = restricted_pod(USER, container, volumes, args.ray.surroundings.pull_secrets)
         pod["restart_policy"] = "Never"
@@ -154,5 +169,16 @@ def _vllm_to_ask(args: ServingCheckArgs) -> dict[str, str]:
     }
 
 
-def _from_secret(variable: str, secret: str, key: str) -> kubernetes.core.v1.EnvVarArgsDict:
-    return {"name": variable, "value_from": {"secret_key_ref": {"name": secret, "key": key}}}
+def _volume(variable: str) -> str:
+    return variable.lower().replace("_", "-")
+
+
+def _folder(variable: str) -> str:
+    return f"/run/spillway/{_volume(variable)}"
+
+
+def _secret_volume(variable: str, secret: str, key: str) -> kubernetes.core.v1.VolumeArgsDict:
+    return {
+        "name": _volume(variable),
+        "secret": {"secret_name": secret, "items": [{"key": key, "path": key}]},
+    }

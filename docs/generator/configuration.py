@@ -45,13 +45,13 @@ from stacks.cloud_settings import (
     RoleArn,
     SubnetId,
     SystemNodes,
-    TagValue,
     VpcId,
 )
 from stacks.mistakes import FULL_KEY
 from stacks.settings import (
     Client,
     DnsLabel,
+    Expires,
     HostName,
     KubeconfigPath,
     PlatformName,
@@ -59,6 +59,7 @@ from stacks.settings import (
     ProxyUrl,
     RaySettings,
     RegistryPath,
+    TagValue,
 )
 
 PAGE = "configuration.md"
@@ -84,6 +85,7 @@ _NAMED: Mapping[object, str] = {
     ClusterVersion: "a version such as `1.35`, in quotes",
     DirectConnectGatewayId: "the id of a Direct Connect gateway",
     Email: "an e-mail address",
+    Expires: "a day such as `2026-12-31`, or a duration such as `14d` or `8h`",
     GroupName: "1 to 30 lower-case letters, digits and `-`, first a letter",
     InstanceTypeName: "a type of the table below",
     PrincipalArn: "the ARN of an IAM role or user",
@@ -93,7 +95,7 @@ _NAMED: Mapping[object, str] = {
     ReservationId: "`cr-…`",
     RoleArn: "the ARN of an IAM role",
     SubnetId: "`subnet-…`",
-    TagValue: "at most 200 letters, digits, blanks and `_.:/=+@-`",
+    TagValue: "1 to 200 letters, digits, blanks and `_.:/=+@-`",
     VpcId: "`vpc-…`",
     ZoneName: "a zone such as `us-east-1a`",
 }

@@ -4,22 +4,24 @@ The message is not written down but asked for: each rule judges its own example.
 """
 
 import importlib
+import inspect
 import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import yaml
-from pulumi_policy import EnforcementLevel
 
 from docs.generator import markdown
-from policies.rule import NotApplicable, Rule
-from policies.serving import resource_policies
+from policies.enforcement import Enforcement, Environment
+from policies.frameworks import Framework
+from policies.packs import PACKS
+from policies.rule import AnyRule, NotApplicable, Rule, Stack
 
 FOLDER = "policies"
 
-_PACKS = Path(__file__).parents[2] / "policies"
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,23 @@ class Served:
     Attributes:
         pack: The pack's folder below `policies/`.
         rule: Its rule.
-        enforcement: What a violation does when the configuration says nothing else: `mandatory` stops
-            the preview or update.
+        source: The file that declares it, below the repository's root.
     """
 
     pack: str
-    rule: Rule
-    enforcement: str
+    rule: AnyRule
+    source: str
 
 
 def all_policies() -> list[Served]:
-    """Every policy of every pack: what stands in `RULES` of each `policies/PACK/rules.py`."""
-    return [served for pack in sorted(_PACKS.glob("*/PulumiPolicy.yaml")) for served in _of(pack.parent.name)]
+    """Every policy of every pack."""
+    return [Served(pack, rule, _source(rule)) for pack, rules in PACKS.items() for rule in rules]
+
+
+def _source(rule: AnyRule) -> str:
+    module = importlib.import_module(rule.check.__module__)
+    path = Path(inspect.getfile(module)).relative_to(_ROOT)
+    return str(path)
 
 
 def files() -> dict[str, str]:
@@ -51,68 +58,116 @@ def files() -> dict[str, str]:
 
 def page_text(served: Served) -> str:
     """The page of one policy."""
-    rule, source = served.rule, f"policies/{served.pack}/rules.py"
+    rule, source = served.rule, served.source
+    shown = (
+        [f"This `{rule.example.type}`, judged without a configuration,", _yaml(rule.example.props)]
+        if isinstance(rule, Rule)
+        else ["This stack, judged without a configuration,", _yaml(_described(rule.example))]
+    )
     return markdown.page(
         f"# {rule.name}",
         f"Written by `make docs` from [{source}](../../{source}): edit that, not this page.",
         rule.description,
         markdown.table(
-            ("pack", "severity", "enforcement"),
+            ("pack", "severity", "judges", "dev", "staging", "prod"),
             [
                 (
-                    f"[{served.pack}](../../policies/{served.pack}/README.md)",
+                    f"[{served.pack}](../../policies/README.md)",
                     rule.severity.value,
-                    served.enforcement,
+                    _judges(rule),
+                    *_levels(rule.enforcement),
                 )
             ],
         ),
+        _controls(rule),
         "## Configuration",
         _configuration(rule),
         "## What is seen",
-        f"This `{rule.example.type}`, judged without a configuration,",
-        markdown.fence("yaml", yaml.safe_dump(dict(rule.example.props), sort_keys=False)),
+        *shown,
         "is reported as",
-        markdown.fence("text", "\n".join(messages(rule))),
+        markdown.fence(
+            "text", "\n".join(messages(rule)) or "nothing: it is not judged without a configuration"
+        ),
         "## What to do",
         "\n".join(f"- {step}" for step in rule.remediation.splitlines()),
     )
 
 
-def messages(rule: Rule) -> list[str]:
+def messages(rule: AnyRule) -> list[str]:
     """What a rule says of its own example, without a configuration; empty if it has nothing against it."""
-    verdict = rule.evaluate(rule.example, {})
+    verdict = rule.judge_example()
     if isinstance(verdict, NotApplicable):
         return []
     return [f"{finding.message}\nFix: {finding.remediation}" for finding in verdict]
 
 
-def _of(pack: str) -> Iterator[Served]:
-    rules = cast("tuple[Rule, ...]", importlib.import_module(f"policies.{pack}.rules").RULES)
-    for rule, policy in zip(rules, resource_policies(rules), strict=True):
-        yield Served(pack, rule, cast("EnforcementLevel", policy.enforcement_level).value)
+def _judges(rule: AnyRule) -> str:
+    return "each resource, before it is made" if isinstance(rule, Rule) else "the stack, at the preview's end"
+
+
+def _levels(enforcement: Enforcement) -> list[str]:
+    levels = [enforcement.in_environment(environment).value for environment in Environment]
+    return ["off" if level == "disabled" else level for level in levels]
+
+
+def _controls(rule: AnyRule) -> str:
+    by_framework: dict[Framework, list[str]] = {}
+    for control in rule.controls:
+        by_framework.setdefault(control.framework, []).append(control.number)
+    rows = [(framework.value, ", ".join(numbers)) for framework, numbers in by_framework.items()]
+    return markdown.table(("evidence for", "controls"), rows) if rows else ""
+
+
+def _described(stack: Stack) -> object:
+    described: dict[str, Any] = {
+        "resources": [
+            {"type": one.type, "name": one.name, **({"inputs": dict(one.props)} if one.props else {})}
+            for one in stack.resources
+        ],
+        "steps": [{"op": step.operation, "urn": step.urn} for step in stack.steps or ()],
+        "waivers": [
+            {
+                "rule": one.rule,
+                "urn": one.urn,
+                "reason": one.reason,
+                "owner": one.owner,
+                "expires": one.expires,
+            }
+            for one in stack.waivers
+        ],
+        "notKnownYet": list(stack.deferred),
+    }
+    return {key: value for key, value in described.items() if value}
+
+
+def _yaml(value: object) -> str:
+    plain: Any = dict(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return markdown.fence("yaml", yaml.safe_dump(plain, sort_keys=False, width=110))
 
 
 def _index() -> str:
     rows: list[tuple[str, ...]] = []
     for served in all_policies():
-        keys = ", ".join(f"`{key}`" for key in served.rule.config) or "none"
-        link = f"[{served.rule.name}]({served.rule.name}.md)"
-        rows.append(
-            (link, served.pack, served.rule.severity.value, served.enforcement, served.rule.description, keys)
-        )
+        rule = served.rule
+        keys = ", ".join(f"`{key}`" for key in rule.config) or "none"
+        link = f"[{rule.name}]({rule.name}.md)"
+        levels = "/".join(level[0].upper() if level != "off" else "-" for level in _levels(rule.enforcement))
+        rows.append((link, served.pack, rule.severity.value, levels, rule.description, keys))
     return markdown.page(
         "# Policies",
-        "Written by `make docs`: one page per policy of the packs in [policies/](../../policies).\n"
+        "Written by `make docs`: one page per policy of the packs in [policies/](../../policies/README.md).\n"
         "`make preview` and `make up` judge every run by them; so does plain `pulumi` in a shell that\n"
         "sourced the file that `make env` names.",
+        "In dev, staging and prod: `M` mandatory, which stops the run; `A` advisory; `-` off.",
         markdown.table(
-            ("policy", "pack", "severity", "enforcement", "what it requires", "configuration"), rows
+            ("policy", "pack", "severity", "dev/staging/prod", "what it requires", "configuration"), rows
         ),
-        "The configuration of stack NAME is `policies/config/NAME.json`. `mandatory` stops the run.",
+        "The configuration of stack NAME is `policies/config/NAME.json`; its waivers are in\n"
+        "`policies/waivers/NAME.yaml`. [policies/README.md](../../policies/README.md).",
     )
 
 
-def _configuration(rule: Rule) -> str:
+def _configuration(rule: AnyRule) -> str:
     if not rule.config:
         return "None."
     rows = [

@@ -1,10 +1,6 @@
-"""Serves the pack. Run by Pulumi only: the constructor starts a server and never returns."""
-
-from pulumi_policy import EnforcementLevel, PolicyPack
+"""Serves the pack. Run by Pulumi only: serving never returns."""
 
 from policies.gpu_cost.rules import RULES
-from policies.serving import resource_policies
+from policies.serving import serve
 
-PolicyPack(
-    "spillway-gpu-cost", policies=resource_policies(RULES), enforcement_level=EnforcementLevel.MANDATORY
-)
+serve("gpu_cost", RULES)

@@ -20,7 +20,6 @@ from runtime.serving.pods import (
     placement,
     pod_annotations,
     pod_base,
-    secret_environment,
     weights_volumes,
 )
 from runtime.surroundings import Surroundings
@@ -122,7 +121,7 @@ def _pod(model: ModelSpec, image: str, ready_timeout_s: int, surroundings: Surro
         "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": [*command_line(model)],
-        "env": environment(_environment(model, surroundings)) + secret_environment(model),
+        "env": environment(_environment(model, surroundings)),
         "ports": [{"containerPort": PLAIN_PORT, "name": "http"}],
         "resources": container_resources(model),
         "startupProbe": {

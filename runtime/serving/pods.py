@@ -15,6 +15,7 @@ REVISION_ANNOTATION = "spillway.dev/revision"
 USER = 1000
 
 _MODEL_MOUNT = "/models/volume"
+_HUB_TOKEN = "/run/spillway/hub"  # noqa: S105 - the folder, and no token
 
 
 def model_location(model: ModelSpec) -> str:
@@ -30,7 +31,7 @@ def model_location(model: ModelSpec) -> str:
 
 
 def weights_volumes(model: ModelSpec, home: str) -> tuple[list[JsonValue], list[JsonValue]]:
-    """Volume mounts and volumes for the weights; `home` is the user's home in the container."""
+    """Volume mounts and volumes for weights and the hub's token; `home` is the user's in the container."""
     source = model.source
     if source.mounts_volume:
         claim = source.volume_claim or host_folder_claim(model)
@@ -39,10 +40,17 @@ def weights_volumes(model: ModelSpec, home: str) -> tuple[list[JsonValue], list[
             [{"name": "model", "persistentVolumeClaim": {"claimName": claim, "readOnly": True}}],
         )
     if source.hugging_face is not None:
-        return (
-            [{"name": "hub-cache", "mountPath": f"{home}/.cache/huggingface"}],
-            [{"name": "hub-cache", "emptyDir": {}}],
-        )
+        mounts: list[JsonValue] = [{"name": "hub-cache", "mountPath": f"{home}/.cache/huggingface"}]
+        volumes: list[JsonValue] = [{"name": "hub-cache", "emptyDir": {}}]
+        if model.hugging_face_token_secret is not None:
+            # A file, because every child process and crash report gets the environment.
+            token: JsonObject = {
+                "secretName": model.hugging_face_token_secret,
+                "items": [{"key": "token", "path": "token"}],
+            }
+            mounts.append({"name": "hub-token", "mountPath": _HUB_TOKEN, "readOnly": True})
+            volumes.append({"name": "hub-token", "secret": token})
+        return mounts, volumes
     return [], []
 
 
@@ -113,20 +121,14 @@ def engine_environment(model: ModelSpec) -> dict[str, str]:
     if model.source.hugging_face is None:
         # A missing file must fail at once, not after minutes of retries against an unreachable hub.
         values["HF_HUB_OFFLINE"] = "1"
+    elif model.hugging_face_token_secret is not None:
+        values["HF_TOKEN_PATH"] = f"{_HUB_TOKEN}/token"
     return values
 
 
 def environment(values: Mapping[str, str]) -> list[JsonValue]:
     """The variables in a container's shape, by name so that their order says nothing."""
     return [{"name": name, "value": values[name]} for name in sorted(values)]
-
-
-def secret_environment(model: ModelSpec) -> list[JsonValue]:
-    """The hub's token, where the model names a Secret with one."""
-    if model.hugging_face_token_secret is None:
-        return []
-    reference: JsonObject = {"name": model.hugging_face_token_secret, "key": "token"}
-    return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": reference}}]
 
 
 def pod_annotations(model: ModelSpec) -> dict[str, JsonValue]:

@@ -26,7 +26,6 @@ from runtime.serving.pods import (
     placement,
     pod_annotations,
     pod_base,
-    secret_environment,
     weights_volumes,
 )
 from runtime.surroundings import Surroundings
@@ -342,8 +341,7 @@ def _worker_group(model: ModelSpec, ray: RayRuntime) -> JsonObject:
         "name": "ray-worker",
         "image": ray.image_of(model),
         "imagePullPolicy": "IfNotPresent",
-        "env": environment({**_ray_environment(), **_way_out(model, ray), **_engine_environment(model)})
-        + secret_environment(model),
+        "env": environment({**_ray_environment(), **_way_out(model, ray), **_engine_environment(model)}),
         "ports": [{"containerPort": METRICS_PORT, "name": "metrics"}],
         "resources": container_resources(model, ray.worker_devices),
         "securityContext": container_security(),
@@ -390,8 +388,7 @@ def _ingress_group(model: ModelSpec, ray: RayRuntime, external: ExternalScaling)
         "name": "ray-worker",
         "image": ray.image_of(model),
         "imagePullPolicy": "IfNotPresent",
-        "env": environment({**_ray_environment(), **_way_out(model, ray), **_engine_environment(model)})
-        + secret_environment(model),
+        "env": environment({**_ray_environment(), **_way_out(model, ray), **_engine_environment(model)}),
         "ports": [{"containerPort": METRICS_PORT, "name": "metrics"}],
         "resources": {"limits": mine, "requests": mine},
         "securityContext": container_security(),

@@ -7,8 +7,8 @@ must come back through the gateway with a client's key. The first request after 
 seconds; it is sent here so that no user waits for it.
 
 Standard library only, because it runs in the serving image. Settings come from the environment:
-GATEWAY_URL, API_KEY, MODEL, TIMEOUT_SECONDS, and either DASHBOARD_URL, RAY_AUTH_TOKEN, APPLICATION
-and ARGUMENTS_SHA256, or MODEL_URL and CONTEXT_LENGTH.
+GATEWAY_URL, MODEL, TIMEOUT_SECONDS, and either DASHBOARD_URL, APPLICATION and ARGUMENTS_SHA256, or MODEL_URL
+and CONTEXT_LENGTH. Secrets come as files, whose paths are in API_KEY_FILE and RAY_AUTH_TOKEN_FILE.
 """
 
 import hashlib
@@ -78,13 +78,22 @@ def check_models(models: Sequence[Mapping[str, Any]], name: str, context_length:
         raise NotYetError(f"{name} still has a context of {lengths[name]} and not of {context_length}")
 
 
+def secret(env: Mapping[str, str], name: str) -> str:
+    """The content of the file that a variable names; read each time, because a key may be made anew."""
+    try:
+        with open(env[f"{name}_FILE"], encoding="utf-8") as file:  # noqa: PTH123 - one import less to start with
+            return file.read().strip()
+    except OSError as error:
+        raise NotYetError(f"{name}: {error}") from None
+
+
 def check_server(env: Mapping[str, str]) -> None:
     """Asks what serves the model, Ray or vLLM itself; raises NotYetError unless it runs what was declared."""
     if "MODEL_URL" in env:
         answer = fetch(f"{env['MODEL_URL']}/v1/models", {})
         check_models(answer["data"], env["MODEL"], int(env["CONTEXT_LENGTH"]))
     else:
-        ray_headers = {"x-ray-authorization": f"Bearer {env['RAY_AUTH_TOKEN']}"}
+        ray_headers = {"x-ray-authorization": f"Bearer {secret(env, 'RAY_AUTH_TOKEN')}"}
         answer = fetch(f"{env['DASHBOARD_URL']}/api/serve/applications/", ray_headers)
         check_application(answer["applications"], env["APPLICATION"], env["ARGUMENTS_SHA256"])
 
@@ -111,7 +120,7 @@ def main() -> int:
         seconds = time.monotonic() - started
         try:
             check_server(env)
-            check_gateway(env["GATEWAY_URL"], env["API_KEY"], env["MODEL"])
+            check_gateway(env["GATEWAY_URL"], secret(env, "API_KEY"), env["MODEL"])
         except NotYetError as missing:
             if str(missing) != last or seconds - printed > REPEAT_LINE_S:
                 last, printed = str(missing), seconds

@@ -305,7 +305,7 @@ def test_the_check_of_a_plain_model_asks_vllm_and_knows_no_token_of_ray(gaudi: S
     environment = {entry["name"]: entry.get("value") for entry in pod["containers"][0]["env"]}
     assert environment["MODEL_URL"] == "http://llama-vllm.llm.svc:8000"
     assert environment["CONTEXT_LENGTH"] == "4096"
-    assert not {"RAY_AUTH_TOKEN", "DASHBOARD_URL"} & set(environment)
+    assert not {"RAY_AUTH_TOKEN_FILE", "DASHBOARD_URL"} & set(environment)
     assert pod["containers"][0]["image"] == "registry.example/vllm-gaudi:0.29.0"
 
 

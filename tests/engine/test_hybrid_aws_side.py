@@ -20,7 +20,7 @@ PROGRAM = f"""
 import pulumi
 import yaml
 
-from stacks import hybrid
+from stacks import hybrid, onprem
 from stacks.cloud_providers import aws_provider
 from stacks.cloud_side import deploy_cloud_side, deploy_foundation
 from stacks.cloud_staging import cloud_account, staged_images
@@ -33,10 +33,14 @@ config = pulumi.Config()
 given["cloud"]["cluster"]["deletionProtection"] = False
 given["cloud"]["network"]["new"]["egress"] = config.get("egress") or "endpoints"
 given["cloud"]["nodeGroups"][0]["max"] = config.get_int("max") or 4
+if types := config.get("types"):
+    given["cloud"]["nodeGroups"][0]["instanceTypes"] = [types]
+    given["models"][0]["spill"]["accelerator"] = "nvidia-h200"
+    given["burst"]["ceilingUsdPerHour"] = 300
 settings = parse(given)
 cloud = settings.cloud
 account = cloud_account(settings, cloud)
-tags = hybrid.cloud_tags(cloud, account)
+tags = hybrid.cloud_tags(onprem.tenure_of(settings), account)
 paths = staged_images(cloud, account).repositories(images_of(settings, cloud))
 aws = aws_provider(cloud, tags)
 foundation = deploy_foundation(cloud, account, aws, tags, paths)

@@ -14,6 +14,12 @@ from pulumi.runtime.proto import analyzer_pb2_grpc
 from pulumi_policy import EnforcementLevel, Policy
 
 TIMEOUT_S = 30
+PROVIDER_URN = "urn:pulumi:test::spillway::pulumi:providers:aws::aws"
+
+
+def urn_of(resource_type: str) -> str:
+    """The URN of the resource of a type that is asked about."""
+    return f"urn:pulumi:test::spillway::{resource_type}::subject"
 
 
 class Analyzer:
@@ -42,10 +48,31 @@ class Analyzer:
         request = proto.AnalyzeRequest(
             type=resource_type,
             properties=_struct(props),
-            urn=f"urn:pulumi:test::spillway::{resource_type}::subject",
+            urn=urn_of(resource_type),
             name="subject",
         )
         return self._server.Analyze(request, TIMEOUT_S)
+
+    def analyze_stack(self, resources: Sequence[tuple[str, Mapping[str, object]]]) -> proto.AnalyzeResponse:
+        """Asks about a stack; each resource depends on the one before it and has it as parent."""
+        urns = [urn_of(kind) for kind, _ in resources]
+        request = proto.AnalyzeStackRequest(
+            resources=[
+                proto.AnalyzerResource(
+                    type=kind,
+                    properties=_struct(props),
+                    urn=urn,
+                    name="subject",
+                    parent=before or "",
+                    dependencies=[before] if before else [],
+                    provider=proto.AnalyzerProviderResource(
+                        type="pulumi:providers:aws", urn=PROVIDER_URN, name="aws", properties=_struct({})
+                    ),
+                )
+                for (kind, props), urn, before in zip(resources, urns, [None, *urns], strict=False)
+            ]
+        )
+        return self._server.AnalyzeStack(request, TIMEOUT_S)
 
 
 def in_process(policies: Sequence[Policy]) -> Analyzer:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from pulumi_policy import proxy
 
-from policies.reading import UNKNOWN_SENTINELS, Presence, Unreadable, read
+from policies.reading import Presence, Unreadable, read
+from runtime.stack_resources import UNKNOWN, UNKNOWN_SENTINELS
 from tests.policies.kubernetes_objects import UNKNOWN_NUMBER, UNKNOWN_STRING
 
 Wrap = Callable[[dict[str, Any]], Mapping[str, Any]]
@@ -114,6 +115,15 @@ def test_a_search_reaches_everything_that_is_known_and_passes_over_the_rest(wrap
         ("u", "u", "unknown"),
         ("t", "t", "known"),
     ]
+
+
+def test_a_plain_copy_holds_unknown_where_a_value_is_unknown(wrap: Wrap) -> None:
+    node = read(wrap({"a": [{"b": 1.0}], "u": [UNKNOWN_STRING], "t": f"x-{UNKNOWN_STRING}", "n": None}))
+    plain: Any = node.plain()
+    assert plain == {"a": [{"b": 1.0}], "u": [UNKNOWN], "t": UNKNOWN, "n": None}
+    assert type(plain["a"]) is list
+    # And a copy is read like what it is a copy of.
+    assert read(plain).child("t").presence is Presence.UNKNOWN
 
 
 def test_an_error_that_is_not_about_unknowns_is_not_swallowed() -> None:

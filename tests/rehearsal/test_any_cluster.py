@@ -29,6 +29,9 @@ RBAC = "rbac.authorization.k8s.io"
 PLATFORM: dict[str, Any] = {
     "scenario": "onprem",
     "namespace": NAMESPACE,
+    "owner": "ml-platform",
+    "costCentre": "ml-1042",
+    "environment": "prod",
     "cluster": {"access": "namespace"},
     "kuberay": {"install": "existing"},
     # The example that brought the operator has taught the site what stands in for this image.
@@ -104,7 +107,7 @@ def team(tools: SiteTools, home: Path) -> Generator[Team]:
         stage.rehearse("nvidia-h100")  # whose operator the team uses
         team = Team(stage)
         team.stack_file.write_text(yaml.safe_dump({"config": {"spillway:platform": PLATFORM}}))
-        team.policy_file.write_text('{"accelerator-allow-list": {"allowedAccelerators": ["nvidia-h100"]}}')
+        team.policy_file.write_text('{"gpu-instance-allowlist": {"allowedAccelerators": ["nvidia-h100"]}}')
         try:
             team.is_let_in()
             yield team

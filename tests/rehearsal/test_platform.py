@@ -231,7 +231,7 @@ def test_a_policy_stops_accelerators_that_the_stack_may_not_use_before_anything_
     process = up.start("up")
     printed, _ = process.communicate(timeout=300)
     assert process.returncode != 0
-    assert "policy accelerator-allow-list on RayService tiny" in printed
+    assert "policy gpu-instance-allowlist on RayService tiny" in printed
     assert "nvidia-h100" in printed
     after = up.ray_service()
     assert before is not None

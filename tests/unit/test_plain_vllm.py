@@ -74,9 +74,11 @@ def test_a_hugging_face_model_keeps_its_revision_and_token() -> None:
     assert command_line(spec)[2] == "Qwen/Qwen3-8B"
     assert "--revision=abc" in command_line(spec)
     environment = {entry["name"]: entry for entry in container(spec)["env"]}
-    assert environment["HF_TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
+    assert environment["HF_TOKEN_PATH"]["value"] == "/run/spillway/hub/token"
     assert "HF_HUB_OFFLINE" not in environment
     assert {"name": "hub-cache", "emptyDir": {}} in pod(spec)["volumes"]
+    [token] = [volume for volume in pod(spec)["volumes"] if volume["name"] == "hub-token"]
+    assert token["secret"] == {"secretName": "hub", "items": [{"key": "token", "path": "token"}]}
 
 
 def test_gaudi_pods_ask_for_devices_and_huge_pages_on_gaudi_nodes() -> None:

@@ -64,11 +64,11 @@ def test_errors_are_kept_with_the_resource_that_they_are_about() -> None:
 def test_a_mandatory_policy_is_an_error_and_an_advisory_one_a_line() -> None:
     out = io.StringIO()
     follower = EventFollower(Progress(out))
-    event = {"policyName": "max-gpus-per-pool", "resourceUrn": URN, "message": "64 GPUs, allowed 8"}
+    event = {"policyName": "gpu-max-per-pool", "resourceUrn": URN, "message": "64 GPUs, allowed 8"}
     follower.take({"policyEvent": {**event, "enforcementLevel": "mandatory"}})
     follower.take({"policyEvent": {**event, "enforcementLevel": "advisory"}})
-    assert follower.errors == ["policy max-gpus-per-pool on RayService tiny: 64 GPUs, allowed 8"]
-    assert "policy max-gpus-per-pool on RayService tiny: 64 GPUs, allowed 8" in out.getvalue()
+    assert follower.errors == ["policy gpu-max-per-pool on RayService tiny: 64 GPUs, allowed 8"]
+    assert "policy gpu-max-per-pool on RayService tiny: 64 GPUs, allowed 8" in out.getvalue()
 
 
 def scripted(folder: Path, script: str) -> PulumiCli:

@@ -259,9 +259,14 @@ def test_a_hugging_face_model_keeps_its_revision_and_may_ask_the_hub() -> None:
     assert llm(spec)["model_loading_config"]["model_source"] == "Qwen/Qwen3-8B"
     assert llm(spec)["engine_kwargs"]["revision"] == "abc"
     assert "HF_HUB_OFFLINE" not in llm(spec)["runtime_env"]["env_vars"]
-    assert {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}} in worker(
-        spec
-    )["env"]
+    assert {"name": "HF_TOKEN_PATH", "value": "/run/spillway/hub/token"} in worker(spec)["env"]
+    assert {"name": "hub-token", "mountPath": "/run/spillway/hub", "readOnly": True} in worker(spec)[
+        "volumeMounts"
+    ]
+    assert {
+        "name": "hub-token",
+        "secret": {"secretName": "hub", "items": [{"key": "token", "path": "token"}]},
+    } in worker_group(spec)["template"]["spec"]["volumes"]
 
 
 def test_a_volume_is_mounted_read_only_and_the_path_is_inside_it() -> None:

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,8 +49,10 @@ def _next(answers: list[Any]) -> Any:
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster]:
     state = Cluster()
+    (tmp_path / "ray").write_text("ray-token\n")
+    (tmp_path / "key").write_text("sk-key")
 
     class Handler(BaseHTTPRequestHandler):
         def _respond(self) -> None:
@@ -75,8 +78,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     values = {
         "DASHBOARD_URL": url,
         "GATEWAY_URL": url,
-        "RAY_AUTH_TOKEN": "ray-token",
-        "API_KEY": "sk-key",
+        "RAY_AUTH_TOKEN_FILE": str(tmp_path / "ray"),
+        "API_KEY_FILE": str(tmp_path / "key"),
         "MODEL": "tiny",
         "APPLICATION": "llm",
         "ARGUMENTS_SHA256": serving_check.digest({"llm_configs": [{"replicas": 1, "revision": "new"}]}),
@@ -136,7 +139,7 @@ def test_without_ray_it_waits_until_vllm_itself_serves_the_declared_model(
 ) -> None:
     monkeypatch.setenv("MODEL_URL", os.environ["DASHBOARD_URL"])
     monkeypatch.setenv("CONTEXT_LENGTH", "256")
-    for name in ("DASHBOARD_URL", "RAY_AUTH_TOKEN", "APPLICATION", "ARGUMENTS_SHA256"):
+    for name in ("DASHBOARD_URL", "RAY_AUTH_TOKEN_FILE", "APPLICATION", "ARGUMENTS_SHA256"):
         monkeypatch.delenv(name)
     cluster.models = [not_yet, *cluster.models]
     assert serving_check.main() == 0

@@ -316,3 +316,8 @@ def test_several_mistakes_of_one_model_and_of_the_capacity_are_reported_together
 def test_a_platform_that_is_no_object_is_one_message() -> None:
     with pytest.raises(SettingsError, match="must be an object"):
         parse("onprem")
+
+
+def test_an_expiry_without_quotes_is_the_day_that_was_written_though_pulumi_makes_a_time_of_it() -> None:
+    platform = {**platform_object("local"), "expires": "2026-12-31 00:00:00 +0000 UTC"}
+    assert parse(platform).expires == "2026-12-31"

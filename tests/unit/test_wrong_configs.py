@@ -155,7 +155,7 @@ WRONG_FILES: list[tuple[str, str, str, list[str]]] = [
         "a key is there twice",
         "replicas: 2\n",
         "replicas: 2\n      replicas: 3\n",
-        ["line 14: replicas is there already, on line 13; remove one"],
+        ["line 17: replicas is there already, on line 16; remove one"],
     ),
     (
         "a tab indents a line",
@@ -168,7 +168,7 @@ WRONG_FILES: list[tuple[str, str, str, list[str]]] = [
         "[default]",
         "[default",
         [
-            "line 16: is no YAML: expected ',' or ']', but got ':'; "
+            "line 19: is no YAML: expected ',' or ']', but got ':'; "
             "mend it, or quote a value that holds any of : # * @"
         ],
     ),
@@ -375,7 +375,7 @@ def leaves(value: object, place: Place = ()) -> Iterator[Place]:
 
 FULL = everything()
 LEAVES = [place for place in leaves(FULL) if "engineArguments" not in place]
-REQUIRED = {"scenario", "name", "accelerator", "image"}
+REQUIRED = {"scenario", "owner", "costCentre", "environment", "name", "accelerator", "image"}
 EVERY_KEY = {str(part) for place in leaves(FULL) for part in place if isinstance(part, str)}
 
 
@@ -415,7 +415,7 @@ def a_mistake(draw: st.DrawFn, place: Place) -> Mistake:
     is_required = (
         last in REQUIRED
         and not (last == "name" and len(place) == 1)
-        and place[0] in {"scenario", "ray", "models"}
+        and place[0] in {"scenario", "owner", "costCentre", "environment", "ray", "models"}
     )
     kind = draw(
         st.sampled_from(["misspelt", "unknown", "value", "value", "value"] + ["missing"] * is_required)
@@ -485,7 +485,7 @@ def test_the_schema_refuses_every_generated_mistake_too(mistake: Mistake) -> Non
 @st.composite
 def valid_platforms(draw: st.DrawFn) -> dict[str, Any]:
     platform = copy.deepcopy(FULL)
-    needed = {"name", "servedName", "repository", "huggingFace"} | REQUIRED
+    needed = {"name", "servedName", "repository", "huggingFace", "expires"} | REQUIRED
     for place in draw(st.lists(st.sampled_from(LEAVES), unique=True)):
         if place[-1] not in needed and "kuberay" not in place:
             del at(platform, place[:-1])[place[-1]]

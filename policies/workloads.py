@@ -2,12 +2,13 @@
 
 import math
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import Final, TypeAlias
 
-from policies.gpu_cost.accelerators import Family, family_of, named_products
+from policies.accelerators import Family, family_of, named_products
 from policies.reading import Node, Presence, Unreadable, read
 from policies.rule import Resource
 
@@ -176,6 +177,16 @@ _CONTAINERS_OF_OBJECTS: Final = frozenset(
 )
 
 
+class _Last(threading.local):
+    """The workload that was read last: many rules in turn ask about the same resource."""
+
+    props: object = None
+    workload: "Workload | None" = None
+
+
+_last = _Last()
+
+
 def read_workload(resource: Resource) -> Workload | None:
     """Reads the pools of a Kubernetes object.
 
@@ -188,6 +199,17 @@ def read_workload(resource: Resource) -> Workload | None:
     Raises:
         Unreadable: A property without which the pools cannot be listed is unknown.
     """
+    if not resource.type.startswith("kubernetes:"):
+        return None
+    # A plain dict may be changed between two calls; the SDK's proxies are read-only.
+    if isinstance(resource.props, dict):
+        return _read_workload(resource)
+    if _last.props is not resource.props:
+        _last.workload, _last.props = _read_workload(resource), resource.props
+    return _last.workload
+
+
+def _read_workload(resource: Resource) -> Workload | None:
     token = _TOKEN.fullmatch(resource.type)
     if token is None or (token["group"], token["kind"]) in _CONTAINERS_OF_OBJECTS:
         return None
@@ -327,7 +349,7 @@ def _object_at(node: Node, key: str) -> dict[str, Node]:
 
 def _may_ask(node: Node) -> bool:
     try:
-        return _quantity(node) > 0
+        return quantity(node) > 0
     except Unreadable:
         return True
 
@@ -339,7 +361,7 @@ def _accelerators_in(resources: Node) -> Decimal:
     for name in {*limits, *requests}:
         if family_of(name) is not None:
             # Kubernetes wants both equal; the larger one counts if they are not.
-            total += max(_quantity(side[name]) for side in (limits, requests) if name in side)
+            total += max(quantity(side[name]) for side in (limits, requests) if name in side)
     return total
 
 
@@ -352,7 +374,7 @@ _SUFFIXES: Final = {
 }
 
 
-def _quantity(node: Node) -> Decimal:
+def quantity(node: Node) -> Decimal:
     """Reads a Kubernetes quantity, which may be a number or a string such as `1` or `2k`."""
     if node.presence is Presence.MISSING:
         return Decimal(0)

@@ -1,0 +1,1 @@
+"""Policy pack data_residency."""
