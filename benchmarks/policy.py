@@ -157,10 +157,10 @@ def result(
         },
         tables=[
             f"CPU of {first['policies']:.0f} policies on {RESOURCES} resources of stack `hybrid`, on average "
-            f"{first['bytes'] / RESOURCES / 1000:.1f} KB each; median and range of {len(of_cpu[_ONCE])} runs.",
+            f"{first['bytes'] / RESOURCES / 1000:.1f} KB each; {len(of_cpu[_ONCE])} runs, median and range.",
             table(["", "stock SDK", "each resource once", "ratio"], rows),
-            f"A preview of {RESOURCES} Kubernetes objects, rendered to files, the CLI's start included; median "
-            f"and range of {len(bare.runs)} runs, ratios run by run.",
+            f"A preview of {RESOURCES} Kubernetes objects, rendered to files, the CLI's start included; "
+            f"median and range of {len(bare.runs)} runs, ratios run by run.",
             table(["packs", "seconds", "to a preview without packs"], preview_rows),
         ],
     )
