@@ -94,7 +94,7 @@ def previews(folder: Path, runs: int, progress: Progress) -> dict[str, Spread]:
     # Every violation is only shown: what is measured is a preview that comes to its end.
     config = folder / "advisory.json"
     config.write_text(json.dumps({"all": "advisory"}))
-    variants = {
+    variants: dict[str, tuple[dict[str, str], list[Path]]] = {
         _NONE: (environment, []),
         _ALL: (environment, [POLICY_PACK]),
         _ALL_STOCK: ({**environment, STOCK_VARIABLE: "1"}, [POLICY_PACK]),
