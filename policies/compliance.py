@@ -179,8 +179,8 @@ def _steps(text: str) -> list[Step]:
         step = event.child("resourcePreEvent", "metadata")
         if not step.is_missing:
             protect = step.child("old", "protect").boolean(default=False)
-            words = (step.child(key).text() for key in ("op", "urn", "type"))
-            found.append(Step(*words, protect))
+            operation, urn, kind = (step.child(key).text() for key in ("op", "urn", "type"))
+            found.append(Step(operation, urn, kind, protect))
     return found
 
 
