@@ -94,7 +94,7 @@ def previews(folder: Path, runs: int, progress: Progress) -> dict[str, Spread]:
     # Every violation is only shown: what is measured is a preview that comes to its end.
     config = folder / "advisory.json"
     config.write_text(json.dumps({"all": "advisory"}))
-    variants = {
+    variants: dict[str, tuple[dict[str, str], list[Path]]] = {
         _NONE: (environment, []),
         _ALL: (environment, [POLICY_PACK]),
         _ALL_STOCK: ({**environment, STOCK_VARIABLE: "1"}, [POLICY_PACK]),
@@ -157,10 +157,10 @@ def result(
         },
         tables=[
             f"CPU of {first['policies']:.0f} policies on {RESOURCES} resources of stack `hybrid`, on average "
-            f"{first['bytes'] / RESOURCES / 1000:.1f} KB each; median and range of {len(of_cpu[_ONCE])} runs.",
+            f"{first['bytes'] / RESOURCES / 1000:.1f} KB each; {len(of_cpu[_ONCE])} runs, median and range.",
             table(["", "stock SDK", "each resource once", "ratio"], rows),
-            f"A preview of {RESOURCES} Kubernetes objects, rendered to files, the CLI's start included; median "
-            f"and range of {len(bare.runs)} runs, ratios run by run.",
+            f"A preview of {RESOURCES} Kubernetes objects, rendered to files, the CLI's start included; "
+            f"median and range of {len(bare.runs)} runs, ratios run by run.",
             table(["packs", "seconds", "to a preview without packs"], preview_rows),
         ],
     )

@@ -43,7 +43,12 @@ def messages(resources: Sequence[dict[str, Any]]) -> tuple[list[Any], list[Any],
     for number, one in enumerate(resources):
         urn = f"urn:pulumi:bench::spillway::{one['type']}::{one['name']}-{number}"
         props = json_format.ParseDict(copy.deepcopy(one.get("inputs") or {}), struct_pb2.Struct())
-        common = {"type": one["type"], "urn": urn, "name": f"{one['name']}-{number}", "properties": props}
+        common: dict[str, Any] = {
+            "type": one["type"],
+            "urn": urn,
+            "name": f"{one['name']}-{number}",
+            "properties": props,
+        }
         analyze.append(proto.AnalyzeRequest(**common))
         remediate.append(proto.AnalyzeRequest(**common))
         of_stack.append(proto.AnalyzerResource(**common))

@@ -24,6 +24,7 @@ from policies.compliance_report import markdown, sarif
 from policies.enforcement import Environment, environment_of
 from policies.judging import Judge
 from policies.packs import ALL_RULES, RULE_NAMES
+from policies.reading import read
 from policies.results import RuleResult, judge_all
 from policies.rule import Resource, Step
 from policies.waivers import WaiverError, read_waivers
@@ -174,11 +175,12 @@ def _platform(file: Path) -> Mapping[str, object]:
 def _steps(text: str) -> list[Step]:
     found: list[Step] = []
     for line in text.splitlines():
-        event: Any = json.loads(line) if line.startswith("{") else {}
-        metadata: Any = (event.get("resourcePreEvent") or {}).get("metadata")
-        if metadata:
-            old: Any = metadata.get("old") or {}
-            found.append(Step(metadata["op"], metadata["urn"], metadata["type"], bool(old.get("protect"))))
+        event = read(json.loads(line) if line.startswith("{") else {})
+        step = event.child("resourcePreEvent", "metadata")
+        if not step.is_missing:
+            protect = step.child("old", "protect").boolean(default=False)
+            operation, urn, kind = (step.child(key).text() for key in ("op", "urn", "type"))
+            found.append(Step(operation, urn, kind, protect))
     return found
 
 

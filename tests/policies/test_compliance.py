@@ -178,8 +178,8 @@ def test_a_configuration_that_names_no_rule_is_refused(
 
 
 def test_the_events_of_a_preview_show_what_it_would_destroy(tmp_path: Path) -> None:
-    old = {"urn": KEY, "type": "aws:kms/key:Key", "custom": True, "inputs": {}}
-    metadata = {"op": "delete", "urn": KEY, "type": "aws:kms/key:Key", "old": old}
+    old: dict[str, Any] = {"urn": KEY, "type": "aws:kms/key:Key", "custom": True, "inputs": {}}
+    metadata: dict[str, Any] = {"op": "delete", "urn": KEY, "type": "aws:kms/key:Key", "old": old}
     events = tmp_path / "events"
     events.write_text(json.dumps({"sequence": 1, "resourcePreEvent": {"metadata": metadata}}) + "\n")
     results, _, _ = compliance.check("hybrid", events=events)

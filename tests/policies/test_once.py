@@ -3,10 +3,9 @@ version of the SDK is left as it is."""
 
 import importlib.metadata
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pulumi_policy.policy
-import pulumi_policy.proxy
 import pytest
 from pulumi_policy import EnforcementLevel, ResourceValidationPolicy, StackValidationPolicy
 
@@ -30,7 +29,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     proxy = once.vars_of_proxy()
     kept = {name: getattr(sdk, name) for name in ("json_format", "unknown_checking_proxy")}
-    servicer: Any = vars(sdk)["_PolicyAnalyzerServicer"]
+    servicer = cast("Any", vars(sdk)["_PolicyAnalyzerServicer"])
     methods = {name: getattr(servicer, name) for name in ("Analyze", "AnalyzeStack", "Remediate")}
     setter = proxy.__setitem__
     monkeypatch.setattr(sdk, "deserialize_properties", counting)
@@ -53,7 +52,11 @@ def policies(number: int, check: Any) -> list[Any]:
 
 def test_ten_policies_on_a_resource_deserialise_it_once_and_see_the_same(counted: list[str]) -> None:
     seen: list[object] = []
-    analyzer = in_process(policies(10, lambda args, report: seen.append(args.props)))
+
+    def look(args: Any, report: Any) -> None:
+        seen.append(args.props)
+
+    analyzer = in_process(policies(10, look))
     assert not analyzer.analyze(RAY_SERVICE, PROPS).diagnostics
     assert counted == ["deserialized"]
     assert len(seen) == 10
@@ -72,7 +75,11 @@ def test_ten_policies_on_a_stack_deserialise_each_resource_and_its_provider_once
 
 def test_nothing_is_remembered_from_one_call_to_the_next(counted: list[str]) -> None:
     seen: list[Any] = []
-    analyzer = in_process(policies(2, lambda args, report: seen.append(args.props["n"])))
+
+    def look(args: Any, report: Any) -> None:
+        seen.append(args.props["n"])
+
+    analyzer = in_process(policies(2, look))
     for number in (1, 2, 3):
         analyzer.analyze("a:b:C", {"n": number})
     assert seen == [1, 1, 2, 2, 3, 3]
@@ -104,7 +111,11 @@ def test_another_version_of_the_sdk_is_left_as_it_is_and_that_is_said(
 ) -> None:
     sdk: Any = pulumi_policy.policy
     before = {name: getattr(sdk, name) for name in ("json_format", "deserialize_properties")}
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "1.22.0")
+
+    def newer(name: str) -> str:
+        return "1.22.0"
+
+    monkeypatch.setattr("importlib.metadata.version", newer)
     assert not once.install()
     assert {name: getattr(sdk, name) for name in before} == before
     assert "pulumi-policy is 1.22.0 and not 1.21.0" in capsys.readouterr().err

@@ -168,7 +168,7 @@ def mutants(props: dict[str, Any]) -> Iterator[dict[str, Any]]:
             del holder[key]
             yield root
             holder[key] = value
-        children = cast("Any", value)
+        children: Any = value
         if isinstance(value, dict | list):
             for each in list(children) if isinstance(value, dict) else range(len(children)):
                 yield from inside(children, each)
