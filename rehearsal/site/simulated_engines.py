@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 from rehearsal.site import simulated_ray
 from rehearsal.site.api import ApiClient, ApiError, Json
@@ -34,6 +34,8 @@ _CLUSTER_LABEL = "ray.io/cluster"
 _TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 - the variable's name
 _TOKEN_HEADERS = ("x-ray-authorization", "authorization")
 _REMEMBERED_S = 1.0
+# How long the API server may take to answer, and how long it is then not asked again.
+_PATIENCE_S, _BLIND_S = 2.0, 5.0
 _SPEED_FILE = "speed.json"
 # How often it is looked whether copies came or went, and how long a request waits for a slot.
 _LOOK_S = 0.2
@@ -212,9 +214,12 @@ class SimulatedPods:
         try:
             found = self._look_up(address)
         except (ApiError, OSError) as error:
-            raise RefusedError(
-                HTTPStatus.SERVICE_UNAVAILABLE, f"the API server does not answer: {error}"
-            ) from error
+            if seen is None:
+                raise RefusedError(
+                    HTTPStatus.SERVICE_UNAVAILABLE, f"the API server does not answer: {error}"
+                ) from error
+            # What runs goes on without an API server, as it does in a real cluster.
+            now, found = time.monotonic() + _BLIND_S, seen[1]
         with self._lock:
             self._found[address] = (now, found)
         return found
@@ -266,7 +271,7 @@ class SimulatedPods:
         return self._folder / f"{head['metadata']['uid']}.json"
 
     def _look_up(self, address: str) -> SimulatedPod:
-        items = self._api.get("/api/v1/pods", fieldSelector=f"status.podIP={address}")["items"]
+        items = self._listed("/api/v1/pods", fieldSelector=f"status.podIP={address}")
         pods = [pod for pod in items if pod["status"].get("phase") == "Running"]
         if not pods:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, f"no running pod has the address {address}")
@@ -275,7 +280,11 @@ class SimulatedPods:
         if not name:
             return SimulatedPod(pod, [])
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods"
-        return SimulatedPod(pod, self._api.get(path, labelSelector=f"{_CLUSTER_LABEL}={name}")["items"])
+        return SimulatedPod(pod, self._listed(path, labelSelector=f"{_CLUSTER_LABEL}={name}"))
+
+    def _listed(self, path: str, **query: str) -> list[Json]:
+        told = self._api.request("GET", f"{path}?{urlencode(query)}", timeout_s=_PATIENCE_S)
+        return json.loads(told)["items"]
 
 
 class Handler(BaseHTTPRequestHandler):
