@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse stage down validate preview env test test-fast test-faults check bench golden docs tools \
+.PHONY: help setup up rehearse stage down teardown validate preview env test test-fast test-faults check bench golden docs tools \
   tools-status images site-status clean
 
 help: ## Show the commands
@@ -47,6 +47,9 @@ env: setup ## The line to source for plain Pulumi
 
 down: setup ## Destroy the stack, stop the site, show that nothing is left
 	@$(BIN)/python -m rehearsal down --stack $(STACK) --site $(SITE)
+
+teardown: setup ## Take the stack down and prove that nothing is left (ARGS=--plan, --again, --delete-data)
+	@$(BIN)/python -m rehearsal teardown --stack $(STACK) --site $(SITE) $(ARGS)
 
 check: setup ## Lint, types, layers
 	@$(BIN)/ruff check .
