@@ -401,8 +401,8 @@ class Teardown:
         if site.name in self._unreachable:
             return look(problem=self._unreachable[site.name])
         try:
-            live = next((one for one in self._sites if one.site.name == site.name), None)
-            live = live or LiveSite(site, self._reach.api(site, None))
+            met = next((one.api for one in self._sites if one.site.name == site.name), None)
+            live = LiveSite(site, met or self._reach.api(site, None))
             live.identify()
             return look(findings=tuple(live.leftovers()))
         except (ClusterError, KubeconfigError, NotOursError) as error:
