@@ -128,9 +128,8 @@ def test_an_earlier_run_does_not_count_when_something_was_made_since(
         patch.setattr(run.Teardown, "_steps", killing(run.Teardown._steps, "GPU nodes"))  # pyright: ignore[reportPrivateUsage]
         with pytest.raises(Killed):
             stack.teardown().run()
-    stack.exported["deployment"]["resources"].append(
-        kubernetes_object("ray.io/v1", "RayService", "llm", "second")
-    )
+    made = kubernetes_object("ray.io/v1", "RayService", "llm", "second")
+    stack.exported["deployment"]["resources"].append({**made, "modified": "2999-01-01T00:00:00Z"})
     stack.cluster.put("ray.io/v1", "RayService", "llm", "second")
     assert certificate_of(stack).clean
     assert "by an earlier run" not in stack.out.getvalue()

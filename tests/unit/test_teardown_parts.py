@@ -79,14 +79,16 @@ def test_a_journal_is_taken_up_where_it_was(tmp_path: Path) -> None:
     file = tmp_path / "dev.journal.json"
     first = Journal(file)
     assert first.load() is None
-    first.begin(ledger_of(HYBRID), ["a", "b"], "2026-11-21T18:00:00Z")
+    first.begin(ledger_of(HYBRID), [], "2026-11-21T18:00:00Z")
     first.note("models")
     second = Journal(file)
     entry = second.load()
     assert entry is not None
     assert entry.done == ("models",)
-    assert second.begin(entry.ledger, ["a"], "later").done == ("models",)
-    assert second.begin(entry.ledger, ["a", "new"], "later").done == ()
+    before, since = "2026-11-21T17:59:59.5Z", "2026-11-21T18:00:00.5Z"
+    now = "2026-11-21T19:00:00Z"
+    assert second.begin(entry.ledger, [before, ""], now).done == ("models",)
+    assert second.begin(entry.ledger, [before, since], now).done == ()
     second.close()
     assert not file.exists()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.core.base_backend import BackendDict  # pyright: ignore[reportMissingTypeStubs]
 
 from rehearsal.aws.clients import client
 from runtime.ops.teardown.findings import Finding, Look, Sweep
@@ -31,18 +32,8 @@ def fixture_double(tmp_path_factory: pytest.TempPathFactory) -> Generator[Runnin
 def nothing_else(double: RunningDouble) -> Generator[None]:
     double.script()
     yield
-    for name in ("ec2", "elbv2", "kms", "logs", "s3", "eks", "autoscaling"):
-        forget(name)
+    BackendDict.reset()
     double.script()
-
-
-def forget(service: str) -> None:
-    from moto.backends import get_backend  # pyright: ignore[reportMissingTypeStubs]
-
-    backends: Any = get_backend(service)  # pyright: ignore[reportArgumentType]
-    for account in backends.values():
-        for backend in account.values():
-            backend.reset()
 
 
 def looks(double: RunningDouble, *resources: AwsResource) -> list[Look]:

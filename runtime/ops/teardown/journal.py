@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -21,13 +22,11 @@ class Entry:
     Attributes:
         ledger: What the stack was.
         begun: When it began, as ISO 8601 in UTC.
-        urns: What the state held then. A later `up` shows by what it holds beyond that.
         done: Names of the steps that came to their end.
     """
 
     ledger: Ledger
     begun: str
-    urns: frozenset[str] = frozenset()
     done: tuple[str, ...] = ()
 
 
@@ -59,12 +58,20 @@ class Journal:
             ) from None
         return self._entry
 
-    def begin(self, ledger: Ledger, urns: Iterable[str], now: str) -> Entry:
-        """Begins, or goes on with what an earlier run did unless something was made since."""
-        held, earlier = frozenset(urns), self._entry
-        if earlier is not None and held <= earlier.urns:
-            return self._write(replace(earlier, ledger=ledger))
-        return self._write(Entry(ledger=ledger, begun=now, urns=held))
+    def begin(self, ledger: Ledger, changed: Iterable[str], now: str) -> Entry:
+        """Begins, or goes on with what an earlier run did unless something was made or changed since.
+
+        Args:
+            ledger: What the stack was.
+            changed: When each resource of the state was made or last changed, as ISO 8601.
+            now: The time, as ISO 8601 in UTC.
+        """
+        earlier = self._entry
+        if earlier is not None:
+            begun = datetime.fromisoformat(earlier.begun)
+            if all(datetime.fromisoformat(one) <= begun for one in changed if one):
+                return self._write(replace(earlier, ledger=ledger))
+        return self._write(Entry(ledger=ledger, begun=now))
 
     def note(self, step: str) -> None:
         """Notes that a step has come to its end."""

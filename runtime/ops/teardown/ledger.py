@@ -126,6 +126,7 @@ class Resource:
         custom: Whether a provider made it.
         protect: Whether Pulumi refuses to delete it.
         retained: Whether a destroy leaves it where it is.
+        changed: When it was made or last changed, as ISO 8601; empty where the state does not say.
     """
 
     urn: str
@@ -138,6 +139,7 @@ class Resource:
     custom: bool = True
     protect: bool = False
     retained: bool = False
+    changed: str = ""
 
     @property
     def name(self) -> str:
@@ -175,6 +177,7 @@ def resources_of(state: Mapping[str, Any]) -> list[Resource]:
             custom=bool(one.get("custom")),
             protect=bool(one.get("protect")),
             retained=bool(one.get("retainOnDelete")),
+            changed=str(one.get("modified") or one.get("created") or ""),
         )
         for one in listed
     ]

@@ -178,7 +178,7 @@ class Teardown:
             Certificate(ledger, begun, (sweep,)).write(self._folder)
             raise
         ledger = self._known(ledger)
-        entry = self._journal.begin(ledger, (one.urn for one in resources), begun)
+        entry = self._journal.begin(ledger, (one.changed for one in resources), begun)
         for name, work in self._steps():
             if name in entry.done:
                 self._progress.line(f"  done    {name}, by an earlier run")

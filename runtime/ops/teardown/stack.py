@@ -10,7 +10,7 @@ from runtime.ops.pulumi_cli import PulumiCli
 from runtime.ops.stage import Registry, StagingPlan, unstage
 from runtime.ops.staged_weights import StagedWeights
 from runtime.ops.teardown.account import Clients, boto3_clients
-from runtime.ops.teardown.ledger import Cloud, read_ledger, resources_of
+from runtime.ops.teardown.ledger import Cloud, mapping, read_ledger, resources_of
 
 _STACK = "pulumi:pulumi:Stack"
 
@@ -63,7 +63,7 @@ class PulumiStack:
         """The same with other ways to reach the account."""
         resources = resources_of(self._cli.state())
         ledger = read_ledger(self._name, resources)
-        outputs = next((one.outputs for one in resources if one.type == _STACK), {})
+        outputs = mapping(next((one.outputs for one in resources if one.type == _STACK), None))
         if "cloudStaging" not in outputs or not ledger.clouds:
             return
         plan = StagingPlan.read(outputs["cloudStaging"])

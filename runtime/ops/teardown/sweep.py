@@ -56,7 +56,8 @@ class CloudSweep:
         try:
             return Look(service=service, where=self.where, query=query, findings=tuple(ask()))
         except ClientError as error:
-            told: dict[str, str] = error.response["Error"]
+            answer: dict[str, Any] = error.response
+            told: dict[str, str] = answer["Error"]
             problem = f"{told.get('Code', '')}: {told.get('Message', '')}".strip(": ") or str(error)
         except BotoCoreError as error:
             # No endpoint in the region, no credentials, no network.
