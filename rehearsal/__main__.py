@@ -32,6 +32,7 @@ from runtime.ops.staged_weights import StagingError
 from runtime.ops.teardown.command import told
 from runtime.ops.teardown.journal import JournalError
 from runtime.ops.teardown.run import RefusedError, Wishes
+from runtime.ops.teardown.waiting import Patience
 
 _KNOWN = (
     WorkspaceError,
@@ -72,10 +73,14 @@ def main() -> int:
     parser.add_argument(
         "--gone", action="append", default=[], metavar="CLUSTER", help="for teardown: it is gone for good"
     )
+    parser.add_argument("--patience", type=float, default=Patience.step_s, help="seconds a step may wait")
     arguments = parser.parse_args()
     simulated = arguments.simulated or arguments.command == "rehearse"
     try:
-        platform = Platform(arguments.stack, arguments.site, Progress(), simulated=simulated)
+        patience = Patience(step_s=arguments.patience)
+        platform = Platform(
+            arguments.stack, arguments.site, Progress(), simulated=simulated, patience=patience
+        )
         if arguments.command == "stage":
             print("\n".join(platform.stage(arguments.folder).lines))
             return 0

@@ -95,13 +95,23 @@ class Platform:
         site: Name of the embedded site.
         progress: Where the steps are shown.
         simulated: Rehearse it on the simulated nodes of the embedded site, whatever its hardware.
+        patience: How long a teardown waits.
     """
 
-    def __init__(self, stack: str, site: str, progress: Progress, *, simulated: bool = False) -> None:
+    def __init__(
+        self,
+        stack: str,
+        site: str,
+        progress: Progress,
+        *,
+        simulated: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
         self._home = default_home().expanduser().absolute()
         self._site_name = site
         self._site = Site(site, self._home)
         self._progress = progress
+        self._patience = patience or Patience()
         self._state_is_old = False
         self._cloud: RehearsedCloud | None = None
         if simulated:
@@ -293,7 +303,7 @@ class Platform:
             Reach(api=reach_cluster, clients=clients),
             self._progress,
             wishes,
-            Patience(step_s=float(os.environ.get("SPILLWAY_PATIENCE_S", Patience.step_s))),
+            self._patience,
         )
 
     def _destroyed(self, cli: PulumiCli) -> None:
