@@ -73,14 +73,19 @@ class PulumiCli:
         Raises:
             PulumiError: If it fails.
         """
-        done = subprocess.run(
-            ["pulumi", *arguments, "--non-interactive"],
-            cwd=self._project,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                ["pulumi", *arguments, "--non-interactive"],
+                cwd=self._project,
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise PulumiError(
+                "there is no pulumi on PATH; source the file that `make env` names, or install Pulumi"
+            ) from None
         if done.returncode != 0:
             raise PulumiError(_reason(arguments[0], done.returncode, done.stderr or done.stdout))
         return done.stdout
