@@ -110,8 +110,9 @@ class Sweep:
 
     @property
     def left(self) -> list[Finding]:
-        """What is there and should not be, each thing once."""
-        return [one for one in _once(self.looks) if one.state == "left"]
+        """What is there and should not be, each thing once: the dearest first, then what has no price."""
+        left = [one for one in _once(self.looks) if one.state == "left"]
+        return sorted(left, key=lambda one: (not one.billed, -(one.usd_per_hour or 0)))
 
     @property
     def ending(self) -> list[Finding]:

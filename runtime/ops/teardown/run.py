@@ -15,7 +15,7 @@ from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import PulumiError
 from runtime.ops.staged_weights import StagingError
 from runtime.ops.teardown.account import AccountError, Clients, LiveCloud
-from runtime.ops.teardown.certificate import Certificate
+from runtime.ops.teardown.certificate import Certificate, newest
 from runtime.ops.teardown.findings import Look, Sweep
 from runtime.ops.teardown.journal import Journal
 from runtime.ops.teardown.ledger import (
@@ -191,7 +191,9 @@ class Teardown:
                 self._problems += [f"{name}: {line}" for line in lines]
                 continue
             self._journal.note(name)
-        certificate = Certificate(ledger, entry.begun, (self.look(ledger),))
+        last = newest(self._folder, self._stack.name)
+        before = last[1].sweeps if last and last[1].begun == entry.begun else ()
+        certificate = Certificate(ledger, entry.begun, (*before, self.look(ledger)))
         certificate.write(self._folder)
         # What was learned is kept until nothing is left of it.
         self._journal.close() if certificate.clean else self._journal.again()
