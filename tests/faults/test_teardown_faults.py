@@ -116,10 +116,9 @@ class Drilled:
         )
         certificate: dict[str, Any] = json.loads(files[-1].read_text())
         assert certificate["clean"] == (status == 0), said[-3000:]
-        there = self.other_look()
         if certificate["clean"]:
             self.clean += 1
-            assert there == [], "called clean, and it is not"
+            assert self.other_look() == [], "called clean, and it is not"
         else:
             self.leaks += 1
             assert "NOT CLEAN" in said

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from moto.core.base_backend import BackendDict  # pyright: ignore[reportMissingTypeStubs]
 
 from runtime.ops.teardown import account
 from runtime.ops.teardown.certificate import Certificate
@@ -17,10 +18,19 @@ OF_CLUSTER = [{"Key": "kubernetes.io/cluster/c", "Value": "owned"}]
 GPU_TAG = "k8s.io/cluster-autoscaler/node-template/resources/nvidia.com/gpu"
 
 
-@pytest.fixture(name="double")
-def fixture_double(tmp_path: Path) -> Generator[RunningDouble]:
-    with running_double(tmp_path / "double") as running:
+@pytest.fixture(name="running", scope="module")
+def fixture_running(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningDouble]:
+    # One for all: a client of each service for each test would take longer than the tests.
+    with running_double(tmp_path_factory.mktemp("double")) as running:
         yield running
+
+
+@pytest.fixture(name="double")
+def fixture_double(running: RunningDouble) -> Generator[RunningDouble]:
+    running.script()
+    yield running
+    running.script()
+    BackendDict.reset()
 
 
 class Hybrid(TornDown):
