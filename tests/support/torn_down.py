@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.aws.clients import client
-from runtime.cluster import object_path
+from runtime.cluster import KubeconfigError, object_path
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
 from runtime.ops.teardown.ledger import Cloud, Site, resources_of
@@ -141,6 +141,8 @@ class TornDown:
         )
 
     def _api(self, site: Site, content: str | None) -> DrainingCluster:
+        if site.kubeconfig is None and content is None:
+            raise KubeconfigError("the state does not say any more how it is reached")
         return self.cluster
 
     def _clients(self, cloud: Cloud) -> Callable[[str], Any]:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from moto.core.base_backend import BackendDict  # pyright: ignore[reportMissingTypeStubs]
 
-from runtime.ops.teardown import account
+from runtime.ops.teardown import account, sweep
 from runtime.ops.teardown.certificate import Certificate
 from runtime.ops.teardown.run import RefusedError
 from tests.support.aws import RunningDouble, running_double
-from tests.support.torn_down import TornDown, aws_resource, state_of
+from tests.support.torn_down import TornDown, aws_resource, kubernetes_object, state_of
 
 CLUSTER = aws_resource("aws:eks/cluster:Cluster", "c")
 OF_CLUSTER = [{"Key": "kubernetes.io/cluster/c", "Value": "owned"}]
@@ -63,6 +63,19 @@ class Hybrid(TornDown):
         certificate = self.teardown(**wishes).run()
         assert certificate is not None
         return certificate
+
+
+@pytest.fixture(autouse=True)
+def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that these tests are about; every one has its own test, and each costs time here."""
+    asked = {
+        "instances",
+        "volumes",
+        "clusters and node groups",
+        "Auto Scaling groups",
+        "keys that the state knew",
+    }
+    monkeypatch.setattr(sweep, "QUESTIONS", [one for one in sweep.QUESTIONS if one[1] in asked])
 
 
 @pytest.fixture(name="stack")
@@ -117,6 +130,31 @@ def test_a_node_group_that_will_not_delete_is_a_named_leak_with_its_price_and_it
     stack.aws.script()
     stack.failures = []
     assert stack.certificate().clean
+
+
+def test_a_destroy_that_ended_between_what_is_on_eks_and_eks_itself_goes_on(
+    stack: Hybrid,
+) -> None:
+    urn = "urn:pulumi:dev::spillway::pulumi:providers:kubernetes::eks"
+    provider: dict[str, Any] = {
+        "urn": urn,
+        "type": "pulumi:providers:kubernetes",
+        "custom": True,
+        "id": "id",
+        "inputs": {"kubeconfig": '{"kind": "Config"}'},
+        "dependencies": [CLUSTER["urn"]],
+    }
+    there = {**kubernetes_object("v1", "Secret", "llm", "keys"), "provider": f"{urn}::id"}
+    resources = stack.exported["deployment"]["resources"]
+    resources += [provider, there]
+    stack.failures = ["node group n: its state is DELETE_FAILED"] * 9
+    assert not stack.certificate().clean
+    # The engine deletes a provider after what it made, and before the cluster that it needs.
+    del resources[-2:]
+    stack.failures = []
+    certificate = stack.certificate()
+    assert certificate.clean, certificate.text()
+    assert "EKS cluster c is gone, and everything on it" in certificate.text()
 
 
 def test_a_service_that_may_not_be_asked_keeps_the_certificate_from_being_clean(stack: Hybrid) -> None:

@@ -242,6 +242,9 @@ class Teardown:
             if (why := self._is_gone(site)) is not None:
                 self._gone[site.name] = why
                 continue
+            if site.kubeconfig is None and site.name not in contents:
+                # A destroy got as far as its provider, and so everything that was on it went before.
+                continue
             try:
                 live_site = LiveSite(site, self._reach.api(site, contents.get(site.name)))
                 uid = live_site.identify()
