@@ -77,9 +77,13 @@ def main() -> int:
     arguments = parser.parse_args()
     simulated = arguments.simulated or arguments.command == "rehearse"
     try:
-        patience = Patience(step_s=arguments.patience)
         platform = Platform(
-            arguments.stack, arguments.site, Progress(), simulated=simulated, patience=patience
+            arguments.stack,
+            arguments.site,
+            Progress(),
+            simulated=simulated,
+            real_engine=arguments.command == "rehearse",
+            patience=Patience(step_s=arguments.patience),
         )
         if arguments.command == "stage":
             print("\n".join(platform.stage(arguments.folder).lines))
@@ -134,8 +138,13 @@ def _rehearsed(running: Running) -> str:
         if running.answer
         else f"the check inside the cluster got an answer from {running.model} through the gateway"
     )
+    engine = (
+        "no model ran"
+        if running.workspace.weights is None
+        else f"on-prem vLLM ran a tiny model as {running.model}; in the cloud none ran"
+    )
     return f"""
-{running.workspace.rehearsal_of} came up on simulated nodes. Operator and gateway are real; no model ran.
+{running.workspace.rehearsal_of} came up on simulated nodes. Operator and gateway are real; {engine}.
 {places}
   {said}
 """

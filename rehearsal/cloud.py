@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rehearsal.aws.account import AwsDouble
 from rehearsal.aws.clients import client
@@ -16,10 +15,8 @@ from rehearsal.site.certificates import CLUSTER_CA, certificate_file
 from rehearsal.site.components import Component
 from rehearsal.site.layout import API_PORT, SiteLayout
 from rehearsal.site.link import FAR_IP, Link
-from rehearsal.staging import RehearsedRegistry
 from rehearsal.tools import Toolbox
 from runtime.ops.progress import Progress
-from runtime.ops.stage import Registry
 from runtime.ops.teardown.account import Clients
 from runtime.ops.teardown.ledger import Cloud
 
@@ -90,11 +87,6 @@ class RehearsedCloud:
         """Clients of the double for a teardown, which says of an outage that it is one instead of waiting."""
         endpoint = self.double.endpoint
         return lambda service: client(service, endpoint, self._region, None, _TRIES)
-
-    @staticmethod
-    def stores(clients: Clients) -> tuple[Any, Registry]:
-        """S3 and the registry that keeps what is said of images."""
-        return clients("s3"), RehearsedRegistry(clients("ecr"))
 
     def stop(self, progress: Progress, *, proven: bool = False) -> CloudLeftovers:
         """Ends everything, after it has looked what is left in the account.

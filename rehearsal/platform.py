@@ -7,6 +7,7 @@ import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,6 @@ from rehearsal import staging
 from rehearsal.aws import ACCOUNT
 from rehearsal.burst_cycle import BurstCycle, BurstDriver
 from rehearsal.cloud import RehearsedCloud
-from rehearsal.rehearsed_stack import RehearsedStack
 from rehearsal.site import Site, SiteError, default_home
 from rehearsal.site.api import ApiError, object_path
 from rehearsal.site.images import CONTROLLER_IMAGE, ENVOY_IMAGE, OPERATOR_IMAGE, RAY_IMAGE
@@ -25,6 +25,7 @@ from rehearsal.site.preflight import check_machine, check_privileges
 from rehearsal.site.unwell import disk_problem
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, Workspace, WorkspaceError, platform_object
+from rehearsal.workspace_stack import WorkspaceStack
 from runtime import versions
 from runtime.cluster import ClusterApi, read_kubeconfig
 from runtime.images import mirrored
@@ -34,12 +35,12 @@ from runtime.ops.deletions import await_deletions
 from runtime.ops.ecr import Ecr
 from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import HALF_MADE_RELEASES, PulumiCli
-from runtime.ops.stage import Registry, Staged, StagingPlan
+from runtime.ops.stage import Registry, Staged, StagingPlan, unstage
+from runtime.ops.staged_weights import StagedWeights
 from runtime.ops.teardown.account import boto3_clients
 from runtime.ops.teardown.certificate import Certificate, newest
 from runtime.ops.teardown.command import reach_cluster
 from runtime.ops.teardown.run import Reach, Teardown, Wishes
-from runtime.ops.teardown.stack import aws_stores
 from runtime.ops.teardown.waiting import Patience
 from runtime.staging import StagedImages
 
@@ -48,7 +49,6 @@ _ANSWER_TOKENS = 24
 # A killed Ray head takes its workers along; the operator has the whole cluster back within minutes.
 _RECOVERY_S = 900.0
 _ASK_AGAIN_S = 2.0
-_BURST_CLIENTS = 220
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,8 @@ class Platform:
         site: Name of the embedded site.
         progress: Where the steps are shown.
         simulated: Rehearse it on the simulated nodes of the embedded site, whatever its hardware.
+        real_engine: Where a rehearsed stack has an AWS side too, run its first model on-prem for real, as the
+            tiny one on the CPU.
         patience: How long a teardown waits.
     """
 
@@ -105,6 +107,7 @@ class Platform:
         progress: Progress,
         *,
         simulated: bool = False,
+        real_engine: bool = False,
         patience: Patience | None = None,
     ) -> None:
         self._home = default_home().expanduser().absolute()
@@ -119,7 +122,8 @@ class Platform:
             self.workspace = Workspace.rehearsing(self._home, stack, self._site.kubeconfig)
             if region := _text_at(self._platform_object(), "cloud", "region"):
                 self._cloud = RehearsedCloud(self._home, self._site, region)
-                self.workspace = self.workspace.with_cloud(self._cloud.environment)
+                weights = staging.rehearsed_weights(self._home, self._first_model()) if real_engine else None
+                self.workspace = self.workspace.with_cloud(self._cloud.environment, weights)
             return
         stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
         own = _own_cluster(stack_file, self._site.kubeconfig)
@@ -167,29 +171,33 @@ class Platform:
         driver = BurstDriver(
             self._site, self._cloud, running.namespace, f"{platform}-gateway", running.model, self._progress
         )
-        return driver.cycle(running.client, _BURST_CLIENTS)
+        return driver.cycle(running.client)
 
     def stage(self, folder: Path | None) -> Staged:
-        """Brings weights and images to the AWS side of a stack that is up, and arms its burst.
+        """Brings weights and images to the AWS side of a stack, and arms its burst where it has its cluster.
+
+        Bucket and repositories have to be there; all else may still be missing, or wait for an image.
 
         Args:
             folder: Folder with the weights, or with a folder for each model; None where they are known.
 
         Raises:
-            WorkspaceError: The stack has no AWS side, or is not up.
+            WorkspaceError: The stack has no AWS side, or its file has mistakes.
             StagingError: Something could not be brought over or verified.
         """
-        outputs = self._cli().outputs()
-        if "cloudStaging" not in outputs:
+        self.workspace.check_settings()
+        found = self.workspace.staging_plan()
+        if found is None:
             raise WorkspaceError(
-                f"STACK = {self.workspace.stack}: there is nothing to stage; bring a hybrid stack up first"
+                f"STACK = {self.workspace.stack}: there is nothing to stage; name a stack with an AWS side"
             )
-        s3, registry = self._stores(str(outputs["cloudRegion"]))
+        plan = StagingPlan.read(found)
+        s3, registry = self._stores(plan)
         return staging.run(
-            StagingPlan.read(outputs["cloudStaging"]),
+            plan,
             s3,
             registry,
-            staging.folder_of(folder, self._home / "staging" if self._cloud else None),
+            staging.folder_of(folder, self._home if self._cloud else None),
             ClusterApi(read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)),
             self._progress,
         )
@@ -288,14 +296,13 @@ class Platform:
 
     def _teardown_of(self, cli: PulumiCli, wishes: Wishes) -> Teardown:
         clients = self._cloud.clients if self._cloud else boto3_clients
-        stores = self._cloud.stores if self._cloud else aws_stores
-        stack = RehearsedStack(
+        stack = WorkspaceStack(
             cli,
             self.workspace.stack,
             self._progress,
             settled=lambda: self._settle(cli),
             destroyed=lambda: self._destroyed(cli),
-            stores=(clients, stores),
+            unstaged=lambda: self._unstage(cli),
         )
         return Teardown(
             stack,
@@ -321,9 +328,19 @@ class Platform:
         why = "the embedded site that it was on is gone with all its processes"
         return dict.fromkeys(("cluster", "eks"), why)
 
-    def _stores(self, region: str) -> tuple[Any, Registry]:
+    def _unstage(self, cli: PulumiCli) -> None:
+        """Empties bucket and repositories of what `stage` brought; AWS deletes no full one."""
+        # What the last `up` knew that came to its end, and what the stack file says now.
+        found = [cli.outputs().get("cloudStaging")]
+        with contextlib.suppress(WorkspaceError):  # mistakes in the file keep nobody from a teardown
+            found.append(self.workspace.staging_plan())
+        for plan in dict.fromkeys(StagingPlan.read(one) for one in found if one):
+            s3, registry = self._stores(plan)
+            unstage(plan, partial(StagedWeights, s3, plan.bucket), registry, self._progress)
+
+    def _stores(self, plan: StagingPlan) -> tuple[Any, Registry]:
         double = self._cloud.environment if self._cloud else None
-        s3, ecr = staging.clients(region, double)
+        s3, ecr = staging.clients(plan, double)
         return s3, staging.RehearsedRegistry(ecr) if double else Ecr(ecr)
 
     def _update(self, cli: PulumiCli, command: Literal["up", "destroy"], options: Sequence[str]) -> None:
@@ -355,6 +372,10 @@ class Platform:
         self._clear_what_a_kill_left(cli)
         cli.ensure_stack()
         return cli
+
+    def _first_model(self) -> str:
+        models: Any = self._platform_object().get("models")
+        return str(models[0]["name"])
 
     def _platform_object(self) -> dict[str, object]:
         file = self.workspace.stack_file

@@ -78,12 +78,16 @@ def cost_of(cloud: CloudSettings) -> Cost:
     region, new, system = cloud.region, cloud.network.new, cloud.system_nodes
     endpoints = len(ENDPOINTS) * len(new.zones) if new is not None and new.egress == "endpoints" else 0
     lines = [
-        _fixed(CONTROL_PLANE, 1, region),
-        _fixed(LOAD_BALANCER, 1, region),
         _fixed(KMS_KEY, _KEYS, region),
         _fixed(INTERFACE_ENDPOINT, endpoints, region),
         _fixed(NAT_GATEWAY, 1 if new is not None and new.egress == "nat" else 0, region),
         _fixed(VPN_CONNECTION, 1 if cloud.link is not None and cloud.link.vpn is not None else 0, region),
+    ]
+    if cloud.declare == "foundation":
+        return Cost([line for line in lines if line.most])
+    lines += [
+        _fixed(CONTROL_PLANE, 1, region),
+        _fixed(LOAD_BALANCER, 1, region),
         CostLine(
             what=f"{system.instance_type} (system nodes)",
             least=Decimal(system.min),

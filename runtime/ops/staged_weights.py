@@ -235,6 +235,8 @@ class StagedWeights:
     def remove(self) -> int:
         """Deletes everything under the prefix, old versions too, and returns how many objects that were.
 
+        A bucket that is not there has none.
+
         Raises:
             StagingError: S3 keeps some of it.
         """
