@@ -209,14 +209,14 @@ class Platform:
             wishes: What the user said beside it.
 
         Returns:
-            The certificate; None where there was nothing to take down.
+            The certificate, with one more look where the stack is down already; None where it never was up.
 
         Raises:
             RefusedError: Nothing was touched, and why.
         """
         self.workspace.check()
         with self.workspace.locked(self._progress):
-            return self._teardown(wishes or Wishes())
+            return self._teardown(wishes or Wishes()) or self.look_again()
 
     def plan_teardown(self) -> list[str]:
         """What a teardown would do; changes nothing. Raises RefusedError where it would be refused."""

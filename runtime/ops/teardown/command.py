@@ -38,9 +38,13 @@ def main(arguments: Sequence[str]) -> int:
         if options.plan:
             print("\n".join(teardown.plan() or ["there is nothing to take down"]))
             return 0
+        folder, stack = options.folder.expanduser(), options.stack
         if options.again:
-            return looked_again(teardown, options.folder.expanduser(), options.stack)
-        return told(teardown.run(), options.folder.expanduser(), options.stack)
+            return looked_again(teardown, folder, stack)
+        certificate = teardown.run()
+        if certificate is None and newest(folder, stack) is not None:
+            return looked_again(teardown, folder, stack)  # it is down already
+        return told(certificate, folder, stack)
     except (RefusedError, JournalError, PulumiError, ValueError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
