@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse stage down validate cost preview compliance env test test-fast test-faults check bench golden docs tools \
+.PHONY: help setup up rehearse stage down teardown validate cost preview compliance env test test-fast test-faults check bench golden docs tools \
   tools-status images site-status clean
 
 help: ## Show the commands
@@ -58,6 +58,9 @@ env: setup ## The line to source for plain Pulumi
 
 down: setup ## Destroy the stack, stop the site, show that nothing is left
 	@$(BIN)/python -m rehearsal down --stack $(STACK) --site $(SITE)
+
+teardown: setup ## Take the stack down and prove that nothing is left (ARGS=--plan, --again, --delete-data)
+	@$(BIN)/python -m rehearsal teardown --stack $(STACK) --site $(SITE) $(ARGS)
 
 check: setup ## Lint, types, layers
 	@$(BIN)/ruff check .

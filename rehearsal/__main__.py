@@ -1,4 +1,4 @@
-"""What the Makefile calls: `python -m rehearsal up|down|preview|env|rehearse|stage`."""
+"""What the Makefile calls: `python -m rehearsal up|down|teardown|preview|env|rehearse|stage`."""
 
 import signal
 
@@ -29,6 +29,10 @@ from runtime.ops.deletions import DeletionError
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
 from runtime.ops.staged_weights import StagingError
+from runtime.ops.teardown.command import told
+from runtime.ops.teardown.journal import JournalError
+from runtime.ops.teardown.run import RefusedError, Wishes
+from runtime.ops.teardown.waiting import Patience
 
 _KNOWN = (
     WorkspaceError,
@@ -43,6 +47,8 @@ _KNOWN = (
     ChatError,
     ClusterError,
     DeletionError,
+    RefusedError,
+    JournalError,
     KubeconfigError,
 )
 
@@ -52,7 +58,7 @@ _STOPPED = 130
 def main() -> int:
     """Runs one command; mistakes that the user can act on come out as one message, not as a traceback."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "preview", "env", "rehearse", "stage"])
+    parser.add_argument("command", choices=["up", "down", "teardown", "preview", "env", "rehearse", "stage"])
     parser.add_argument("--stack", default="local", help="stack name (default: local)")
     parser.add_argument("--site", default=DEFAULT_SITE, help="embedded site's name")
     parser.add_argument(
@@ -61,6 +67,13 @@ def main() -> int:
         help="on simulated nodes, with a stand-in engine",
     )
     parser.add_argument("--from", dest="folder", type=Path, help="folder with weights, for stage")
+    parser.add_argument("--plan", action="store_true", help="for teardown: say what would go, no more")
+    parser.add_argument("--again", action="store_true", help="for teardown: only look again")
+    parser.add_argument("--delete-data", action="store_true", help="for teardown: claims go with their data")
+    parser.add_argument(
+        "--gone", action="append", default=[], metavar="CLUSTER", help="for teardown: it is gone for good"
+    )
+    parser.add_argument("--patience", type=float, default=Patience.step_s, help="seconds a step may wait")
     arguments = parser.parse_args()
     simulated = arguments.simulated or arguments.command == "rehearse"
     try:
@@ -70,10 +83,13 @@ def main() -> int:
             Progress(),
             simulated=simulated,
             real_engine=arguments.command == "rehearse",
+            patience=Patience(step_s=arguments.patience),
         )
         if arguments.command == "stage":
             print("\n".join(platform.stage(arguments.folder).lines))
             return 0
+        if arguments.command == "teardown":
+            return _teardown(arguments, platform)
         return _run(arguments.command, platform)
     except _KNOWN as error:
         print(f"\n{error}", file=sys.stderr)
@@ -104,6 +120,15 @@ def _run(command: str, platform: Platform) -> int:
         return platform.preview()
     print(f". {platform.prepare().environment_file}")
     return 0
+
+
+def _teardown(arguments: argparse.Namespace, platform: Platform) -> int:
+    if arguments.plan:
+        print("\n".join(platform.plan_teardown() or ["there is nothing to take down"]))
+        return 0
+    wishes = Wishes(delete_data=arguments.delete_data, gone=dict.fromkeys(arguments.gone, ""))
+    certificate = platform.look_again() if arguments.again else platform.teardown(wishes)
+    return told(certificate, platform.certificates, platform.workspace.stack)
 
 
 def _rehearsed(running: Running) -> str:

@@ -142,7 +142,10 @@ def deploy_cloud_side(
     entrance = Entrance(
         f"{name}-entrance",
         EntranceArgs(
-            cloud=account, place=place, on_prem_cidrs=cloud.on_prem_cidrs, tls=cloud.tls is not None
+            cloud=account,
+            place=place,
+            on_prem_cidrs=cloud.on_prem_cidrs,
+            tls=cloud.tls is not None,
         ),
         on_aws,
     )

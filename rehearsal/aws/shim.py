@@ -435,6 +435,10 @@ def _delete_nodegroup(self: EKSResponse) -> ActionResult:
     group = self.eks_backend.describe_nodegroup(
         cluster_name=self._get_param("name"), nodegroup_name=self._get_param("nodegroupName")
     )
+    if group.nodegroup_name in _script().undeletable:
+        # As EKS: the call is taken, and what comes of it stands in the node group.
+        group.status = "DELETE_FAILED"
+        return ActionResult({"nodegroup": group})
     result = _moto_delete_nodegroup(self)
     node_groups.close_group(self.current_account, self.region, group)
     return result

@@ -245,7 +245,7 @@ class StagedWeights:
             begun = self._s3.list_multipart_uploads(Bucket=self._bucket, Prefix=f"{self._prefix}/")
         except Exception as error:
             if _code(error) == "NoSuchBucket":
-                return 0
+                return 0  # an earlier run got as far as the bucket itself
             raise
         for upload in begun.get("Uploads", []):
             self._s3.abort_multipart_upload(
