@@ -7,7 +7,9 @@ import pytest
 
 from runtime.cost.amounts import Band
 from runtime.cost.estimate import Estimate, estimate
+from runtime.cost.inventory import EKS_PROVIDER, Inventory
 from runtime.cost.summary import money
+from runtime.stack_resources import StackResource
 from stacks.declared import declared
 from stacks.settings import SettingsError, parse
 from tests.support.stack_files import EXAMPLES, STACKS, platform_object, platform_settings
@@ -42,8 +44,13 @@ TABLES: dict[str, tuple[list[Line], Ends, Ends]] = {
 
 
 @cache
+def resources_of(stack: str) -> tuple[StackResource, ...]:
+    return declared(platform_settings(stack))
+
+
+@cache
 def of_stack(stack: str) -> Estimate:
-    return estimate(declared(platform_settings(stack)))
+    return estimate(resources_of(stack))
 
 
 def ends(band: Band) -> Ends:
@@ -127,3 +134,12 @@ def test_a_rate_for_processors_is_refused() -> None:
     platform = platform_object("onprem")
     with pytest.raises(SettingsError, match=r"cost\.onPremUsdPerGpuHour\.cpu .*remove it"):
         parse({**platform, "cost": {"onPremUsdPerGpuHour": {"cpu": 1}}})
+
+
+def test_objects_of_both_clusters_of_a_hybrid_stack_are_told_apart() -> None:
+    resources = resources_of("hybrid")
+    stack = Inventory(resources)
+    providers = [one.name for one in resources if one.type == "pulumi:providers:kubernetes"]
+    assert sorted(providers) == ["cluster", EKS_PROVIDER]
+    services = {one.name: stack.place_of(one) for one in resources if one.type.endswith(":RayService")}
+    assert services == {"qwen3-8b": "on-prem", "qwen3-8b-burst": "EKS"}
