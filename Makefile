@@ -7,6 +7,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
+# Where a shell forbids it, every Python that is started compiles the SDKs anew: seconds for each preview.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up rehearse stage down validate cost preview env test test-fast test-faults check bench golden docs tools \

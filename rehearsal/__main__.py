@@ -64,7 +64,13 @@ def main() -> int:
     arguments = parser.parse_args()
     simulated = arguments.simulated or arguments.command == "rehearse"
     try:
-        platform = Platform(arguments.stack, arguments.site, Progress(), simulated=simulated)
+        platform = Platform(
+            arguments.stack,
+            arguments.site,
+            Progress(),
+            simulated=simulated,
+            real_engine=arguments.command == "rehearse",
+        )
         if arguments.command == "stage":
             print("\n".join(platform.stage(arguments.folder).lines))
             return 0
@@ -107,8 +113,13 @@ def _rehearsed(running: Running) -> str:
         if running.answer
         else f"the check inside the cluster got an answer from {running.model} through the gateway"
     )
+    engine = (
+        "no model ran"
+        if running.workspace.weights is None
+        else f"on-prem vLLM ran a tiny model as {running.model}; in the cloud none ran"
+    )
     return f"""
-{running.workspace.rehearsal_of} came up on simulated nodes. Operator and gateway are real; no model ran.
+{running.workspace.rehearsal_of} came up on simulated nodes. Operator and gateway are real; {engine}.
 {places}
   {said}
 """

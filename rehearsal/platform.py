@@ -7,6 +7,7 @@ import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,7 +43,6 @@ _ANSWER_TOKENS = 24
 # A killed Ray head takes its workers along; the operator has the whole cluster back within minutes.
 _RECOVERY_S = 900.0
 _ASK_AGAIN_S = 2.0
-_BURST_CLIENTS = 220
 
 
 @dataclass(frozen=True)
@@ -89,9 +89,19 @@ class Platform:
         site: Name of the embedded site.
         progress: Where the steps are shown.
         simulated: Rehearse it on the simulated nodes of the embedded site, whatever its hardware.
+        real_engine: Where a rehearsed stack has an AWS side too, run its first model on-prem for real, as the
+            tiny one on the CPU.
     """
 
-    def __init__(self, stack: str, site: str, progress: Progress, *, simulated: bool = False) -> None:
+    def __init__(
+        self,
+        stack: str,
+        site: str,
+        progress: Progress,
+        *,
+        simulated: bool = False,
+        real_engine: bool = False,
+    ) -> None:
         self._home = default_home().expanduser().absolute()
         self._site_name = site
         self._site = Site(site, self._home)
@@ -103,7 +113,8 @@ class Platform:
             self.workspace = Workspace.rehearsing(self._home, stack, self._site.kubeconfig)
             if region := _text_at(self._platform_object(), "cloud", "region"):
                 self._cloud = RehearsedCloud(self._home, self._site, region)
-                self.workspace = self.workspace.with_cloud(self._cloud.environment)
+                weights = staging.rehearsed_weights(self._home, self._first_model()) if real_engine else None
+                self.workspace = self.workspace.with_cloud(self._cloud.environment, weights)
             return
         stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
         own = _own_cluster(stack_file, self._site.kubeconfig)
@@ -151,29 +162,33 @@ class Platform:
         driver = BurstDriver(
             self._site, self._cloud, running.namespace, f"{platform}-gateway", running.model, self._progress
         )
-        return driver.cycle(running.client, _BURST_CLIENTS)
+        return driver.cycle(running.client)
 
     def stage(self, folder: Path | None) -> Staged:
-        """Brings weights and images to the AWS side of a stack that is up, and arms its burst.
+        """Brings weights and images to the AWS side of a stack, and arms its burst where it has its cluster.
+
+        Bucket and repositories have to be there; all else may still be missing, or wait for an image.
 
         Args:
             folder: Folder with the weights, or with a folder for each model; None where they are known.
 
         Raises:
-            WorkspaceError: The stack has no AWS side, or is not up.
+            WorkspaceError: The stack has no AWS side, or its file has mistakes.
             StagingError: Something could not be brought over or verified.
         """
-        outputs = self._cli().outputs()
-        if "cloudStaging" not in outputs:
+        self.workspace.check_settings()
+        found = self.workspace.staging_plan()
+        if found is None:
             raise WorkspaceError(
-                f"STACK = {self.workspace.stack}: there is nothing to stage; bring a hybrid stack up first"
+                f"STACK = {self.workspace.stack}: there is nothing to stage; name a stack with an AWS side"
             )
-        s3, registry = self._stores(str(outputs["cloudRegion"]))
+        plan = StagingPlan.read(found)
+        s3, registry = self._stores(plan)
         return staging.run(
-            StagingPlan.read(outputs["cloudStaging"]),
+            plan,
             s3,
             registry,
-            staging.folder_of(folder, self._home / "staging" if self._cloud else None),
+            staging.folder_of(folder, self._home if self._cloud else None),
             ClusterApi(read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)),
             self._progress,
         )
@@ -230,16 +245,17 @@ class Platform:
 
     def _unstage(self, cli: PulumiCli) -> None:
         """Empties bucket and repositories of what `stage` brought; AWS deletes no full one."""
-        outputs = cli.outputs()
-        if "cloudStaging" not in outputs:
-            return
-        s3, registry = self._stores(str(outputs["cloudRegion"]))
-        plan = StagingPlan.read(outputs["cloudStaging"])
-        unstage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, self._progress)
+        # What the last `up` knew that came to its end, and what the stack file says now.
+        found = [cli.outputs().get("cloudStaging")]
+        with contextlib.suppress(WorkspaceError):  # mistakes in the file keep nobody from a teardown
+            found.append(self.workspace.staging_plan())
+        for plan in dict.fromkeys(StagingPlan.read(one) for one in found if one):
+            s3, registry = self._stores(plan)
+            unstage(plan, partial(StagedWeights, s3, plan.bucket), registry, self._progress)
 
-    def _stores(self, region: str) -> tuple[Any, Registry]:
+    def _stores(self, plan: StagingPlan) -> tuple[Any, Registry]:
         double = self._cloud.environment if self._cloud else None
-        s3, ecr = staging.clients(region, double)
+        s3, ecr = staging.clients(plan, double)
         return s3, staging.RehearsedRegistry(ecr) if double else Ecr(ecr)
 
     def _update(self, cli: PulumiCli, command: Literal["up", "destroy"], options: Sequence[str]) -> None:
@@ -271,6 +287,10 @@ class Platform:
         self._clear_what_a_kill_left(cli)
         cli.ensure_stack()
         return cli
+
+    def _first_model(self) -> str:
+        models: Any = self._platform_object().get("models")
+        return str(models[0]["name"])
 
     def _platform_object(self) -> dict[str, object]:
         file = self.workspace.stack_file

@@ -4,6 +4,7 @@ One call at a time: moto's objects are shared between services and know no locks
 see half of a call.
 """
 
+import functools
 import json
 import os
 import re
@@ -59,7 +60,7 @@ class Double:
         self._lock = threading.RLock()
         shim.apply(lambda: self.state.script)
         self.state: State = snapshot.load(self._file, State)
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = _moto()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one call, of AWS or of our own."""
@@ -153,6 +154,15 @@ class Double:
     def _save(self) -> None:
         node_groups.advance(self.state.script, self._clock())
         snapshot.save(self._file, self.state)
+
+
+@functools.cache
+def _moto() -> Any:
+    """The application of moto, one for the process, as its backends are."""
+    application = DomainDispatcherApplication(create_backend_app)
+    # It would look through the folder of all services at every call.
+    application.get_backend_for_host = functools.cache(application.get_backend_for_host)
+    return application
 
 
 def serve(folder: Path, port: int) -> None:

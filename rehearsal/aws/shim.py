@@ -412,6 +412,8 @@ def _create_nodegroup(self: EKSResponse) -> ActionResult:
     if not self._get_param("remoteAccess"):
         group.remote_access = None
     group.status = "CREATING"
+    # moto leaves the node group's name out; cluster-autoscaler's status tells groups apart by it.
+    group.resources["autoScalingGroups"] = [{"name": f"eks-{group.nodegroup_name}-{uuid.uuid4()}"}]
     node_groups.open_group(self.current_account, self.region, group)
     return result
 

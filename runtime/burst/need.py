@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from runtime.burst.fleet import BurstModel
 from runtime.burst.observation import ModelSignals
 from runtime.burst.policy import BurstPolicy
-from runtime.burst.state import Averages, ModelState
+from runtime.burst.state import Averages, ModelState, changed
 from runtime.burst.windows import least, most
 
 # vLLM preempts when its cache is full (vllm:kv_cache_usage_perc reaches 1); shortly before, it queues.
 _CACHE_FULL = 0.95
-# How far back the averages look, in seconds; after a longer gap they begin anew.
-_FAST_S, _SLOW_S, _USUAL_S, _FORGOTTEN_S = 30.0, 60.0, 600.0, 900.0
+# How many rounds the averages look back, so that who decides more often also sees a change sooner; and
+# after how many seconds without one they begin anew.
+_FAST_TICKS, _SLOW_TICKS, _USUAL_TICKS, _FORGOTTEN_S = 3, 6, 60, 900.0
 # Requests a second below which their time under way cannot be told, and what is taken for it then.
 _NO_RATE, _GUESS_S = 1e-3, 10.0
 # Less than half a request is what is left of a load that has ended.
@@ -101,23 +102,16 @@ def measured(
     averages = _averaged(policy, state.averages, signals, served, now)
     fast, slow = _levels(averages, refusing=bool(signals.refused))
     capacity = _capacity(signals.onprem_in_flight, signals.onprem_capacity, signals)
-    found = Load(
-        load=fast,
-        capacity=capacity,
-        out=_replicas(model, fast, capacity, policy.scale_out.spare),
-        keep=_replicas(model, slow, capacity, policy.scale_in.spare),
-        gone=_replicas(model, fast, capacity, policy.scale_in.gone_spare),
-    )
+    out = _replicas(model, fast, capacity, policy.scale_out.spare)
+    keep = _replicas(model, slow, capacity, policy.scale_in.spare)
+    gone = _replicas(model, fast, capacity, policy.scale_in.gone_spare)
     if signals.refused:
         # Whatever the averages say: who is refused is not served by what there is. Clients that try again
         # at once make arrivals and times under way look like another load than they are.
-        found = replace(
-            found,
-            out=max(found.out, min(1, model.max_replicas)),
-            keep=max(found.keep, state.target),
-            gone=max(found.gone, state.target),
-        )
-    return found, replace(state, averages=averages)
+        out = max(out, min(1, model.max_replicas))
+        keep, gone = max(keep, state.target), max(gone, state.target)
+    found = Load(load=fast, capacity=capacity, out=out, keep=keep, gone=gone)
+    return found, changed(state, averages=averages)
 
 
 def wish(
@@ -137,11 +131,10 @@ def wish(
     # What was not seen neither adds nor takes away: it counts as if all that is there had been needed.
     out = target if load is None or first or resumed else load.out
     keep = target if load is None or first or resumed else load.keep
-    if load is not None and max(load.keep, load.out) > 0:
-        state = replace(state, needed_at=now)
+    needed_at = now if load is not None and max(load.keep, load.out) > 0 else state.needed_at
     outs = least(state.out_samples, now, out, policy.scale_out.for_seconds)
     keeps = most(state.in_samples, now, keep, kept_seconds(policy, state))
-    state = replace(state, out_samples=outs, in_samples=keeps)
+    state = changed(state, needed_at=needed_at, out_samples=outs, in_samples=keeps)
     up, down = outs[0][1], keeps[0][1]
     if load is not None and not (first or resumed):
         down = max(load.keep, min(down, load.gone))
@@ -172,19 +165,19 @@ def watch_starts(state: ModelState, ready: int | None, now: float) -> ModelState
     if state.target <= ready:
         if state.asked_at is not None and ready > state.asked_from:
             state = _started(state, now)
-        return replace(state, asked_at=None) if state.asked_at is not None else state
+        return changed(state, asked_at=None) if state.asked_at is not None else state
     if state.asked_at is None:
-        return replace(state, asked_at=now, asked_from=ready)
+        return changed(state, asked_at=now, asked_from=ready)
     if ready > state.asked_from:
-        return replace(_started(state, now), asked_at=now, asked_from=ready)
-    return replace(state, asked_from=ready) if ready < state.asked_from else state
+        return changed(_started(state, now), asked_at=now, asked_from=ready)
+    return changed(state, asked_from=ready) if ready < state.asked_from else state
 
 
 def _started(state: ModelState, now: float) -> ModelState:
     took = max(1.0, now - (state.asked_at or now))
     old = state.cold_start_s
     new = took if old is None else old + _COLD_START_WEIGHT * (took - old)
-    return replace(state, cold_start_s=new)
+    return changed(state, cold_start_s=new)
 
 
 def _served(model: BurstModel, in_flight: float, capacity: float, ongoing: float, ready: int | None) -> float:
@@ -214,12 +207,15 @@ def _averaged(
     if passed <= 0:
         return before
     rate = arrived / passed
-    short, minute, long = (math.exp(-passed / seconds) for seconds in (_FAST_S, _SLOW_S, _USUAL_S))
+    short, slow, long = (
+        math.exp(-passed / (ticks * policy.tick_seconds))
+        for ticks in (_FAST_TICKS, _SLOW_TICKS, _USUAL_TICKS)
+    )
     return Averages(
         at=now,
         rate=rate + short * (before.rate - rate),
-        slow_rate=rate + minute * (before.slow_rate - rate),
-        load=served + minute * (before.load - served),
+        slow_rate=rate + slow * (before.slow_rate - rate),
+        load=served + slow * (before.load - served),
         # Where nothing is let in, nothing can be learnt of how long it takes.
         usual_load=served + long * (before.usual_load - served) if let_in else before.usual_load,
         usual_rate=let_in / passed + long * (before.usual_rate - let_in / passed)
@@ -231,9 +227,9 @@ def _averaged(
 def _levels(averages: Averages, *, refusing: bool) -> tuple[float, float]:
     """The load without chance, seen quickly and seen steadily.
 
-    Little's law: the arrivals of half a minute times the usual time of service. That says it better than the
-    requests under way, which vary with their lengths too, and knows of those that were refused. While some
-    are, on-prem may be slower than usual, and the load is at least what is worked on.
+    Little's law: the arrivals of the last rounds times the usual time of service. That says it better than
+    the requests under way, which vary with their lengths too, and knows of those that were refused. While
+    some are, on-prem may be slower than usual, and the load is at least what is worked on.
     """
     known = averages.usual_rate >= _NO_RATE and averages.usual_load > 0
     each_s = averages.usual_load / averages.usual_rate if known else _GUESS_S

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
@@ -43,6 +44,31 @@ def _zone(value: str) -> str:
     return value
 
 
+def _prometheus_url(value: str) -> str:
+    url = urlsplit(value)
+    try:
+        port_is_one = url.port != 0
+    except ValueError:
+        port_is_one = False
+    if url.scheme not in ("http", "https") or not url.hostname or not port_is_one:
+        raise ValueError(
+            "is no URL of a Prometheus; write scheme, host and port, such as http://prometheus.monitoring:9090"
+        )
+    if url.username is not None or url.query or url.fragment:
+        raise ValueError(
+            "has a user, a query or a fragment, which would be readable in a ConfigMap; write scheme, host, "
+            "port and path alone"
+        )
+    return value
+
+
+PrometheusUrl = Annotated[
+    str,
+    AfterValidator(_prometheus_url),
+    written_as(
+        r"^https?://[^/?#@]+(/[^?#]*)?$", "the URL of a Prometheus", "http://prometheus.monitoring:9090"
+    ),
+]
 TimeOfDay = Annotated[str, AfterValidator(_time_of_day), written_as(_TIME, "a time of day", "08:30")]
 Instant = Annotated[
     str,
@@ -205,6 +231,17 @@ class Switch(Spec):
         return self.mode
 
 
+class SignalSource(Spec):
+    """Where the controller gets the metrics of gateway and models on-prem."""
+
+    prometheus: PrometheusUrl | None = Field(
+        default=None,
+        description="URL of a Prometheus that scrapes them, at least every `burst.tickSeconds`, as jobs "
+        "`NAME-gateway` and `NAME-MODEL`. Without it the controller asks every pod itself, which needs no "
+        "Prometheus and sees a change at once; use one where pods may not be reached.",
+    )
+
+
 class BurstPolicy(Spec):
     """When load beyond on-prem gets replicas in the cloud, and what that may cost.
 
@@ -263,6 +300,9 @@ class BurstPolicy(Spec):
     tick_seconds: float = Field(default=10, ge=1, le=300, description="Seconds between two decisions.")
     stale_seconds: float = Field(
         default=60, ge=1, le=3600, description="A signal older than so many seconds counts as missing."
+    )
+    signals: SignalSource = Field(
+        default_factory=lambda: SignalSource(), description="Where the load is read."
     )
     launches: Launches = Field(
         default_factory=lambda: Launches(), description="What happens when no nodes come."

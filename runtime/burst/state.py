@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 VERSION = 1
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,24 @@ class State:
         if state.version != VERSION:
             raise StateError(f"the burst state has version {state.version}; this program reads {VERSION}")
         return state
+
+
+def changed(record: Record, /, **values: object) -> Record:
+    """A copy of a record of this module with other values: `dataclasses.replace`, several times as fast.
+
+    A decision makes some copies for each model, and `replace` looks at every field and calls the constructor
+    for each of them. This copies the fields at once; these records have no slots and check nothing.
+
+    Raises:
+        TypeError: The record has no such field.
+    """
+    fields = vars(record)
+    if not values.keys() <= fields.keys():
+        unknown = ", ".join(sorted(values.keys() - fields.keys()))
+        raise TypeError(f"{type(record).__name__} has no field {unknown}")
+    new = object.__new__(type(record))
+    vars(new).update(fields, **values)
+    return new
 
 
 class StateError(ValueError):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Generator, Sequence
@@ -23,10 +24,10 @@ PROGRAM = f"""
 import pulumi
 import yaml
 
-from components.aws.account import CloudAccount
 from stacks import hybrid
 from stacks.cloud_providers import aws_provider
-from stacks.cloud_side import deploy_cloud_side
+from stacks.cloud_side import deploy_cloud_side, deploy_foundation
+from stacks.cloud_staging import cloud_account, staged_images
 from stacks.eks_side import images_of
 from stacks.settings import parse
 
@@ -37,13 +38,15 @@ given["cloud"]["cluster"]["deletionProtection"] = False
 given["cloud"]["network"]["new"]["egress"] = config.get("egress") or "endpoints"
 given["cloud"]["nodeGroups"][0]["max"] = config.get_int("max") or 4
 settings = parse(given)
-account = CloudAccount(
-    account=settings.cloud.account_id, region=settings.cloud.region, name=hybrid.cloud_name(settings.name)
-)
-tags = hybrid.cloud_tags(settings.cloud, account)
-paths = hybrid.staged_images(settings.cloud, account).repositories(images_of(settings, settings.cloud))
-side = deploy_cloud_side(settings.cloud, account, aws_provider(settings.cloud, tags), tags, paths)
-pulumi.export("group", side.groups["l40s"].autoscaling_group)
+cloud = settings.cloud
+account = cloud_account(settings, cloud)
+tags = hybrid.cloud_tags(cloud, account)
+paths = staged_images(cloud, account).repositories(images_of(settings, cloud))
+aws = aws_provider(cloud, tags)
+foundation = deploy_foundation(cloud, account, aws, tags, paths)
+if not config.get_bool("foundation"):
+    side = deploy_cloud_side(cloud, account, aws, tags, foundation)
+    pulumi.export("group", side.groups["l40s"].autoscaling_group)
 """
 
 
@@ -95,8 +98,14 @@ def test_the_aws_side_is_made_changed_and_taken_away_and_nothing_is_left(
     pulumi("stack", "init", "dev")
     env["PULUMI_ENABLE_STREAMING_JSON_PREVIEW"] = "true"
     previewed = from_preview_events(pulumi("preview", "--json").splitlines())
-    del env["PULUMI_ENABLE_STREAMING_JSON_PREVIEW"]
-    pulumi("up", "--yes", "--suppress-progress")
+    pulumi("config", "set", "foundation", "true")
+    said = pulumi("up", "--yes", "--skip-preview", "--suppress-progress")
+    assert "aws:ecr:Repository" in said
+    assert "aws:eks" not in said
+    pulumi("config", "rm", "foundation")
+    said = pulumi("up", "--yes", "--skip-preview", "--suppress-progress")
+    assert "aws:eks:Cluster llm-burst created" in said
+    assert not re.search(r"updated|replaced|deleted", said), said
     exported = from_state(json.loads(pulumi("stack", "export")))
     costs_the_same_in_all_three(previewed, exported)
     (group,) = [one for one in double.node_groups() if one["nodeGroup"] == "llm-burst-l40s"]

@@ -11,7 +11,7 @@ from runtime.burst.decision import Decision, decide, explain
 from runtime.burst.fleet import BurstModel, Fleet, NodeGroup
 from runtime.burst.observation import GroupSignals, ModelSignals, Observation
 from runtime.burst.policy import BurstPolicy
-from runtime.burst.state import State, StateError
+from runtime.burst.state import ModelState, State, StateError, changed
 
 # A Monday, 00:00 UTC.
 START = 1_767_571_200.0
@@ -378,6 +378,17 @@ def test_a_state_of_another_version_or_form_is_refused() -> None:
         State.from_json('{"version": 7}')
     with pytest.raises(StateError, match="cannot be read"):
         State.from_json('{"models": 3}')
+
+
+def test_a_changed_record_keeps_the_rest_and_the_record_before_it() -> None:
+    before = ModelState(target=2)
+    assert changed(before, wanted=3) == ModelState(target=2, wanted=3)
+    assert before == ModelState(target=2)
+
+
+def test_a_change_of_a_field_that_a_record_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="ModelState has no field wants"):
+        changed(ModelState(), wants=3)
 
 
 def test_a_fleet_that_cannot_hold_its_models_is_refused() -> None:

@@ -35,6 +35,10 @@ def at(text: str) -> float:
         ({"switch": {"mode": "off", "until": "2026-11-21T18:00:00"}}, "has no zone"),
         ({"schedule": [{"start": "25:00", "end": "26:00", "replicas": 1}]}, "must be a time of day"),
         ({"schedule": [{"start": "08:00", "end": "08:00", "replicas": 1}]}, "give the window a length"),
+        ({"signals": {"prometheus": "prometheus:9090"}}, "is no URL of a Prometheus; write scheme, host"),
+        ({"signals": {"prometheus": "http://p:0"}}, "is no URL of a Prometheus"),
+        ({"signals": {"prometheus": "http://me:secret@p:9090"}}, "would be readable in a ConfigMap"),
+        ({"signals": {"prometheus": "http://p:9090/?a=b"}}, "write scheme, host, port and path alone"),
         ({"ceiling": 3}, "Extra inputs are not permitted"),
     ],
 )

@@ -130,6 +130,13 @@ def test_the_hours_of_bursting_of_a_stack_file_are_what_is_expected_of_its_node_
     assert ends(found.hourly) == ("$1.15", "$1.75", "$15.23")
 
 
+def test_the_foundation_alone_costs_its_endpoints_link_and_keys() -> None:
+    platform = platform_object("hybrid")
+    found = estimate(declared(parse({**platform, "cloud": {**platform["cloud"], "declare": "foundation"}})))
+    # 18 x 0.01 + 0.05 + 3 / 730 at rest, and 9 / 730 for rotated keys at most.
+    assert ends(found.hourly) == ("$0.23", "$0.23", "$0.24")
+
+
 def test_a_rate_for_processors_is_refused() -> None:
     platform = platform_object("onprem")
     with pytest.raises(SettingsError, match=r"cost\.onPremUsdPerGpuHour\.cpu .*remove it"):
