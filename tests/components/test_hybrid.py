@@ -511,8 +511,6 @@ def test_the_foundation_is_what_staging_and_link_need_and_no_node_or_cluster() -
         "aws:ec2/vpnConnection:VpnConnection",
     ):
         assert {one.name for one in made.of(kind)} == {one.name for one in whole.of(kind)} != set()
-    whole_cost, cost = (float(one.outputs["costCeilingUsdPerHour"]) for one in (whole, made))
-    assert 0 < cost < 0.3 < whole_cost
 
 
 def test_the_second_up_adds_to_the_foundation_and_changes_nothing_of_it() -> None:

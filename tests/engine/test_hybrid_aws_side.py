@@ -5,13 +5,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
 
 from rehearsal.aws.account import AwsDouble
-from tests.support.stack_files import ROOT
+from runtime.cost.estimate import estimate
+from runtime.cost.summary import money
+from runtime.stack_resources import PreviewedStack, StackResource, from_preview_events, from_state
+from stacks.declared import declared
+from tests.support.stack_files import ROOT, platform_settings
 
 pytestmark = pytest.mark.engine
 
@@ -58,6 +62,19 @@ def double(tmp_path: Path) -> Generator[AwsDouble]:
     running.stop()
 
 
+def costs_the_same_in_all_three(previewed: PreviewedStack, exported: Sequence[StackResource]) -> None:
+    """The AWS side as the engine previews it, as it is afterwards, and as its stack file declares it."""
+    of_aws = ("aws:", "pulumi:providers:aws", "spillway:aws:")
+    declaration = [one for one in declared(platform_settings("hybrid")) if one.type.startswith(of_aws)]
+    assert previewed.errors == ()
+    assert previewed.before == ()
+    estimates = [estimate(one) for one in (previewed.after, exported, declaration)]
+    assert [one.unpriced for one in estimates] == [(), (), ()]
+    for one in estimates:
+        assert (money(one.hourly.floor), money(one.hourly.ceiling)) == ("$1.15", "$15.23")
+        assert [(count.accelerator, count.count.ceiling) for count in one.devices] == [("nvidia-l40s", 4)]
+
+
 def test_the_aws_side_is_made_changed_and_taken_away_and_nothing_is_left(
     tmp_path: Path, pulumi_cli: Path, pulumi_env: dict[str, str], double: AwsDouble
 ) -> None:
@@ -83,6 +100,8 @@ def test_the_aws_side_is_made_changed_and_taken_away_and_nothing_is_left(
         return done.stdout
 
     pulumi("stack", "init", "dev")
+    env["PULUMI_ENABLE_STREAMING_JSON_PREVIEW"] = "true"
+    previewed = from_preview_events(pulumi("preview", "--json").splitlines())
     pulumi("config", "set", "foundation", "true")
     said = pulumi("up", "--yes", "--skip-preview", "--suppress-progress")
     assert "aws:ecr:Repository" in said
@@ -91,6 +110,8 @@ def test_the_aws_side_is_made_changed_and_taken_away_and_nothing_is_left(
     said = pulumi("up", "--yes", "--skip-preview", "--suppress-progress")
     assert "aws:eks:Cluster llm-burst created" in said
     assert not re.search(r"updated|replaced|deleted", said), said
+    exported = from_state(json.loads(pulumi("stack", "export")))
+    costs_the_same_in_all_three(previewed, exported)
     (group,) = [one for one in double.node_groups() if one["nodeGroup"] == "llm-burst-l40s"]
     assert (group["minSize"], group["maxSize"], group["desiredSize"]) == (0, 4, 0)
     pulumi("preview", "--expect-no-changes")
