@@ -226,7 +226,10 @@ def _averaged(
         )
     if passed <= 0:
         return before
-    rate = arrived / passed
+    # Who takes over counts since its own last look, though nobody decided for longer: too few arrivals would
+    # look like a load that is gone. Rounds that are always slow count all rates too high, which cancels out.
+    counted_s = min(passed, policy.tick_seconds)
+    rate, let_in_rate = arrived / counted_s, let_in / counted_s
     short, slow, long = (
         math.exp(-passed / (ticks * policy.tick_seconds))
         for ticks in (_FAST_TICKS, _SLOW_TICKS, _USUAL_TICKS)
@@ -238,9 +241,7 @@ def _averaged(
         load=served + slow * (before.load - served),
         # Where nothing is let in, nothing can be learnt of how long it takes.
         usual_load=served + long * (before.usual_load - served) if let_in else before.usual_load,
-        usual_rate=let_in / passed + long * (before.usual_rate - let_in / passed)
-        if let_in
-        else before.usual_rate,
+        usual_rate=let_in_rate + long * (before.usual_rate - let_in_rate) if let_in else before.usual_rate,
     )
 
 
@@ -298,7 +299,8 @@ def _by_load(policy: BurstPolicy, state: ModelState, load: Load | None, up: int,
             replicas=up,
             code="scale-out",
             reason=f"{numbers}; {up} replicas leave the {_places(load.load, policy.scale_out.spare)} spare "
-            f"places of scaleOut; one was short for {policy.scale_out.for_seconds:g} s, or a part of one for longer",
+            f"places of scaleOut; a whole one was short for {policy.scale_out.for_seconds:g} s, or a part of "
+            "one for longer",
         )
     if down < target:
         return Wish(
