@@ -394,7 +394,7 @@ def _noted(state: ModelState, decided: ModelDecision, now: float) -> ModelState:
     if decided.replicas == state.target:
         return changed(state, **said)
     direction = 1 if decided.replicas > state.target else -1
-    return changed(state, target=decided.replicas, changed_at=now, direction=direction, **said)
+    return changed(state, target=decided.replicas, changed_at=now, direction=direction, short_s=None, **said)
 
 
 def _set_back(state: State, seconds: float) -> State:
@@ -409,7 +409,6 @@ def _set_back(state: State, seconds: float) -> State:
             changed_at=moved(found.changed_at),
             needed_at=moved(found.needed_at),
             asked_at=moved(found.asked_at),
-            out_samples=tuple((time + seconds, value) for time, value in found.out_samples),
             in_samples=tuple((time + seconds, value) for time, value in found.in_samples),
             averages=None
             if found.averages is None

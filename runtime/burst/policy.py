@@ -81,7 +81,7 @@ class ScaleOut(Spec):
     """When replicas are added."""
 
     spare: float = Field(
-        default=2.0,
+        default=2.25,
         ge=0,
         le=20,
         description="Places that are kept free for chance, in standard deviations of requests that come at "
@@ -89,7 +89,11 @@ class ScaleOut(Spec):
         "replicas.",
     )
     for_seconds: float = Field(
-        default=10, ge=0, le=3600, description="How long the need must have been there, in seconds."
+        default=20,
+        ge=0,
+        le=3600,
+        description="How long a whole replica must have been short, in seconds; half of one for twice as "
+        "long. A start is billed also where the need was brief.",
     )
 
 
@@ -97,7 +101,7 @@ class ScaleIn(Spec):
     """When replicas are taken away."""
 
     spare: float = Field(
-        default=2.25,
+        default=2.5,
         gt=0,
         le=20,
         description="As in `scaleOut`, and above it: replicas go if without them so much stays free.",
@@ -110,7 +114,7 @@ class ScaleIn(Spec):
         "measured: EC2 bills a start too, so to keep a replica that long costs what another start would.",
     )
     gone_spare: float = Field(
-        default=3.25,
+        default=3.5,
         gt=0,
         le=40,
         description="Above `spare`: if without a replica even so much stays free, its load is not away by "

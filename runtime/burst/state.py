@@ -41,7 +41,8 @@ class ModelState:
         changed_at: When the target changed last.
         direction: 1 if it went up then, -1 if down, 0 if never.
         needed_at: When load last needed a replica; zero follows `zeroAfterSeconds` later.
-        out_samples: Times and replicas needed by the upper threshold: the least of them is sustained.
+        short_s: Seconds that a whole replica was short by the upper threshold, half of one counting half;
+            None if nothing is short.
         in_samples: Times and replicas needed by the lower threshold: the most of them is kept.
         averages: Running averages of the load; None before the first look.
         asked_at: When replicas that are not ready yet were asked for; None if all are ready.
@@ -56,7 +57,7 @@ class ModelState:
     changed_at: float | None = None
     direction: int = 0
     needed_at: float | None = None
-    out_samples: tuple[tuple[float, int], ...] = ()
+    short_s: float | None = None
     in_samples: tuple[tuple[float, int], ...] = ()
     averages: Averages | None = None
     asked_at: float | None = None

@@ -22,8 +22,8 @@ def at(text: str) -> float:
     ("keys", "words"),
     [
         ({"ceilingUsdPerHour": 0}, "greater than 0"),
-        ({"scaleOut": {"spare": 3}}, "scaleIn.spare is 2.25, not above scaleOut.spare 3; raise it"),
-        ({"scaleIn": {"goneSpare": 1}}, "is 1, below spare 2.25; raise it"),
+        ({"scaleOut": {"spare": 3}}, "scaleIn.spare is 2.5, not above scaleOut.spare 3; raise it"),
+        ({"scaleIn": {"goneSpare": 1}}, "is 1, below spare 2.5; raise it"),
         ({"scaleIn": {"forSeconds": 4000}}, "is 1800, below scaleIn.forSeconds 4000; raise it"),
         ({"launches": {"maxBackOffSeconds": 60}}, "is 60, below backOffSeconds 300; raise it"),
         ({"timeZone": "Mars/Olympus"}, "is no time zone; write an IANA name"),
