@@ -1,40 +1,36 @@
 """An estimate as text for a terminal."""
 
-import datetime as dt
 from collections.abc import Iterator
 
 from runtime.cost import summary
 from runtime.cost.amounts import Band
-from runtime.cost.estimate import EXCLUDED, Estimate
-from runtime.cost.summary import money, number
+from runtime.cost.difference import Difference
+from runtime.cost.estimate import EXCLUDED
+from runtime.cost.summary import Report, money, number, signed, span
 
 _WIDTH = 46
 
 
-def as_text(estimate: Estimate, title: str, now: dt.datetime, expires: dt.datetime | None) -> str:
-    """The report: per hour first, then the month, accelerators, every item, and what is in no figure.
-
-    Args:
-        estimate: What to show.
-        title: What it is of, such as `stack hybrid`.
-        now: When it was made.
-        expires: Until when the stack lives, if that is known.
-    """
-    return "\n".join(_lines(estimate, title, now, expires)) + "\n"
+def as_text(report: Report) -> str:
+    """The report: per hour first, then the month, accelerators, every item, and what is in no figure."""
+    return "\n".join(_lines(report)) + "\n"
 
 
-def _lines(estimate: Estimate, title: str, now: dt.datetime, expires: dt.datetime | None) -> Iterator[str]:
-    yield f"Cost of {title}, list prices"
+def _lines(report: Report) -> Iterator[str]:
+    estimate = report.estimate
+    yield f"Cost of {report.title}, list prices"
     yield ""
+    if report.before is not None:
+        yield from _changes(Difference(before=report.before, after=estimate))
+        yield ""
     yield _head("USD per hour")
     for place, amount in summary.by_place(estimate):
         yield _columns(f"  {place}", "unpriced") if amount is None else _amounts(f"  {place}", amount)
     missing = f", without {len(estimate.unpriced)} unpriced" if estimate.unpriced else ""
     yield _amounts(f"  together{missing}", estimate.hourly)
     yield _amounts("  a month of 730 hours", estimate.monthly)
-    if expires is not None:
-        exposure = money(estimate.exposure(now, expires))
-        yield f"  at most until it expires on {expires:%Y-%m-%d %H:%M %Z}: {exposure}"
+    if report.exposure:
+        yield f"  {report.exposure}"
     yield ""
     if estimate.devices:
         yield _head("Accelerators")
@@ -46,7 +42,7 @@ def _lines(estimate: Estimate, title: str, now: dt.datetime, expires: dt.datetim
     for row in summary.rows(estimate):
         if row.amount is None:
             continue
-        yield _amounts(f"  {summary.span(row.count)} x {row.item}", row.amount, cents=False)
+        yield _amounts(f"  {span(row.count)} x {row.item}", row.amount, cents=False)
         yield f"      {row.place}: {summary.listed(row.names)}"
         yield from (f"      {note}" for note in row.notes)
     yield ""
@@ -55,6 +51,23 @@ def _lines(estimate: Estimate, title: str, now: dt.datetime, expires: dt.datetim
     yield from _section("In no figure at all:", list(EXCLUDED))
     yield from _section("Beware:", list(estimate.warnings))
     yield f"{estimate.resources} resources looked at; oldest price from {estimate.prices_from or '(none)'}"
+
+
+def _changes(change: Difference) -> Iterator[str]:
+    yield _columns("Change, USD per hour", "floor", "expected", "ceiling")
+    yield _columns("  together", *(signed(amount) for amount in change.hourly))
+    for one in change.items:
+        if one.before is None or one.after is None:
+            yield f"  {one.place} {one.item}: unpriced before or after"
+        else:
+            yield f"  {one.place} {one.item}: {_ends(one.before)} -> {_ends(one.after)}"
+    for one in change.devices:
+        if one.before is not None and one.after is not None:
+            yield f"  {one.place} {one.item} accelerators: {span(one.before)} -> {span(one.after)}"
+
+
+def _ends(amount: Band) -> str:
+    return f"{money(amount.floor)} to {money(amount.ceiling)}"
 
 
 def _head(title: str) -> str:

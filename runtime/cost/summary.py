@@ -1,5 +1,6 @@
 """What every report of an estimate shows, in order: places, equal things put together, amounts as text."""
 
+import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
@@ -8,6 +9,33 @@ from runtime.cost.amounts import PLACES, Band, Charge, Place, total
 from runtime.cost.estimate import Estimate
 
 UNBOUNDED = "unbounded"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report is made of.
+
+    Attributes:
+        title: What it is of, such as `stack hybrid`.
+        estimate: What it costs.
+        made: When the report was made.
+        expires: Until when the stack lives, if that is known.
+        before: What it costs now, where the report is of a change.
+    """
+
+    title: str
+    estimate: Estimate
+    made: dt.datetime
+    expires: dt.datetime | None = None
+    before: Estimate | None = None
+
+    @property
+    def exposure(self) -> str:
+        """What is spent at most until the stack expires, in words; empty where no end is known."""
+        if self.expires is None:
+            return ""
+        amount = money(self.estimate.exposure(self.made, self.expires))
+        return f"at most until it expires on {self.expires:%Y-%m-%d %H:%M %Z}: {amount}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +95,17 @@ def number(count: Decimal | None) -> str:
         return UNBOUNDED
     text = f"{count.quantize(Decimal('0.001'), ROUND_HALF_UP):,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def signed(amount: Decimal | None) -> str:
+    """A difference such as `+$1.50`, `-$1.50` or `$0.00`."""
+    text = money(amount)
+    return f"+{text}" if amount is not None and amount > 0 and text != "$0.00" else text
+
+
+def sentence(words: str) -> str:
+    """The words with a capital at their beginning, and the rest as it is."""
+    return words[:1].upper() + words[1:]
 
 
 def span(count: Band) -> str:

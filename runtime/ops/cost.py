@@ -9,15 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
-from runtime.cost.estimate import Estimate, estimate
+from runtime.cost.estimate import estimate
+from runtime.cost.report_html import as_html
+from runtime.cost.report_json import as_json
+from runtime.cost.report_markdown import as_markdown
 from runtime.cost.report_text import as_text
+from runtime.cost.summary import Report
 from runtime.ops.command import Command
 from runtime.ops.pulumi_cli import PulumiCli, PulumiError
 from runtime.stack_resources import ResourcesError, StackResource, from_preview_events, from_state
 
-Report = Callable[[Estimate, str, dt.datetime, dt.datetime | None], str]
-
-FORMATS: Final[Mapping[str, Report]] = {"text": as_text}
+FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
+    "text": as_text,
+    "markdown": as_markdown,
+    "json": as_json,
+    "html": as_html,
+}
 _STREAM: Final = {"PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}
 
 
@@ -26,6 +33,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--stack", help="the stack; `pulumi preview` is run in this folder")
     source.add_argument("--state", help="file that `pulumi stack export` wrote; - for standard input")
     source.add_argument("--events", help="file that a streaming preview wrote; - for standard input")
+    parser.add_argument("--before", help="file of an earlier state, to show the change from it")
     parser.add_argument("--title", help="what the report calls it")
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.add_argument("--out", type=Path, help="file to write to, instead of standard output")
@@ -35,16 +43,22 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(given: argparse.Namespace) -> int:
     try:
-        resources, title = _resources(given)
+        before, after, title = _resources(given)
     except (OSError, ValueError, ResourcesError, PulumiError) as error:
         print(f"no estimate: {error}", file=sys.stderr)
         return 1
-    found = estimate(resources, region=given.region)
-    report = FORMATS[given.format](found, given.title or title, dt.datetime.now(dt.UTC), given.expires)
+    report = Report(
+        title=given.title or title,
+        estimate=estimate(after, region=given.region),
+        made=dt.datetime.now(dt.UTC),
+        expires=given.expires,
+        before=None if before is None else estimate(before, region=given.region),
+    )
+    text = FORMATS[given.format](report)
     if given.out is None:
-        sys.stdout.write(report)
+        sys.stdout.write(text)
     else:
-        given.out.write_text(report)
+        given.out.write_text(text)
     return 0
 
 
@@ -56,12 +70,14 @@ COMMAND: Final = Command(
 )
 
 
-def _resources(given: argparse.Namespace) -> tuple[Sequence[StackResource], str]:
+Resources = Sequence[StackResource]
+
+
+def _resources(given: argparse.Namespace) -> tuple[Resources | None, Resources, str]:
+    """What there was, if that is known, what there is, and what the two are called."""
     if given.state is not None:
-        document = json.loads(_text(given.state))
-        if not isinstance(document, dict):
-            raise ResourcesError(f"{given.state} is no object; give the output of `pulumi stack export`")
-        return from_state(cast("dict[str, object]", document)), f"state {given.state}"
+        before = None if given.before is None else _state(given.before)
+        return before, _state(given.state), f"state {given.state}"
     if given.events is not None:
         lines, title = _text(given.events).splitlines(), f"preview {given.events}"
     else:
@@ -71,7 +87,16 @@ def _resources(given: argparse.Namespace) -> tuple[Sequence[StackResource], str]
     previewed = from_preview_events(lines)
     if previewed.errors:
         raise ResourcesError(f"the preview failed: {previewed.errors[0]}")
-    return previewed.after, title
+    before = previewed.before if given.before is None else _state(given.before)
+    # Of a stack that is not there yet all is new, and no change worth a table.
+    return before or None, previewed.after, title
+
+
+def _state(path: str) -> Resources:
+    document = json.loads(_text(path))
+    if not isinstance(document, dict):
+        raise ResourcesError(f"{path} is no object; give the output of `pulumi stack export`")
+    return from_state(cast("dict[str, object]", document))
 
 
 def _text(path: str) -> str:
