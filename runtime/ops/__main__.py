@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from runtime.ops import cost
+from runtime.ops import cost, preview_comment
 from runtime.ops.command import Command
 
-COMMANDS: tuple[Command, ...] = (cost.COMMAND,)
+COMMANDS: tuple[Command, ...] = (cost.COMMAND, preview_comment.COMMAND)
 
 
 def main(arguments: Sequence[str]) -> int:
