@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse stage down validate cost preview env test test-fast test-faults check bench golden docs tools \
+.PHONY: help setup up rehearse stage down validate cost preview comment env test test-fast test-faults check bench golden docs tools \
   tools-status images site-status clean
 
 help: ## Show the commands
@@ -47,6 +47,10 @@ cost: setup ## What a stack costs, from its file alone (STACK=… or FILE=…, F
 
 preview: setup ## What `up` would change, judged by the policy packs
 	@$(BIN)/python -m rehearsal preview --stack $(STACK) --site $(SITE)
+
+comment: setup ## What reviewers read of a preview, as Markdown (STACK=…, or EVENTS=FILE of one that ran; OUT=comment.md)
+	@$(if $(EVENTS),,shell=$$($(BIN)/python -m rehearsal env --stack $(STACK) --site $(SITE)) && eval "$$shell" &&) \
+	  $(BIN)/python -m runtime.ops preview-comment --stack $(STACK) $(if $(EVENTS),--events '$(EVENTS)') $(if $(OUT),--out '$(OUT)')
 
 env: setup ## The line to source for plain Pulumi
 	@$(BIN)/python -m rehearsal env --stack $(STACK) --site $(SITE)

@@ -177,7 +177,7 @@ def _steps(events: Sequence[Mapping[str, object]], resources: PreviewedStack) ->
             found.setdefault(str(step.get("urn")), []).append(step)
     for urn, steps in found.items():
         words = [str(one["op"]) for one in steps]
-        operations = [_OPERATIONS[word] for word in words]
+        operations: list[Operation] = [_OPERATIONS[word] for word in words]
         operation: Operation = "replace" if "replace" in operations else operations[-1]
         first = next((word for word in words if word in {"create-replacement", "delete-replaced"}), "")
         yield Step(

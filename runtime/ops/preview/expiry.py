@@ -3,7 +3,7 @@
 import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, cast
+from typing import cast
 
 from runtime.stack_resources import StackResource
 from runtime.tenure import EXPIRES_TAG, Tenure, expiry
@@ -42,7 +42,7 @@ def _mapping(value: object) -> Mapping[str, object]:
     if isinstance(value, str):
         # Providers take objects as JSON.
         try:
-            value = cast("Any", json.loads(value))
+            value = json.loads(value)
         except json.JSONDecodeError:
             return {}
     return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else {}
