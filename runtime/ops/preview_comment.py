@@ -13,10 +13,13 @@ from typing import Any, Final, cast
 import yaml
 
 from runtime.ops.command import Command
-from runtime.ops.preview.comment import FAILED, Comment
+from runtime.ops.preview.comment import FAILED, OK, Comment
 from runtime.ops.preview.events import Preview, read_preview
 from runtime.ops.preview.github import GitHubError, PullRequest, append_summary, commit_of_environment
 from runtime.stack_resources import PreviewedStack, ResourcesError
+
+# Exit status beside those of a comment.
+DRIFTED: Final = 3
 
 _STREAM: Final = "PULUMI_ENABLE_STREAMING_JSON_PREVIEW"
 # The CLI takes any of its options from such a variable.
@@ -41,6 +44,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--region", default="", help="AWS region, where the resources name none")
     parser.add_argument("--refresh", action="store_true", help="look at what is really there first")
+    parser.add_argument(
+        "--expect-no-changes", action="store_true", help=f"exit status {DRIFTED} if anything would change"
+    )
     parser.add_argument("--out", type=Path, help="file to write to, instead of standard output")
     parser.add_argument("--github", action="store_true", help="comment on the workflow's pull request")
 
@@ -59,6 +65,8 @@ def _run(given: argparse.Namespace) -> int:
     except (OSError, _NoCommentError, GitHubError) as error:
         print(f"no comment: {error}", file=sys.stderr)
         return FAILED
+    if given.expect_no_changes and comment.status == OK and comment.preview.steps:
+        return DRIFTED
     return comment.status
 
 

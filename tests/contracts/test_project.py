@@ -7,6 +7,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 import yaml
 
 from rehearsal.tools import catalogue
@@ -18,6 +19,12 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 def test_the_sdk_and_the_cli_have_one_version() -> None:
     assert metadata.version("pulumi") == catalogue.PULUMI
+
+
+@pytest.mark.parametrize("workflow", ["preview", "drift"])
+def test_workflows_preview_with_the_cli_that_is_tested(workflow: str) -> None:
+    text = (ROOT / ".github" / "workflows" / f"{workflow}.yml").read_text()
+    assert re.findall(r"pulumi-version: ([0-9.]+)", text) == [catalogue.PULUMI]
 
 
 def test_the_kubernetes_sdk_and_its_plugin_have_one_version() -> None:

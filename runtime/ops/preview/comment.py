@@ -98,12 +98,8 @@ class Comment:
         yield Section(title="What would be destroyed", lines=tuple(_destroyed(preview.steps)))
         yield Section(title="Policies", lines=tuple(self._policies()))
         yield Section(title="Open to others, and regions", lines=tuple(_openness(preview)))
-        advice = [result for result in _findings(preview) if not result.blocks]
-        yield Section(
-            title=f"{len(advice)} policies advise",
-            lines=tuple(f"- {_finding(one)}" for one in advice),
-            folded=True,
-        )
+        advice = [f"- {_finding(result)}" for result in _findings(preview) if not result.blocks]
+        yield Section(title=f"Advice of policies: {len(advice)}", lines=tuple(advice), folded=True)
         counts = ", ".join(f"{count} {word}" for word, count in _counts(preview.steps).items())
         yield Section(title=f"Changes: {counts}", lines=tuple(map(_change, preview.steps)), folded=True)
         yield Section(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 _LINE: Final = 700
-_SPECIAL: Final = re.compile(r"([\\`*_\[\]|<>#~])")
+_SPECIAL: Final = re.compile(r"([\\`*_\[\]|#~])")
 
 
 def text(words: str) -> str:
@@ -14,7 +14,7 @@ def text(words: str) -> str:
     flat = " ".join(words.split())
     if len(flat) > _LINE:
         flat = f"{flat[:_LINE]}…"
-    return _SPECIAL.sub(r"\\\1", flat).replace("@", "@\u200b")
+    return _SPECIAL.sub(r"\\\1", flat).replace("&", "&amp;").replace("<", "&lt;").replace("@", "@\u200b")
 
 
 def code(words: str) -> str:
