@@ -68,6 +68,6 @@ def error(message: str) -> dict[str, Any]:
 
 def stream(*events: Mapping[str, Any], ended: bool = True) -> list[str]:
     """The lines of a preview of stack `dev` of project `demo`."""
-    begin = [step("same", "pulumi:pulumi:Stack", "demo-dev", {}, {})]
-    end = [{"summaryEvent": {"resourceChanges": {}, "isPreview": True}}] if ended else []
-    return [json.dumps({"sequence": at, **event}) for at, event in enumerate([*begin, *events, *end])]
+    begin = step("same", "pulumi:pulumi:Stack", "demo-dev", {}, {})
+    end: list[Mapping[str, Any]] = [{"summaryEvent": {"isPreview": True}}] if ended else []
+    return [json.dumps({"sequence": at, **event}) for at, event in enumerate([begin, *events, *end])]

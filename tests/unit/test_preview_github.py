@@ -67,7 +67,7 @@ def github() -> Generator[GitHub]:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             allowed = self.headers["Authorization"] == "Bearer token"
-            status, answer = there.answer(self.command, self.path, body) if allowed else (401, {})
+            status, answer = there.answer(self.command, self.path, body) if allowed else (401, None)
             content = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
@@ -76,7 +76,7 @@ def github() -> Generator[GitHub]:
 
         do_GET = do_POST = do_PATCH = _answer  # noqa: N815 - the names are the library's
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
