@@ -9,8 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse stage down validate cost preview comment env test test-fast test-faults check bench golden docs tools \
-  tools-status images site-status clean
+.PHONY: help setup up rehearse stage down validate cost preview comment compliance env test test-fast test-faults check bench golden \
+  docs tools tools-status images site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,9 +48,12 @@ cost: setup ## What a stack costs, from its file alone (STACK=… or FILE=…, F
 preview: setup ## What `up` would change, judged by the policy packs
 	@$(BIN)/python -m rehearsal preview --stack $(STACK) --site $(SITE)
 
-comment: setup ## What reviewers read of a preview, as Markdown (STACK=…, or EVENTS=FILE of one that ran; OUT=comment.md)
-	@$(if $(EVENTS),,shell=$$($(BIN)/python -m rehearsal env --stack $(STACK) --site $(SITE)) && eval "$$shell" &&) \
-	  $(BIN)/python -m runtime.ops preview-comment --stack $(STACK) $(if $(EVENTS),--events '$(EVENTS)') $(if $(OUT),--out '$(OUT)')
+comment: setup ## What reviewers read of a preview, as Markdown (OUT=comment.md; EVENTS=FILE of one that ran elsewhere)
+	@$(BIN)/python -m $(if $(EVENTS),runtime.ops preview-comment --events '$(EVENTS)',rehearsal comment --site $(SITE)) \
+	  --stack $(STACK) $(if $(OUT),--out '$(OUT)')
+
+compliance: setup ## All policy rules on what a stack declares, without deploying: SARIF, a table (STATE=FILE)
+	@$(BIN)/python -m policies.compliance --stack $(STACK) $(if $(STATE),--state '$(STATE)')
 
 env: setup ## The line to source for plain Pulumi
 	@$(BIN)/python -m rehearsal env --stack $(STACK) --site $(SITE)

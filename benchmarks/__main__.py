@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import bring_up, burst, gateway, preview, serving, site_start
+from benchmarks import bring_up, burst, gateway, policy, preview, serving, site_start
 from benchmarks.processes import BenchmarkError
 from benchmarks.results import RESULTS
 from rehearsal.site import SiteError
@@ -18,6 +18,7 @@ from runtime.ops.pulumi_cli import PulumiError
 
 BENCHMARKS = {
     "preview": preview,
+    "policy": policy,
     "gateway": gateway,
     "site": site_start,
     "up": bring_up,

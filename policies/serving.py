@@ -1,6 +1,7 @@
 """The thin adapter between rules and Pulumi's policy SDK."""
 
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -108,8 +109,7 @@ def _stack_validation(
     rule: StackRule, judge: Judge
 ) -> Callable[[StackValidationArgs, ReportViolation], None]:
     def validate(args: StackValidationArgs, report_violation: ReportViolation) -> None:
-        resources = tuple(_resource(one) for one in args.resources)
-        _report(judge.stack(rule, resources, args.get_config()), args, report_violation)
+        _report(judge.stack(rule, _resources(args.resources), args.get_config()), args, report_violation)
 
     return validate
 
@@ -127,6 +127,24 @@ def _report(
 
 def _text(finding: Finding) -> str:
     return f"{finding.message}\nFix: {finding.remediation}"
+
+
+class _Last(threading.local):
+    """The stack that was converted last: all stack rules in turn ask about the same one."""
+
+    props: object = None
+    resources: tuple[Resource, ...] = ()
+
+
+_last = _Last()
+
+
+def _resources(given: Sequence[PolicyResource]) -> tuple[Resource, ...]:
+    # Properties are the same objects within one call of the engine, and in no other (policies/once.py).
+    if not given or _last.props is not given[0].props or len(_last.resources) != len(given):
+        _last.resources = tuple(_resource(one) for one in given)
+        _last.props = given[0].props if given else None
+    return _last.resources
 
 
 def _resource(given: PolicyResource) -> Resource:

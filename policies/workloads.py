@@ -2,6 +2,7 @@
 
 import math
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
@@ -176,6 +177,16 @@ _CONTAINERS_OF_OBJECTS: Final = frozenset(
 )
 
 
+class _Last(threading.local):
+    """The workload that was read last: many rules in turn ask about the same resource."""
+
+    props: object = None
+    workload: "Workload | None" = None
+
+
+_last = _Last()
+
+
 def read_workload(resource: Resource) -> Workload | None:
     """Reads the pools of a Kubernetes object.
 
@@ -188,6 +199,17 @@ def read_workload(resource: Resource) -> Workload | None:
     Raises:
         Unreadable: A property without which the pools cannot be listed is unknown.
     """
+    if not resource.type.startswith("kubernetes:"):
+        return None
+    # A plain dict may be changed between two calls; the SDK's proxies are read-only.
+    if isinstance(resource.props, dict):
+        return _read_workload(resource)
+    if _last.props is not resource.props:
+        _last.workload, _last.props = _read_workload(resource), resource.props
+    return _last.workload
+
+
+def _read_workload(resource: Resource) -> Workload | None:
     token = _TOKEN.fullmatch(resource.type)
     if token is None or (token["group"], token["kind"]) in _CONTAINERS_OF_OBJECTS:
         return None

@@ -1,4 +1,4 @@
-"""What the Makefile calls: `python -m rehearsal up|down|preview|env|rehearse|stage`."""
+"""What the Makefile calls: `python -m rehearsal up|down|preview|comment|env|rehearse|stage`."""
 
 import signal
 
@@ -47,12 +47,13 @@ _KNOWN = (
 )
 
 _STOPPED = 130
+_COMMANDS = ("up", "down", "preview", "comment", "env", "rehearse", "stage")
 
 
 def main() -> int:
     """Runs one command; mistakes that the user can act on come out as one message, not as a traceback."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "preview", "env", "rehearse", "stage"])
+    parser.add_argument("command", choices=_COMMANDS)
     parser.add_argument("--stack", default="local", help="stack name (default: local)")
     parser.add_argument("--site", default=DEFAULT_SITE, help="embedded site's name")
     parser.add_argument(
@@ -61,6 +62,7 @@ def main() -> int:
         help="on simulated nodes, with a stand-in engine",
     )
     parser.add_argument("--from", dest="folder", type=Path, help="folder with weights, for stage")
+    parser.add_argument("--out", type=Path, help="file that comment writes, instead of standard output")
     arguments = parser.parse_args()
     simulated = arguments.simulated or arguments.command == "rehearse"
     try:
@@ -68,6 +70,8 @@ def main() -> int:
         if arguments.command == "stage":
             print("\n".join(platform.stage(arguments.folder).lines))
             return 0
+        if arguments.command == "comment":
+            return platform.comment(arguments.out)
         return _run(arguments.command, platform)
     except _KNOWN as error:
         print(f"\n{error}", file=sys.stderr)

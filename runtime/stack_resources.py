@@ -67,6 +67,7 @@ class StackResource:
         outputs: What the provider answered, likewise; may be empty in a preview.
         protect: Whether Pulumi refuses to delete it.
         retain_on_delete: Whether a destroy leaves it where it is.
+        dependencies: URNs of what it waits for, without its parent.
         pending_delete: Whether it was replaced, and is still there until Pulumi deletes it.
     """
 
@@ -81,6 +82,7 @@ class StackResource:
     outputs: Mapping[str, object] = field(default_factory=_empty)
     protect: bool = False
     retain_on_delete: bool = False
+    dependencies: tuple[str, ...] = ()
     pending_delete: bool = False
 
 
@@ -231,6 +233,7 @@ def _resource(state: Mapping[str, object]) -> StackResource:
         outputs=_properties(state.get("outputs")),
         protect=bool(state.get("protect")),
         retain_on_delete=bool(state.get("retainOnDelete")),
+        dependencies=tuple(str(urn) for urn in _sequence(state.get("dependencies"))),
         pending_delete=bool(state.get("delete")),
     )
 

@@ -51,6 +51,7 @@ class _Listener(mocks.MockMonitor):
                 "custom": bool(request.custom),
                 "parent": str(request.parent),
                 "provider": str(request.provider),
+                "dependencies": [str(urn) for urn in request.dependencies],
                 "protect": bool(request.protect),
                 "retainOnDelete": bool(request.retainOnDelete),
                 "inputs": json_format.MessageToDict(request.object),

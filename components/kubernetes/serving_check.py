@@ -112,10 +112,8 @@ class ServingCheck(Component):
         secrets = {"API_KEY": (args.gateway_secret, args.client)}
         if not args.model.is_plain:
             secrets["RAY_AUTH_TOKEN"] = (args.ray.auth_secret, TOKEN_KEY)
-        environment += [
-            {"name": f"{variable}_FILE", "value": f"{_folder(variable)}/{key}"}
-            for variable, (_, key) in secrets.items()
-        ]
+        for variable, (_, key) in secrets.items():
+            environment.append({"name": f"{variable}_FILE", "value": f"{_folder(variable)}/{key}"})
         container: kubernetes.core.v1.ContainerArgsDict = {
             "name": "check",
             "image": args.image or args.ray.image_of(args.model),

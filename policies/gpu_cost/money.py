@@ -4,6 +4,7 @@ The figures are those of `runtime.cost`: list prices, every autoscaler at its mo
 What runs on-prem has no bill that a cap could lower, and is not in them.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -114,8 +115,23 @@ def _priced(resources: Sequence[Resource], region: str = "", today: date | None 
     return _Priced(Estimate(charges=charges, resources=found.resources), unreadable)
 
 
+class _Last(threading.local):
+    """What was priced last: all rules of this module in turn ask about the same stack."""
+
+    resources: object = None
+    priced: "_Priced | None" = None
+
+
+_last = _Last()
+
+
 def _of_stack(stack: Stack) -> _Priced:
-    return _priced(stack.resources, today=stack.now.date())
+    if not isinstance(stack.resources, tuple):
+        return _priced(stack.resources, today=stack.now.date())
+    if _last.priced is None or _last.resources is not stack.resources:
+        _last.priced = _priced(stack.resources, today=stack.now.date())
+        _last.resources = stack.resources
+    return _last.priced
 
 
 def _is_machine(charge: Charge) -> bool:

@@ -43,6 +43,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--policy-config", type=Path, help="configuration of the policies (default: the stack's)"
     )
     parser.add_argument("--region", default="", help="AWS region, where the resources name none")
+    parser.add_argument("--config-file", help="stack file (default: that of the project)")
     parser.add_argument("--refresh", action="store_true", help="look at what is really there first")
     parser.add_argument(
         "--expect-no-changes", action="store_true", help=f"exit status {DRIFTED} if anything would change"
@@ -85,7 +86,10 @@ def _comment(given: argparse.Namespace) -> Comment:
     if given.events is not None:
         lines, said = given.events.read_text().splitlines(), ""
     elif given.stack:
-        lines, said = _previewed(given.stack, config, refresh=given.refresh)
+        options = ["--refresh"] if given.refresh else []
+        if given.config_file is not None:
+            options += ["--config-file", given.config_file]
+        lines, said = _previewed(given.stack, config, options)
         if given.keep_events is not None:
             given.keep_events.write_text("\n".join(lines))
     else:
@@ -102,7 +106,7 @@ def _comment(given: argparse.Namespace) -> Comment:
     )
 
 
-def _previewed(stack: str, config: Path | None, *, refresh: bool) -> tuple[Sequence[str], str]:
+def _previewed(stack: str, config: Path | None, options: Sequence[str]) -> tuple[Sequence[str], str]:
     """The lines of a preview, and what the CLI said beside them."""
     environment = {**os.environ, _STREAM: "true"}
     if _PACK not in environment and Path("policies").is_dir():
@@ -112,7 +116,7 @@ def _previewed(stack: str, config: Path | None, *, refresh: bool) -> tuple[Seque
     command = ["pulumi", "preview", "--json", "--non-interactive", "--stack", stack]
     try:
         done = subprocess.run(
-            [*command, *(["--refresh"] if refresh else [])],
+            [*command, *options],
             env=environment,
             capture_output=True,
             text=True,

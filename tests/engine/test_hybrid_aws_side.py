@@ -32,6 +32,10 @@ config = pulumi.Config()
 given["cloud"]["cluster"]["deletionProtection"] = False
 given["cloud"]["network"]["new"]["egress"] = config.get("egress") or "endpoints"
 given["cloud"]["nodeGroups"][0]["max"] = config.get_int("max") or 4
+if types := config.get("types"):
+    given["cloud"]["nodeGroups"][0]["instanceTypes"] = [types]
+    given["models"][0]["spill"]["accelerator"] = "nvidia-h200"
+    given["burst"]["ceilingUsdPerHour"] = 300
 settings = parse(given)
 account = CloudAccount(
     account=settings.cloud.account_id, region=settings.cloud.region, name=hybrid.cloud_name(settings.name)

@@ -168,7 +168,7 @@ def mutants(props: dict[str, Any]) -> Iterator[dict[str, Any]]:
             del holder[key]
             yield root
             holder[key] = value
-        children = cast("Any", value)
+        children: Any = value
         if isinstance(value, dict | list):
             for each in list(children) if isinstance(value, dict) else range(len(children)):
                 yield from inside(children, each)
@@ -316,9 +316,13 @@ def test_each_rule_on_stacks_can_fail_on_the_stack(rule: StackRule, stack: str) 
 def with_p5en(nodes: int) -> tuple[Resource, ...]:
     """Stack `hybrid` with 0 to that many nodes of the dearest type."""
     sizes = {"minSize": 0, "maxSize": nodes, "desiredSize": 0}
+    p5en = {"instanceTypes": ["p5en.48xlarge"], "scalingConfig": sizes}
+    # What a stack declares of a price wins over the list; here nothing is declared.
+    unpriced = {"usdPerHour": None, "instanceTypes": ["p5en.48xlarge"]}
+    changes = {"aws:eks/nodeGroup:NodeGroup": p5en, "spillway:aws:GpuNodeGroup": unpriced}
     return tuple(
-        replace(one, props={**one.props, "instanceTypes": ["p5en.48xlarge"], "scalingConfig": sizes})
-        if one.name == "llm-burst-l40s" and one.type == "aws:eks/nodeGroup:NodeGroup"
+        replace(one, props={**one.props, **changes[one.type]})
+        if one.name == "llm-burst-l40s" and one.type in changes
         else one
         for one in resources("hybrid")
     )
@@ -330,7 +334,9 @@ def test_up_to_four_p5en_nodes_are_refused_by_the_default_caps_and_pass_raised_o
     assert isinstance(pool, Rule)
     assert isinstance(stack, StackRule)
     declared = with_p5en(4)
-    (group,) = [one for one in declared if "p5en.48xlarge" in one.props.get("instanceTypes", ())]  # pyright: ignore
+    (group,) = [
+        one for one in declared if (one.type, one.name) == ("aws:eks/nodeGroup:NodeGroup", "llm-burst-l40s")
+    ]
 
     def said(**config: object) -> list[str]:
         verdicts = (pool.evaluate(group, config), stack.evaluate(Stack(declared, NOW), config))
