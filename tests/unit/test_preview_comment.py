@@ -86,7 +86,7 @@ def test_a_recorded_change_shows_what_is_replaced_deleted_and_changed() -> None:
         text, "Property differences"
     )
     assert "Changes: 1 update, 1 replace, 1 delete" in text
-    assert "tags.token: [secret]" in section(text, "Property differences")
+    assert "+   tags: [secret]" in section(text, "Property differences")
     assert "known-secret" not in text
 
 
