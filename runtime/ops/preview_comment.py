@@ -111,8 +111,8 @@ def _previewed(stack: str, config: Path | None, options: Sequence[str]) -> tuple
     environment = {**os.environ, _STREAM: "true"}
     if _PACK not in environment and Path("policies").is_dir():
         environment[_PACK] = "policies"
-        if config is not None:
-            environment[_PACK_CONFIG] = str(config)
+    if config is not None:
+        environment[_PACK_CONFIG] = str(config)
     command = ["pulumi", "preview", "--json", "--non-interactive", "--stack", stack]
     try:
         done = subprocess.run(
@@ -142,7 +142,10 @@ def _read(lines: Sequence[str], said: str) -> Preview:
 def _policy_config(stack: str | None) -> Path | None:
     """The configuration of a stack's policies, as `make preview` finds it."""
     named = os.environ.get(_PACK_CONFIG)
-    place = Path(named) if named else Path("policies", "config", f"{stack}.json")
+    if named or _PACK in os.environ:
+        # Packs of the shell's own have a configuration of their own, or none.
+        return Path(named) if named else None
+    place = Path("policies", "config", f"{stack}.json")
     return place if place.is_file() else None
 
 

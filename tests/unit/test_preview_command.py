@@ -82,13 +82,16 @@ def test_one_preview_is_run_with_streaming_events_all_packs_and_the_stacks_confi
         "--stack",
         "dev",
         "--refresh",
+        "--config-file",
+        "mine.yaml",
         "--out",
         str(out),
         "--keep-events",
         "kept.ndjson",
     ]
     assert main(given) == 0
-    assert (project / "called").read_text() == "preview --json --non-interactive --stack dev --refresh\n"
+    called = "preview --json --non-interactive --stack dev --refresh --config-file mine.yaml\n"
+    assert (project / "called").read_text() == called
     environment = (project / "environment").read_text().splitlines()
     assert "PULUMI_ENABLE_STREAMING_JSON_PREVIEW=true" in environment
     assert "PULUMI_OPTION_POLICY_PACK=policies" in environment

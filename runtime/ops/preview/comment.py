@@ -76,7 +76,7 @@ class Comment:
             return f"{self.marker}\n{name}: no changes; {cost}; {passed} policies passed\n"
         head = f"{self.marker}\n### {name}: {self._verdict()}\n"
         sections = [section for section in self._sections(before, after) if section.lines]
-        return self._without_secrets(fit(head, sections, self._foot(after), limit))
+        return fit(head, sections, self._foot(after), limit)
 
     def _verdict(self) -> str:
         if self.status == FAILED:
@@ -160,16 +160,6 @@ class Comment:
             f"made {self.made:%Y-%m-%d %H:%M} UTC",
         ]
         return f"<sub>{'; '.join(filter(None, parts))}</sub>"
-
-    def _without_secrets(self, markdown: str) -> str:
-        for secret in sorted(self.preview.secrets, key=len, reverse=True):
-            # A secret of a few characters would be found in every word.
-            if len(secret) >= _SHORTEST_SECRET:
-                markdown = markdown.replace(secret, "[secret]")
-        return markdown
-
-
-_SHORTEST_SECRET: Final = 6
 
 
 def _errors(preview: Preview) -> Iterator[str]:

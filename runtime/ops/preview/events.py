@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from runtime.stack_resources import (
+    MASKED,
     SECRET_SIGNATURE,
     SIGNATURE,
     PreviewedStack,
@@ -32,6 +33,8 @@ _OPERATIONS: Final[Mapping[str, Operation]] = {
 _BLOCKING: Final = frozenset({"mandatory", "remediate"})
 # How Pulumi closes every preview that failed; the reason is an event of its own.
 _CLOSING: Final = "preview failed"
+# A shorter one would be found in every word.
+_SHORTEST_SECRET: Final = 6
 _FIX: Final = "\nFix: "
 
 
@@ -104,7 +107,6 @@ class Preview:
         passed: Names of policies that found nothing on at least one resource or the stack.
         errors: What it failed on, policies aside.
         finished: Whether it came to its end.
-        secrets: Plain texts that the stream marks as secret; they may stand in no report.
     """
 
     stack: str
@@ -115,7 +117,6 @@ class Preview:
     passed: frozenset[str] = frozenset()
     errors: tuple[str, ...] = ()
     finished: bool = True
-    secrets: frozenset[str] = field(default_factory=frozenset[str])
 
 
 def read_preview(lines: Sequence[str]) -> Preview:
@@ -124,6 +125,7 @@ def read_preview(lines: Sequence[str]) -> Preview:
     Raises:
         ResourcesError: There is no event among the lines.
     """
+    lines = _without_secrets(lines)
     resources = from_preview_events(lines)
     events = list(_events(lines))
     urns = [str(step.get("urn")) for event in events if (step := _step_of(event))]
@@ -141,7 +143,6 @@ def read_preview(lines: Sequence[str]) -> Preview:
         passed=frozenset(_passed(events)),
         errors=errors or (() if blocked else resources.errors),
         finished=ended,
-        secrets=frozenset(_secrets(events)),
     )
 
 
@@ -227,6 +228,17 @@ def _passed(events: Sequence[Mapping[str, object]]) -> Iterator[str]:
             passed = _mapping(event.get(key)).get("passed")
             if isinstance(passed, list):
                 yield from map(str, cast("list[object]", passed))
+
+
+def _without_secrets(lines: Sequence[str]) -> Sequence[str]:
+    """The lines without any plain text that one of them marks as secret, wherever else it stands."""
+    secrets = {text for text in _secrets(list(_events(lines))) if len(text) >= _SHORTEST_SECRET}
+    # The longest first, for one may be a part of another. In a text of JSON within JSON it is escaped twice.
+    for secret in sorted(secrets, key=len, reverse=True):
+        once = json.dumps(secret)[1:-1]
+        for written in (json.dumps(once)[1:-1], once):
+            lines = [line.replace(written, MASKED) for line in lines]
+    return lines
 
 
 def _secrets(value: object) -> Iterator[str]:
