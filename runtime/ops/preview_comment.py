@@ -84,7 +84,7 @@ def _comment(given: argparse.Namespace) -> Comment:
     name = str(yaml.safe_load(project.read_text())["name"]) if project.is_file() else ""
     config = given.policy_config or _policy_config(given.stack)
     if given.events is not None:
-        lines, said = given.events.read_text().splitlines(), ""
+        lines, said = given.events.read_text().split("\n"), ""
     elif given.stack:
         options = ["--refresh"] if given.refresh else []
         if given.config_file is not None:
@@ -126,7 +126,7 @@ def _previewed(stack: str, config: Path | None, options: Sequence[str]) -> tuple
         raise _NoCommentError(
             "there is no pulumi on PATH; install it, or `make env` and source its file"
         ) from None
-    return done.stdout.splitlines(), done.stderr if done.returncode else ""
+    return done.stdout.split("\n"), done.stderr if done.returncode else ""
 
 
 def _read(lines: Sequence[str], said: str) -> Preview:

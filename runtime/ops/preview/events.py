@@ -232,13 +232,14 @@ def _passed(events: Sequence[Mapping[str, object]]) -> Iterator[str]:
 
 def _without_secrets(lines: Sequence[str]) -> Sequence[str]:
     """The lines without any plain text that one of them marks as secret, wherever else it stands."""
-    secrets = {text for text in _secrets(list(_events(lines))) if len(text) >= _SHORTEST_SECRET}
+    secrets = {secret for secret in _secrets(list(_events(lines))) if len(secret) >= _SHORTEST_SECRET}
+    text = "\n".join(lines)
     # The longest first, for one may be a part of another. In a text of JSON within JSON it is escaped twice.
     for secret in sorted(secrets, key=len, reverse=True):
         once = json.dumps(secret)[1:-1]
         for written in (json.dumps(once)[1:-1], once):
-            lines = [line.replace(written, MASKED) for line in lines]
-    return lines
+            text = text.replace(written, MASKED)
+    return text.split("\n")
 
 
 def _secrets(value: object) -> Iterator[str]:
