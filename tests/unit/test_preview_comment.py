@@ -102,6 +102,12 @@ def test_a_preview_without_changes_is_one_line() -> None:
     )
 
 
+def test_a_preview_without_packs_is_not_said_to_have_passed() -> None:
+    create = step("create", BUCKET, "a", None, {})
+    assert "`demo/dev`: policies pass" in written(create, passed())
+    assert "`demo/dev`: **no policy has judged it**" in written(create)
+
+
 def test_the_cost_is_shown_before_after_and_by_the_hour_first_with_the_exposure() -> None:
     def group(most: int) -> dict[str, Any]:
         scaling = {"minSize": 0, "desiredSize": 0, "maxSize": most}
@@ -142,6 +148,7 @@ def test_destruction_is_listed_with_data_first_its_cause_and_what_protects_it() 
         step("create-replacement", GROUP, "gpus", {}, {}, keys=("diskSize",)),
         step("delete-replaced", GROUP, "gpus", {}, keys=("diskSize",)),
         step("delete", BUCKET, "weights", {}, protect=True, retainOnDelete=True),
+        passed("one"),
     )
     rows = section(text, "What would be destroyed").splitlines()[4:7]
     assert rows == [

@@ -85,10 +85,11 @@ class Comment:
             names = dict.fromkeys(result.policy for result in self.preview.results if result.blocks)
             plural = "policy" if len(names) == 1 else "policies"
             return f"**blocked** by {len(names)} {plural}: {', '.join(map(code, names))}"
+        verdict = "policies pass" if self.preview.judged else "**no policy has judged it**"
         gone = [step for loss, step in destructive(self.preview.steps) if loss is Loss.DATA]
         if gone:
-            return f"policies pass, but **data would go**: {listed([code(step.name) for step in gone])}"
-        return "policies pass"
+            return f"{verdict}, but **data would go**: {listed([code(step.name) for step in gone])}"
+        return verdict
 
     def _sections(self, before: Estimate, after: Estimate) -> Iterator[Section]:
         preview = self.preview

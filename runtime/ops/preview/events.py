@@ -30,6 +30,8 @@ _OPERATIONS: Final[Mapping[str, Operation]] = {
     "import-replacement": "replace",
     "remove-pending-replace": "forget",
 }
+# What the engine says of a resource, and of the stack, when policies have looked at it.
+_JUDGED: Final = frozenset({"policyAnalyzeSummaryEvent", "policyAnalyzeStackSummaryEvent"})
 _BLOCKING: Final = frozenset({"mandatory", "remediate"})
 # How Pulumi closes every preview that failed; the reason is an event of its own.
 _CLOSING: Final = "preview failed"
@@ -105,6 +107,7 @@ class Preview:
         steps: What it would change, in the engine's order.
         results: What policies said, each thing once.
         passed: Names of policies that found nothing on at least one resource or the stack.
+        judged: Whether any policy ran at all.
         errors: What it failed on, policies aside.
         finished: Whether it came to its end.
     """
@@ -115,6 +118,7 @@ class Preview:
     steps: tuple[Step, ...]
     results: tuple[PolicyResult, ...] = ()
     passed: frozenset[str] = frozenset()
+    judged: bool = False
     errors: tuple[str, ...] = ()
     finished: bool = True
 
@@ -141,6 +145,7 @@ def read_preview(lines: Sequence[str]) -> Preview:
         steps=tuple(_steps(events, resources)),
         results=results,
         passed=frozenset(_passed(events)),
+        judged=any(not _JUDGED.isdisjoint(event) for event in events),
         errors=errors or (() if blocked else resources.errors),
         finished=ended,
     )
@@ -224,7 +229,7 @@ def _result(policy: Mapping[str, object]) -> PolicyResult:
 
 def _passed(events: Sequence[Mapping[str, object]]) -> Iterator[str]:
     for event in events:
-        for key in ("policyAnalyzeSummaryEvent", "policyAnalyzeStackSummaryEvent"):
+        for key in _JUDGED:
             passed = _mapping(event.get(key)).get("passed")
             if isinstance(passed, list):
                 yield from map(str, cast("list[object]", passed))
