@@ -163,7 +163,7 @@ def _index() -> str:
             ("policy", "pack", "severity", "dev/staging/prod", "what it requires", "configuration"), rows
         ),
         "The configuration of stack NAME is `policies/config/NAME.json`; its waivers are in\n"
-        "`policies/waivers/NAME.yaml`. [policies/README.md](../../policies/README.md).",
+        "`policies/waivers`. [policies/README.md](../../policies/README.md) says more.",
     )
 
 

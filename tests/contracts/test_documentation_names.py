@@ -109,6 +109,8 @@ def test_every_path_that_a_document_names_is_there(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=str)
 def test_every_setting_that_a_document_names_is_in_the_schema(document: Path) -> None:
+    if document.parts[:2] == ("docs", "policies") or document.parts[0] == "policies":
+        return  # they show properties of resources, and waivers
     assert named_settings(read(document)) <= SETTINGS
     assert keys_of_stack_files(read(document)) <= {
         path.rpartition(".")[2].removesuffix("[]") for path in SETTINGS
