@@ -7,10 +7,12 @@ PYTHON ?= python3
 UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
+# Where a shell forbids it, every Python that is started compiles the SDKs anew: seconds for each preview.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse stage down validate cost preview comment compliance env test test-fast test-faults check bench golden \
-  docs tools tools-status images site-status clean
+.PHONY: help setup up rehearse stage down teardown validate cost preview comment compliance env test test-fast test-faults \
+  check bench golden docs tools tools-status images site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,6 +62,9 @@ env: setup ## The line to source for plain Pulumi
 
 down: setup ## Destroy the stack, stop the site, show that nothing is left
 	@$(BIN)/python -m rehearsal down --stack $(STACK) --site $(SITE)
+
+teardown: setup ## Take the stack down and prove that nothing is left (ARGS=--plan, --again, --delete-data)
+	@$(BIN)/python -m rehearsal teardown --stack $(STACK) --site $(SITE) $(ARGS)
 
 check: setup ## Lint, types, layers
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What the Makefile calls: `python -m rehearsal up|down|preview|comment|env|rehearse|stage`."""
+"""What the Makefile calls: `python -m rehearsal up|down|teardown|preview|comment|env|rehearse|stage`."""
 
 import signal
 
@@ -29,6 +29,10 @@ from runtime.ops.deletions import DeletionError
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiError
 from runtime.ops.staged_weights import StagingError
+from runtime.ops.teardown.command import told
+from runtime.ops.teardown.journal import JournalError
+from runtime.ops.teardown.run import RefusedError, Wishes
+from runtime.ops.teardown.waiting import Patience
 
 _KNOWN = (
     WorkspaceError,
@@ -43,11 +47,13 @@ _KNOWN = (
     ChatError,
     ClusterError,
     DeletionError,
+    RefusedError,
+    JournalError,
     KubeconfigError,
 )
 
 _STOPPED = 130
-_COMMANDS = ("up", "down", "preview", "comment", "env", "rehearse", "stage")
+_COMMANDS = ("up", "down", "teardown", "preview", "comment", "env", "rehearse", "stage")
 
 
 def main() -> int:
@@ -62,16 +68,32 @@ def main() -> int:
         help="on simulated nodes, with a stand-in engine",
     )
     parser.add_argument("--from", dest="folder", type=Path, help="folder with weights, for stage")
+    parser.add_argument("--plan", action="store_true", help="for teardown: say what would go, no more")
+    parser.add_argument("--again", action="store_true", help="for teardown: only look again")
+    parser.add_argument("--delete-data", action="store_true", help="for teardown: claims go with their data")
+    parser.add_argument(
+        "--gone", action="append", default=[], metavar="CLUSTER", help="for teardown: it is gone for good"
+    )
+    parser.add_argument("--patience", type=float, default=Patience.step_s, help="seconds a step may wait")
     parser.add_argument("--out", type=Path, help="file that comment writes, instead of standard output")
     arguments = parser.parse_args()
     simulated = arguments.simulated or arguments.command == "rehearse"
     try:
-        platform = Platform(arguments.stack, arguments.site, Progress(), simulated=simulated)
+        platform = Platform(
+            arguments.stack,
+            arguments.site,
+            Progress(),
+            simulated=simulated,
+            real_engine=arguments.command == "rehearse",
+            patience=Patience(step_s=arguments.patience),
+        )
         if arguments.command == "stage":
             print("\n".join(platform.stage(arguments.folder).lines))
             return 0
         if arguments.command == "comment":
             return platform.comment(arguments.out)
+        if arguments.command == "teardown":
+            return _teardown(arguments, platform)
         return _run(arguments.command, platform)
     except _KNOWN as error:
         print(f"\n{error}", file=sys.stderr)
@@ -104,6 +126,15 @@ def _run(command: str, platform: Platform) -> int:
     return 0
 
 
+def _teardown(arguments: argparse.Namespace, platform: Platform) -> int:
+    if arguments.plan:
+        print("\n".join(platform.plan_teardown() or ["there is nothing to take down"]))
+        return 0
+    wishes = Wishes(delete_data=arguments.delete_data, gone=dict.fromkeys(arguments.gone, ""))
+    certificate = platform.look_again() if arguments.again else platform.teardown(wishes)
+    return told(certificate, platform.certificates, platform.workspace.stack)
+
+
 def _rehearsed(running: Running) -> str:
     places = "\n".join(f"  {line}" for line in running.simulated)
     said = (
@@ -111,8 +142,13 @@ def _rehearsed(running: Running) -> str:
         if running.answer
         else f"the check inside the cluster got an answer from {running.model} through the gateway"
     )
+    engine = (
+        "no model ran"
+        if running.workspace.weights is None
+        else f"on-prem vLLM ran a tiny model as {running.model}; in the cloud none ran"
+    )
     return f"""
-{running.workspace.rehearsal_of} came up on simulated nodes. Operator and gateway are real; no model ran.
+{running.workspace.rehearsal_of} came up on simulated nodes. Operator and gateway are real; {engine}.
 {places}
   {said}
 """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rehearsal.aws.account import AwsDouble
+from rehearsal.aws.clients import client
 from rehearsal.eks.heartbeat import HEARTBEAT_LIMIT_S, heartbeat_file
 from rehearsal.site import Site
 from rehearsal.site.certificates import CLUSTER_CA, certificate_file
@@ -16,8 +17,11 @@ from rehearsal.site.layout import API_PORT, SiteLayout
 from rehearsal.site.link import FAR_IP, Link
 from rehearsal.tools import Toolbox
 from runtime.ops.progress import Progress
+from runtime.ops.teardown.account import Clients
+from runtime.ops.teardown.ledger import Cloud
 
 LOOP = "eks"
+_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -79,14 +83,25 @@ class RehearsedCloud:
             }
         )
 
-    def stop(self, progress: Progress) -> CloudLeftovers:
+    def clients(self, _: Cloud) -> Clients:
+        """Clients of the double for a teardown, which says of an outage that it is one instead of waiting."""
+        endpoint = self.double.endpoint
+        return lambda service: client(service, endpoint, self._region, None, _TRIES)
+
+    def stop(self, progress: Progress, *, proven: bool = False) -> CloudLeftovers:
         """Ends everything, after it has looked what is left in the account.
+
+        Args:
+            progress: Where it is shown.
+            proven: Whether the certificate of a teardown says that already of everything that moto holds;
+                what only the stand-in provider keeps is no part of it.
 
         Raises:
             DoubleError: The double does not answer, so what is left is not known.
             SiteError: The site cannot be stopped.
         """
-        account = self.double.leftovers() if self.double.pid else []
+        look = self.double.stored if proven else self.double.leftovers
+        account = look() if self.double.pid else []
         site = self.site.stop(progress)
         with progress.step("AWS double"):
             self.double.stop()

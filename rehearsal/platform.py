@@ -7,7 +7,8 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from rehearsal.site.preflight import check_machine, check_privileges
 from rehearsal.site.unwell import disk_problem
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, Workspace, WorkspaceError, platform_object
+from rehearsal.workspace_stack import WorkspaceStack
 from runtime import versions
 from runtime.cluster import ClusterApi, read_kubeconfig
 from runtime.images import mirrored
@@ -36,6 +38,11 @@ from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import HALF_MADE_RELEASES, PulumiCli
 from runtime.ops.stage import Registry, Staged, StagingPlan, unstage
 from runtime.ops.staged_weights import StagedWeights
+from runtime.ops.teardown.account import boto3_clients
+from runtime.ops.teardown.certificate import Certificate, newest
+from runtime.ops.teardown.command import reach_cluster
+from runtime.ops.teardown.run import Reach, Teardown, Wishes
+from runtime.ops.teardown.waiting import Patience
 from runtime.staging import StagedImages
 
 _PROMPT = "Say hello."
@@ -43,7 +50,6 @@ _ANSWER_TOKENS = 24
 # A killed Ray head takes its workers along; the operator has the whole cluster back within minutes.
 _RECOVERY_S = 900.0
 _ASK_AGAIN_S = 2.0
-_BURST_CLIENTS = 220
 
 
 @dataclass(frozen=True)
@@ -90,13 +96,26 @@ class Platform:
         site: Name of the embedded site.
         progress: Where the steps are shown.
         simulated: Rehearse it on the simulated nodes of the embedded site, whatever its hardware.
+        real_engine: Where a rehearsed stack has an AWS side too, run its first model on-prem for real, as the
+            tiny one on the CPU.
+        patience: How long a teardown waits.
     """
 
-    def __init__(self, stack: str, site: str, progress: Progress, *, simulated: bool = False) -> None:
+    def __init__(
+        self,
+        stack: str,
+        site: str,
+        progress: Progress,
+        *,
+        simulated: bool = False,
+        real_engine: bool = False,
+        patience: Patience | None = None,
+    ) -> None:
         self._home = default_home().expanduser().absolute()
         self._site_name = site
         self._site = Site(site, self._home)
         self._progress = progress
+        self._patience = patience or Patience()
         self._state_is_old = False
         self._cloud: RehearsedCloud | None = None
         if simulated:
@@ -104,7 +123,8 @@ class Platform:
             self.workspace = Workspace.rehearsing(self._home, stack, self._site.kubeconfig)
             if region := _text_at(self._platform_object(), "cloud", "region"):
                 self._cloud = RehearsedCloud(self._home, self._site, region)
-                self.workspace = self.workspace.with_cloud(self._cloud.environment)
+                weights = staging.rehearsed_weights(self._home, self._first_model()) if real_engine else None
+                self.workspace = self.workspace.with_cloud(self._cloud.environment, weights)
             return
         stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
         own = _own_cluster(stack_file, self._site.kubeconfig)
@@ -164,40 +184,88 @@ class Platform:
         driver = BurstDriver(
             self._site, self._cloud, running.namespace, f"{platform}-gateway", running.model, self._progress
         )
-        return driver.cycle(running.client, _BURST_CLIENTS)
+        return driver.cycle(running.client)
 
     def stage(self, folder: Path | None) -> Staged:
-        """Brings weights and images to the AWS side of a stack that is up, and arms its burst.
+        """Brings weights and images to the AWS side of a stack, and arms its burst where it has its cluster.
+
+        Bucket and repositories have to be there; all else may still be missing, or wait for an image.
 
         Args:
             folder: Folder with the weights, or with a folder for each model; None where they are known.
 
         Raises:
-            WorkspaceError: The stack has no AWS side, or is not up.
+            WorkspaceError: The stack has no AWS side, or its file has mistakes.
             StagingError: Something could not be brought over or verified.
         """
-        outputs = self._cli().outputs()
-        if "cloudStaging" not in outputs:
+        self.workspace.check_settings()
+        found = self.workspace.staging_plan()
+        if found is None:
             raise WorkspaceError(
-                f"STACK = {self.workspace.stack}: there is nothing to stage; bring a hybrid stack up first"
+                f"STACK = {self.workspace.stack}: there is nothing to stage; name a stack with an AWS side"
             )
-        s3, registry = self._stores(str(outputs["cloudRegion"]))
+        plan = StagingPlan.read(found)
+        s3, registry = self._stores(plan)
         return staging.run(
-            StagingPlan.read(outputs["cloudStaging"]),
+            plan,
             s3,
             registry,
-            staging.folder_of(folder, self._home / "staging" if self._cloud else None),
+            staging.folder_of(folder, self._home if self._cloud else None),
             ClusterApi(read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)),
             self._progress,
         )
 
-    def down(self) -> Remains:
-        """Destroys the stack, stops the site, and looks for what could be left of either."""
+    def teardown(self, wishes: Wishes | None = None) -> Certificate | None:
+        """Takes the stack down and proves by reading that nothing is left; the site stays.
+
+        Args:
+            wishes: What the user said beside it.
+
+        Returns:
+            The certificate, with one more look where the stack is down already; None where it never was up.
+
+        Raises:
+            RefusedError: Nothing was touched, and why.
+        """
         self.workspace.check()
         with self.workspace.locked(self._progress):
-            self._destroy()
+            return self._teardown(wishes or Wishes()) or self.look_again()
+
+    def plan_teardown(self) -> list[str]:
+        """What a teardown would do; changes nothing. Raises RefusedError where it would be refused."""
+        self.workspace.check()
+        with self.workspace.locked(self._progress):
+            self._prepare()
+            return self._teardown_of(self._cli(), Wishes()).plan()
+
+    def look_again(self) -> Certificate | None:
+        """Looks for leftovers once more and adds it to the last certificate; None where there is none."""
+        last = newest(self.certificates, self.workspace.stack)
+        if last is None:
+            return None
+        self.workspace.install(ensure([Group.PULUMI], self._progress))
+        sweep = self._teardown_of(self._cli(), Wishes()).look(last[1].ledger)
+        certificate = last[1].and_again(sweep)
+        certificate.write(self.certificates)
+        return certificate
+
+    @property
+    def certificates(self) -> Path:
+        """The folder with journals and certificates."""
+        return self._home / "teardown"
+
+    def down(self) -> Remains:
+        """Takes the stack down, stops the site, and looks for what could be left of either."""
+        self.workspace.check()
+        with self.workspace.locked(self._progress):
+            certificate = self._teardown(Wishes())
             lines: list[str] = []
             clean = True
+            if certificate is not None:
+                lines.append(f"certificate: {self.certificates / self.workspace.stack}-*.txt")
+                if not certificate.clean:
+                    # The site stays: the same command goes on there.
+                    return Remains((*lines, *certificate.text().splitlines()), clean=False)
             self.workspace.forget_unfinished()
             if self._embedded:
                 self.workspace.cluster_file.unlink(missing_ok=True)
@@ -206,8 +274,8 @@ class Platform:
                     lines.append(f"site {self._site_name}: still runs for stack {', '.join(others)}")
                 else:
                     if self._cloud is not None:
-                        remains = self._cloud.stop(self._progress)
-                        lines, clean = list(remains.lines), remains.clean
+                        remains = self._cloud.stop(self._progress, proven=certificate is not None)
+                        lines, clean = [*lines, *remains.lines], remains.clean
                     leftovers = self._site.stop(self._progress)
                     lines, clean = [*lines, *leftovers.lines()], clean and not leftovers
             locks = [lock.pid for lock in self.workspace.locks()]
@@ -217,16 +285,17 @@ class Platform:
                 clean = clean and not pids
             return Remains(lines=tuple(lines), clean=clean)
 
-    def _destroy(self) -> None:
+    def _teardown(self, wishes: Wishes) -> Certificate | None:
         if not self.workspace.was_installed:
             self._progress.line(f"  done    nothing was ever brought up from {self._home}")
-            return
+            return None
         self.workspace.install(ensure([Group.PULUMI], self._progress))
         cli = self._cli()
         self._clear_what_a_kill_left(cli)
-        if cli.resource_count() == 0:
+        begun = self._teardown_of(cli, wishes).was_begun
+        if cli.resource_count() == 0 and not begun:
             self._progress.line(f"  done    stack {self.workspace.stack} has no resources")
-            return
+            return None
         # The operator and the API server do the deleting, so a site that is down is started once more.
         try:
             self._prepare()
@@ -236,23 +305,55 @@ class Platform:
             self._progress.line(f"  failed  {error}\n  ...     the site goes away with all that was on it")
             self._site.stop(self._progress)
             self._prepare()
-        self._settle(cli)
-        self._unstage(cli)
-        options = self._options()
-        self._update(cli, "destroy", options)
+        return self._teardown_of(cli, replace(wishes, gone={**self._renewed(), **wishes.gone})).run()
+
+    def _teardown_of(self, cli: PulumiCli, wishes: Wishes) -> Teardown:
+        clients = self._cloud.clients if self._cloud else boto3_clients
+        stack = WorkspaceStack(
+            cli,
+            self.workspace.stack,
+            self._progress,
+            settled=lambda: self._settle(cli),
+            destroyed=lambda: self._destroyed(cli),
+            unstaged=lambda: self._unstage(cli),
+        )
+        return Teardown(
+            stack,
+            self.certificates,
+            Reach(api=reach_cluster, clients=clients),
+            self._progress,
+            wishes,
+            self._patience,
+        )
+
+    def _destroyed(self, cli: PulumiCli) -> None:
+        # A try may come after one in which Pulumi was killed.
+        self._clear_what_a_kill_left(cli)
+        if cli.resource_count():
+            options = self._options()
+            self._update(cli, "destroy", options if "--refresh" in options else [*options, "--refresh"])
+
+    def _renewed(self) -> dict[str, str]:
+        """The clusters of a stack whose site was stopped and started: what was on them is no more."""
+        known = self.workspace.cluster_file
+        if not self._embedded or not known.is_file() or known.read_text() == self._cluster_identity():
+            return {}
+        why = "the embedded site that it was on is gone with all its processes"
+        return dict.fromkeys(("cluster", "eks"), why)
 
     def _unstage(self, cli: PulumiCli) -> None:
         """Empties bucket and repositories of what `stage` brought; AWS deletes no full one."""
-        outputs = cli.outputs()
-        if "cloudStaging" not in outputs:
-            return
-        s3, registry = self._stores(str(outputs["cloudRegion"]))
-        plan = StagingPlan.read(outputs["cloudStaging"])
-        unstage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, self._progress)
+        # What the last `up` knew that came to its end, and what the stack file says now.
+        found = [cli.outputs().get("cloudStaging")]
+        with contextlib.suppress(WorkspaceError):  # mistakes in the file keep nobody from a teardown
+            found.append(self.workspace.staging_plan())
+        for plan in dict.fromkeys(StagingPlan.read(one) for one in found if one):
+            s3, registry = self._stores(plan)
+            unstage(plan, partial(StagedWeights, s3, plan.bucket), registry, self._progress)
 
-    def _stores(self, region: str) -> tuple[Any, Registry]:
+    def _stores(self, plan: StagingPlan) -> tuple[Any, Registry]:
         double = self._cloud.environment if self._cloud else None
-        s3, ecr = staging.clients(region, double)
+        s3, ecr = staging.clients(plan, double)
         return s3, staging.RehearsedRegistry(ecr) if double else Ecr(ecr)
 
     def _update(self, cli: PulumiCli, command: Literal["up", "destroy"], options: Sequence[str]) -> None:
@@ -284,6 +385,10 @@ class Platform:
         self._clear_what_a_kill_left(cli)
         cli.ensure_stack()
         return cli
+
+    def _first_model(self) -> str:
+        models: Any = self._platform_object().get("models")
+        return str(models[0]["name"])
 
     def _platform_object(self) -> dict[str, object]:
         file = self.workspace.stack_file

@@ -1,5 +1,6 @@
 """Stages a stack's weights and images: with AWS' own services, or in rehearsal with what stands for them."""
 
+import hashlib
 import importlib
 import json
 from collections.abc import Callable, Mapping
@@ -7,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from rehearsal.site.tiny_model import model_files
+from rehearsal.site.tiny_weights import tiny_weights
 from runtime.burst.store import Store
 from runtime.cluster import ClusterApi
 from runtime.ops.ecr import Ecr
 from runtime.ops.progress import Progress
 from runtime.ops.stage import ModelPlan, Registry, Staged, StagingPlan, stage
 from runtime.ops.staged_weights import StagedWeights, StagingError
+
+# The longest that AWS allows one role to take on another for; a longer staging goes on when it is run again.
+_SESSION_S = 3600
 
 
 class RehearsedRegistry:
@@ -35,35 +40,56 @@ class RehearsedRegistry:
         self._ecr.remove(reference)
 
     def copy(self, source: str, target: str, told: Callable[[str], None]) -> None:
-        """Writes a manifest that names the source, in place of the image."""
+        """Writes a manifest that names the source, in place of the image.
+
+        moto makes an image's digest of those of its layers, so the source's name is one.
+        """
         told("only its manifest: a rehearsal's registry keeps no layers")
         repository, _, tag = target.partition("@")[0].partition("/")[2].rpartition(":")
+        layer = {
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+            "size": 0,
+            "digest": f"sha256:{hashlib.sha256(source.encode()).hexdigest()}",
+        }
         manifest: dict[str, object] = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": 0, "digest": source},
-            "layers": [],
+            "layers": [layer],
         }
         self._client.put_image(
             repositoryName=repository, imageManifest=json.dumps(manifest), imageTag=tag or "latest"
         )
 
 
-def clients(region: str, environment: Mapping[str, str] | None) -> tuple[Any, Any]:
-    """S3 and ECR of the account that the shell has credentials for, or of the AWS double.
+def clients(plan: StagingPlan, environment: Mapping[str, str] | None) -> tuple[Any, Any]:
+    """S3 and ECR of the plan's account, in its role, or of the AWS double.
 
     Args:
-        region: The region.
+        plan: Which account, region and role.
         environment: What sends a program to the double; None for AWS.
+
+    Raises:
+        StagingError: There are no credentials of the account, or it cannot be asked.
     """
-    boto3: Any = importlib.import_module("boto3")
     if environment is None:
-        session: Any = boto3.Session(region_name=region)
-        return session.client("s3"), session.client("ecr")
+        from runtime.ops.aws_account import AccountUnreachableError, Boto3Account  # only a cloud has its SDK
+
+        account = Boto3Account(plan.region, plan.role_arn, plan.external_id, session_s=_SESSION_S)
+        try:
+            caller = account.caller_account()
+        except AccountUnreachableError as error:
+            raise StagingError(f"AWS cannot be asked: {error}") from None
+        if caller != plan.account:
+            raise StagingError(
+                f"the credentials are of account {caller}, and cloud.accountId is {plan.account}; use those "
+                f"of {plan.account}, or name a role of it in cloud.assumeRole"
+            )
+        return account.session.client("s3"), account.session.client("ecr")
     from rehearsal.aws.clients import client  # the double's own, which reads nothing of the user's
 
     endpoint = environment["AWS_ENDPOINT_URL"]
-    return client("s3", endpoint, region), client("ecr", endpoint, region)
+    return client("s3", endpoint, plan.region), client("ecr", endpoint, plan.region)
 
 
 def folder_of(given: Path | None, rehearsed: Path | None) -> Callable[[ModelPlan], Path]:
@@ -71,16 +97,12 @@ def folder_of(given: Path | None, rehearsed: Path | None) -> Callable[[ModelPlan
 
     Args:
         given: What the user named.
-        rehearsed: Where the tiny model's files may be written that stand for any weights; None in earnest.
+        rehearsed: State home of a rehearsal, in which a tiny model stands for any weights; None in earnest.
     """
 
     def found(model: ModelPlan) -> Path:
         if rehearsed is not None:
-            folder = rehearsed / model.name
-            folder.mkdir(parents=True, exist_ok=True)
-            for name, data in model_files().items():
-                (folder / name).write_bytes(data)
-            return folder
+            return rehearsed_weights(rehearsed, model.name)
         if given is not None:
             return given / model.name if (given / model.name).is_dir() else given
         if model.folder is not None and Path(model.folder).is_dir():
@@ -93,6 +115,15 @@ def folder_of(given: Path | None, rehearsed: Path | None) -> Callable[[ModelPlan
         )
 
     return found
+
+
+def rehearsed_weights(home: Path, model: str) -> Path:
+    """A folder with the tiny model's files, which in a rehearsal stand for those of any model."""
+    folder = home / "staging" / model
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in {**model_files(), "model.safetensors": tiny_weights()}.items():
+        (folder / name).write_bytes(data)
+    return folder
 
 
 def _downloaded(model: ModelPlan) -> Path:
@@ -114,13 +145,23 @@ def run(
     cluster: ClusterApi,
     progress: Progress,
 ) -> Staged:
-    """Stages everything, then tells the burst controller what was verified.
+    """Stages everything, then tells the burst controller what was verified, where there is one.
 
     Raises:
         StagingError: Something could not be brought over or verified.
         StoreError: The controller's ConfigMap could not be written.
     """
-    done = stage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, folders, progress)
+    try:
+        done = stage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, folders, progress)
+    except Exception as error:
+        if isinstance(error, StagingError) or not hasattr(error, "response"):
+            raise
+        # botocore's ClientError: a session that ended, a bucket that is not there, a right that is missing.
+        raise StagingError(
+            f"AWS refused: {error}; mend that and run it again, it goes on from here"
+        ) from error
+    if plan.state is None:
+        return Staged({}, (*done.lines, "the burst is not armed: cloud.declare is foundation"))
     namespace, _, name = plan.state.partition("/")
     with progress.step("the burst is armed") as step:
         Store(cluster, namespace, name).arm(done.armed)

@@ -15,18 +15,16 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 import psutil
 import yaml
 
-from rehearsal.aws import ACCOUNT
 from rehearsal.plugins import EXEC_SCRIPT
 from rehearsal.plugins.launchers import write_launchers
+from rehearsal.rehearsed_stack import as_rehearsed
 from rehearsal.state_files import kept_whole, mend_state
 from rehearsal.tools import Source, Toolbox
-from runtime import versions
 from runtime.ops.progress import Progress
 from runtime.stack_file import StackFileError, list_mistakes, read_stack_file
 
@@ -37,29 +35,12 @@ POLICY_PACK = PROJECT / "policies"
 POLICY_CONFIGS = PROJECT / "policies" / "config"
 WAIVERS = PROJECT / "policies" / "waivers"
 EXAMPLES = PROJECT / "examples"
-# The chart in this repository; the published one's repository is not reachable from an embedded site.
-OPERATOR_CHART = "rehearsal/charts/kuberay-operator"
 
 # Set by the user, these decide where state lives and what encrypts it; Spillway's own are defaults.
 _BACKEND = "PULUMI_BACKEND_URL"
 _PASSPHRASE = "PULUMI_CONFIG_PASSPHRASE"  # noqa: S105 - the variable's name
 _PASSPHRASE_FILE = "PULUMI_CONFIG_PASSPHRASE_FILE"  # noqa: S105 - the variable's name
 _REHEARSAL = "-rehearsal"
-# Nodes of a rehearsal are there in seconds, so everything that waits for nodes waits seconds too. What is
-# decided from load, and what it may cost, stays as the stack file says.
-REHEARSED_BURST: Mapping[str, Any] = MappingProxyType(
-    {
-        "tickSeconds": 1,
-        "staleSeconds": 10,
-        "coldStartSeconds": 5,
-        "scaleOut": {"forSeconds": 2},
-        "scaleIn": {"forSeconds": 8},
-        "cooldownSeconds": 5,
-        "zeroAfterSeconds": 60,
-        "releaseSeconds": 15,
-        "launches": {"failures": 3, "backOffSeconds": 10, "maxBackOffSeconds": 30, "timeoutSeconds": 60},
-    }
-)
 _LANGUAGE_HOST = "pulumi-language-python"
 _RANDOM = "pulumi-resource-random"
 _AWS = "pulumi-resource-aws"
@@ -101,6 +82,7 @@ class Workspace:
         rehearsal_of: The stack or example that this one rehearses on simulated nodes, or None. A rehearsal
             is a stack of its own, so that nothing of it gets near the state of the real one.
         cloud: What sends the stack to the AWS double; None where it has no AWS side, or a real one.
+        weights: Folder with the tiny model's files, if a rehearsal's first model runs for real on-prem.
     """
 
     home: Path
@@ -109,15 +91,16 @@ class Workspace:
     context: str | None = None
     rehearsal_of: str | None = None
     cloud: Mapping[str, str] | None = None
+    weights: Path | None = None
 
     @classmethod
     def rehearsing(cls, home: Path, name: str, kubeconfig: Path) -> "Workspace":
         """The Pulumi that rehearses the stack or example of that name."""
         return cls(home, f"{name}{_REHEARSAL}", kubeconfig, rehearsal_of=name)
 
-    def with_cloud(self, environment: Mapping[str, str]) -> "Workspace":
+    def with_cloud(self, environment: Mapping[str, str], weights: Path | None) -> "Workspace":
         """The same, with the AWS double as the only AWS that it knows."""
-        return replace(self, cloud=environment)
+        return replace(self, cloud=environment, weights=weights)
 
     @property
     def stack_file(self) -> Path:
@@ -228,6 +211,20 @@ class Workspace:
         if done.returncode:
             raise WorkspaceError(done.stderr.strip())
 
+    def staging_plan(self) -> dict[str, object] | None:
+        """What of the stack has to be in S3 and ECR, by its stack file; None where it has no AWS side.
+
+        Raises:
+            WorkspaceError: The stack file has mistakes.
+        """
+        if not platform_object(self.stack_file).get("cloud"):
+            return None
+        command = [sys.executable, "-m", "stacks.cloud_staging", str(self.copy_stack_file())]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise WorkspaceError(done.stderr.strip())
+        return json.loads(done.stdout)
+
     def install(self, toolbox: Toolbox) -> None:
         """Puts the CLI and the plugins where Pulumi takes them for its own, and makes the backend's folder.
 
@@ -315,7 +312,7 @@ class Workspace:
         """
         text = self.stack_file.read_text()
         if self.rehearsal_of is not None:
-            text = yaml.safe_dump(as_rehearsed(_content(self.stack_file)), sort_keys=False)
+            text = yaml.safe_dump(as_rehearsed(_content(self.stack_file), self.weights), sort_keys=False)
         _write_private(self._private_stack_file, text)
         return self._private_stack_file
 
@@ -411,48 +408,6 @@ def _content(stack_file: Path) -> Any:
 
 def _project_name() -> str:
     return str(yaml.safe_load((PROJECT / "Pulumi.yaml").read_text())["name"])
-
-
-def as_rehearsed(stack_file: dict[str, Any]) -> dict[str, Any]:
-    """The content of a stack file for the embedded site.
-
-    It never names a cluster, and its chart and operator are the ones that are here; everything else stays
-    as it is written.
-    """
-    platform: dict[str, Any] = dict(stack_file["config"]["spillway:platform"])
-    cluster: dict[str, Any] = platform.get("cluster") or {}
-    platform["cluster"] = {
-        key: value for key, value in cluster.items() if key not in {"kubeconfig", "context"}
-    }
-    if platform.get("cloud"):
-        platform["cloud"] = cloud_as_rehearsed(platform["cloud"])
-        platform["burst"] = {**(platform.get("burst") or {}), **REHEARSED_BURST}
-    kuberay: dict[str, Any] = platform.get("kuberay") or {}
-    if kuberay.get("install", "chart") == "chart":
-        platform["kuberay"] = {
-            **kuberay,
-            "chart": OPERATOR_CHART,
-            "repository": None,
-            "version": versions.KUBERAY,
-        }
-    return {**stack_file, "config": {**stack_file["config"], "spillway:platform": platform}}
-
-
-def cloud_as_rehearsed(cloud: dict[str, Any]) -> dict[str, Any]:
-    """The AWS side of a stack file for the AWS double.
-
-    It is the double's account, the charts that nobody can pull are left out because stand-ins do their work,
-    and a cluster that may be deleted at once.
-    """
-    account = str(cloud.get("accountId", ACCOUNT))
-    here: dict[str, Any] = json.loads(json.dumps(cloud).replace(account, ACCOUNT))
-    without: dict[str, Any] = {"install": "none"}
-    return {
-        **here,
-        "cluster": {**here.get("cluster", {}), "deletionProtection": False},
-        "autoscaler": {**here.get("autoscaler", {}), "release": without},
-        "devicePlugin": without,
-    }
 
 
 def _is_unset_or(variable: str, value: str) -> bool:

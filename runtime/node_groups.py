@@ -15,6 +15,8 @@ from runtime.quantities import gib
 
 # Label of a group's nodes, by which the pods of a model find their group and no other.
 NODE_GROUP_LABEL = "spillway.dev/node-group"
+# Kubernetes resource of Elastic Fabric Adapters, as AWS' device plugin calls it.
+EFA_RESOURCE = "vpc.amazonaws.com/efa"
 
 _GROUP_NAME = r"^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$"
 _ZONE = r"^[a-z]{2}(-[a-z]+)+-[0-9][a-z]$"
@@ -69,7 +71,8 @@ class NodeGroupSpec(Spec):
     )
     efa: bool = Field(
         default=False,
-        description="Elastic Fabric Adapters and a placement group, for copies that span nodes.",
+        description="Elastic Fabric Adapters and a placement group, for copies that span nodes. NCCL uses "
+        "them only if the serving image has AWS' OFI plugin (`aws-ofi-nccl`); rayproject/ray-llm has none.",
     )
     usd_per_hour: float | None = Field(
         default=None,
@@ -163,6 +166,17 @@ class NodeGroupSpec(Spec):
         return self.instances[0].gpus
 
     @property
+    def efa_cards(self) -> int:
+        """Elastic Fabric Adapters of each of its nodes; 0 without a fabric."""
+        return min(instance.efa_cards for instance in self.instances) if self.efa else 0
+
+    def adapters_per_pod(self, model: ModelSpec) -> int:
+        """Adapters that one pod of a model takes: its share of a node's, if its copies span nodes."""
+        if model.pipeline_parallel == 1 or not self.efa:
+            return 0
+        return max(1, self.efa_cards * model.tensor_parallel // self.gpus)
+
+    @property
     def room(self) -> PodSize:
         """What pods may ask for on the smallest of its nodes."""
         return PodSize(
@@ -194,10 +208,12 @@ class NodeGroupSpec(Spec):
         pod = pod_size(model)
         if model.accelerator != self.accelerator or not pod.fits(self.room):
             return None
+        adapters = self.adapters_per_pod(model)
         return min(
             self.room.devices // pod.devices,
             self.room.memory // pod.memory,
             self.room.milli_cpus // pod.milli_cpus,
+            *([self.efa_cards // adapters] if adapters else []),
         )
 
 

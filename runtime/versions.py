@@ -18,6 +18,9 @@ CLUSTER_AUTOSCALER_CHART = "9.56.0"
 KARPENTER = "1.14.1"
 # renovate: datasource=helm depName=nvidia-device-plugin registryUrl=https://nvidia.github.io/k8s-device-plugin
 NVIDIA_DEVICE_PLUGIN = "0.17.4"
+# renovate: datasource=helm depName=aws-efa-k8s-device-plugin registryUrl=https://aws.github.io/eks-charts
+EFA_DEVICE_PLUGIN_CHART = "v0.5.30"
+EFA_DEVICE_PLUGIN = "v0.5.20"
 KARPENTER_IMAGE = f"public.ecr.aws/karpenter/controller:{KARPENTER}"
 NVIDIA_DEVICE_PLUGIN_IMAGE = f"nvcr.io/nvidia/k8s-device-plugin:v{NVIDIA_DEVICE_PLUGIN}"
 
@@ -25,6 +28,15 @@ NVIDIA_DEVICE_PLUGIN_IMAGE = f"nvcr.io/nvidia/k8s-device-plugin:v{NVIDIA_DEVICE_
 def kuberay_image(version: str = KUBERAY) -> str:
     """The operator image that KubeRay's chart of a version pulls by itself."""
     return f"quay.io/kuberay/operator:v{version}"
+
+
+def efa_device_plugin_image(region: str) -> str:
+    """The image in AWS' own registry of a region, which nodes reach as they reach the add-ons'.
+
+    Source: eks-charts, aws-efa-k8s-device-plugin/values.yaml, for us-west-2. Regions that were opened after
+    2019 have registries of other accounts; there a stack names its own (`cloud.efaPlugin.image`).
+    """
+    return f"602401143452.dkr.ecr.{region}.amazonaws.com/eks/aws-efa-k8s-device-plugin:{EFA_DEVICE_PLUGIN}"
 
 
 def cluster_autoscaler_image(kubernetes: str) -> str:

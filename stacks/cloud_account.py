@@ -24,7 +24,8 @@ def require_account(cloud: CloudSettings, account: Account) -> None:
     """Looks at the account. One that cannot be asked is only warned of: on-prem can be changed without it.
 
     Raises:
-        SettingsError: It is another account than the settings say, or a quota is too low.
+        SettingsError: It is another account than the settings say, or a quota is too low for what is
+            declared; while that is the foundation alone, a quota is only warned of, for there is time to ask.
     """
     try:
         caller = account.caller_account()
@@ -43,5 +44,7 @@ def require_account(cloud: CloudSettings, account: Account) -> None:
             f"AWS cannot be asked about account and quotas ({error}); what is declared there may fail"
         )
         return
-    if found:
+    if found and cloud.declare == "foundation":
+        pulumi.log.warn(list_mistakes("the AWS account", found))
+    elif found:
         raise SettingsError(list_mistakes("the AWS account", found))

@@ -9,8 +9,18 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from runtime import versions
 from runtime.burst.policy import BurstPolicy
+from runtime.gateway.config import is_certificates
 from runtime.instances import INSTANCES, known_region
-from runtime.model import ContradictionError, ContradictionsError, Mistake, ModelSpec, Spec, written_as
+from runtime.model import (
+    ContradictionError,
+    ContradictionsError,
+    Image,
+    Mistake,
+    ModelSpec,
+    ObjectName,
+    Spec,
+    written_as,
+)
 from runtime.node_groups import (
     InstanceTypeName,
     NodeGroupSpec,
@@ -28,6 +38,7 @@ _VPC = r"^vpc-[0-9a-f]{8,17}$"
 _SUBNET = r"^subnet-[0-9a-f]{8,17}$"
 _DX_GATEWAY = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 _VERSION = r"^1\.[0-9]{2}$"
+_SERVER_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+$"
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s]+$"
 # A bucket's name has 63 characters at most: `NAME-burst-models-ACCOUNT-REGION`, with REGION up to 14.
 MAX_CLOUD_NAME = 20
@@ -75,6 +86,12 @@ def _private_address(value: str) -> str:
         private = False
     if not private:
         raise ValueError("must be a private IPv4 address such as 10.20.0.10; write one of the subnet")
+    return value
+
+
+def _certificates(value: str) -> str:
+    if not is_certificates(value):
+        raise ValueError("must be certificates in PEM and nothing else; write the CA's own, not its key")
     return value
 
 
@@ -126,6 +143,16 @@ ClusterVersion = Annotated[
     str,
     StringConstraints(pattern=_VERSION),
     written_as(_VERSION, 'a Kubernetes version such as "1.34", in quotes', "1.34"),
+]
+ServerName = Annotated[
+    str,
+    StringConstraints(pattern=_SERVER_NAME),
+    written_as(_SERVER_NAME, "a lower-case DNS name", "spill.llm.internal"),
+]
+Certificates = Annotated[
+    str,
+    AfterValidator(_certificates),
+    written_as(r"^-----BEGIN CERTIFICATE-----", "certificates in PEM"),
 ]
 Email = Annotated[
     str, StringConstraints(pattern=_EMAIL), written_as(_EMAIL, "an e-mail address", "gpu@example.com")
@@ -278,6 +305,21 @@ class CloudLink(Spec):
         return self
 
 
+class LinkTls(Spec):
+    """TLS from the gateway on-prem to the one on EKS, for a link that does not encrypt by itself."""
+
+    server_name: ServerName = Field(
+        description="DNS name in the certificate. It is asked for and checked, and need not resolve."
+    )
+    certificate_secret: ObjectName = Field(
+        description="Secret of type kubernetes.io/tls in `namespace` of the EKS cluster. The gateway there "
+        "starts when it is there, and follows a renewed one."
+    )
+    authority: Certificates = Field(
+        description="The certificates that may have signed it, as PEM text. They are no secret."
+    )
+
+
 class CloudCluster(Spec):
     """The EKS cluster."""
 
@@ -349,6 +391,16 @@ class ChartSettings(Spec):
     version: str | None = Field(default=None, description="Chart version, where it is not the tested one.")
 
 
+class EfaPlugin(ChartSettings):
+    """Where AWS' device plugin for adapters comes from."""
+
+    image: Image | None = Field(
+        default=None,
+        description="Its image, where AWS' registry of the region is of another account than 602401143452, "
+        "as in regions opened after 2019.",
+    )
+
+
 class NodeAutoscaler(Spec):
     """What starts nodes for pods that wait, and stops nodes without pods."""
 
@@ -383,8 +435,19 @@ class CloudSettings(Spec):
         description="The account. Credentials of any other are refused before anything is made."
     )
     assume_role: AssumeRole | None = Field(default=None, description="Role to take on in the account.")
+    declare: Literal["foundation", "all"] = Field(
+        default="all",
+        description="`foundation`: only keys, network, link, bucket, repositories and budget, for the first "
+        "`up`: nodes start only images that are staged, and staging needs the repositories. `all`: the "
+        "cluster and what runs there too. Back to `foundation` removes those and keeps what is staged.",
+    )
     network: CloudNetwork = Field(description="The VPC.")
     link: CloudLink | None = Field(default=None, description="The link between the sites.")
+    tls: LinkTls | None = Field(
+        default=None,
+        description="TLS for requests that cross the link. Without it they cross as plain HTTP with a key, "
+        "which a VPN encrypts and Direct Connect without MACsec does not.",
+    )
     on_prem_cidrs: tuple[Cidr, ...] = Field(
         min_length=1,
         description="Networks of the on-prem side; only they reach the EKS side's load balancer.",
@@ -401,6 +464,10 @@ class CloudSettings(Spec):
     )
     device_plugin: ChartSettings = Field(
         default_factory=lambda: ChartSettings(), description="NVIDIA's device plugin, as a Helm chart."
+    )
+    efa_plugin: EfaPlugin = Field(
+        default_factory=lambda: EfaPlugin(),
+        description="AWS' device plugin for adapters, as a Helm chart; declared if a node group has `efa`.",
     )
     images: Literal["ecr", "asGiven"] = Field(
         default="ecr",
@@ -435,6 +502,17 @@ class CloudSettings(Spec):
         found = list(_zone_mistakes(self))
         if found:
             raise ContradictionsError(found)
+        return self
+
+    @model_validator(mode="after")
+    def _fabric_has_a_placement_group(self) -> Self:
+        for index, group in enumerate(self.node_groups):
+            if group.efa and self.autoscaler.kind == "karpenter":
+                raise ContradictionError(
+                    f"nodeGroups.{index}.efa",
+                    "is true, and autoscaler.kind is karpenter, which starts nodes outside of the placement "
+                    "group; set kind to cluster-autoscaler, or remove efa",
+                )
         return self
 
     @model_validator(mode="after")

@@ -28,6 +28,23 @@ from stacks.cloud_settings import CloudLink, CloudSettings, ExistingVpc, NewVpc
 
 
 @dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """What stands before there is a cluster, and is all that staging and the link need.
+
+    Attributes:
+        keys: The encryption keys.
+        place: The VPC and its subnets.
+        linked: What must be there before the link is used.
+        storage: Where weights and images are staged.
+    """
+
+    keys: EncryptionKeys
+    place: NetworkPlace
+    linked: list[pulumi.Resource]
+    storage: ModelStorage
+
+
+@dataclass(frozen=True, kw_only=True)
 class CloudSide:
     """What the parts in the EKS cluster, and on-prem, need to know of the AWS side.
 
@@ -60,35 +77,76 @@ class CloudSide:
     tags: Mapping[str, str]
 
 
-def deploy_cloud_side(
+def deploy_foundation(
     cloud: CloudSettings,
     account: CloudAccount,
     provider: aws.Provider,
     tags: Mapping[str, str],
     repositories: tuple[str, ...],
-) -> CloudSide:
-    """Declares all that is AWS'. Each part waits for what it stands on, so a destroy goes from the top down.
+) -> Foundation:
+    """Declares keys, network, link, bucket, repositories and budget: what is needed before nodes can start.
 
     Args:
         cloud: The settings.
         account: Account, region and names.
         provider: The AWS provider.
-        tags: Tags of instances and volumes; the first one is what the budget filters by.
+        tags: Tags of all resources; the budget filters by the first.
         repositories: Paths of the images to stage.
     """
     on_aws = pulumi.ResourceOptions(provider=provider)
     name = account.name
     keys = EncryptionKeys(f"{name}-keys", EncryptionKeysArgs(cloud=account), on_aws)
     place = _place(cloud, account, keys, on_aws)
-    linked = _link(cloud, account, place, on_aws)
+    if cloud.budget is not None:
+        CostBudget(
+            f"{name}-budget",
+            CostBudgetArgs(
+                cloud=account,
+                monthly_usd=cloud.budget.monthly_usd,
+                emails=cloud.budget.emails,
+                tag=next(iter(tags.items())),
+            ),
+            on_aws,
+        )
+    return Foundation(
+        keys=keys,
+        place=place,
+        linked=_link(cloud, account, place, on_aws),
+        storage=ModelStorage(
+            f"{name}-storage",
+            ModelStorageArgs(cloud=account, key=keys.storage.arn, repositories=repositories),
+            on_aws,
+        ),
+    )
+
+
+def deploy_cloud_side(
+    cloud: CloudSettings,
+    account: CloudAccount,
+    provider: aws.Provider,
+    tags: Mapping[str, str],
+    foundation: Foundation,
+) -> CloudSide:
+    """Declares the rest of AWS'. Each part waits for what it stands on, so a destroy goes from the top down.
+
+    Args:
+        cloud: The settings.
+        account: Account, region and names.
+        provider: The AWS provider.
+        tags: Tags of all resources.
+        foundation: What it stands on.
+    """
+    on_aws = pulumi.ResourceOptions(provider=provider)
+    name = account.name
+    keys, place, storage = foundation.keys, foundation.place, foundation.storage
     entrance = Entrance(
         f"{name}-entrance",
-        EntranceArgs(cloud=account, place=place, on_prem_cidrs=cloud.on_prem_cidrs),
-        on_aws,
-    )
-    storage = ModelStorage(
-        f"{name}-storage",
-        ModelStorageArgs(cloud=account, key=keys.storage.arn, repositories=repositories),
+        EntranceArgs(
+            cloud=account,
+            place=place,
+            on_prem_cidrs=cloud.on_prem_cidrs,
+            tls=cloud.tls is not None,
+        ),
         on_aws,
     )
     cluster = EksCluster(
@@ -107,7 +165,7 @@ def deploy_cloud_side(
         ),
         # The entrance's addresses are taken before the cluster takes any; and Pulumi gets to a private
         # cluster only over the link.
-        _after(on_aws, [*entrance.needs, *linked]),
+        _after(on_aws, [*entrance.needs, *foundation.linked]),
     )
     role = NodeRole(f"{name}-nodes", NodeRoleArgs(cloud=account), on_aws)
     may_join = _after(on_aws, [*cluster.needs, *role.needs])
@@ -152,17 +210,6 @@ def deploy_cloud_side(
         for group in cloud.node_groups
         if cloud.autoscaler.kind == "cluster-autoscaler"
     }
-    if cloud.budget is not None:
-        CostBudget(
-            f"{name}-budget",
-            CostBudgetArgs(
-                cloud=account,
-                monthly_usd=cloud.budget.monthly_usd,
-                emails=cloud.budget.emails,
-                tag=next(iter(tags.items())),
-            ),
-            on_aws,
-        )
     return CloudSide(
         account=account,
         provider=provider,
@@ -248,6 +295,16 @@ def _link(
     return []
 
 
+def node_group_name(account: str, group: NodeGroupSpec) -> str:
+    """What EKS calls a GPU node group of a stack.
+
+    Args:
+        account: Name of the stack's part of the account.
+        group: The group.
+    """
+    return f"{account}-{group.name}"
+
+
 def _gpu_nodes(
     group: NodeGroupSpec,
     cloud: CloudSettings,
@@ -261,7 +318,7 @@ def _gpu_nodes(
 ) -> GpuNodeGroup:
     price = group.node_price(cloud.region)
     return GpuNodeGroup(
-        f"{account.name}-{group.name}",
+        node_group_name(account.name, group),
         GpuNodeGroupArgs(
             cloud=account,
             cluster=cluster.name,

@@ -1,7 +1,7 @@
 """What runs on the EKS cluster of a hybrid stack: operator, gateway, and models without copies at rest."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -18,7 +18,8 @@ from components.aws.node_group import SYSTEM_LABEL, TAINT
 from components.kubernetes.burst_access import BurstAccess, BurstAccessArgs
 from components.kubernetes.chart import Chart
 from components.kubernetes.device_plugin import DevicePlugin, DevicePluginArgs
-from components.kubernetes.gateway import Gateway, GatewayArgs
+from components.kubernetes.efa_plugin import EfaPlugin, EfaPluginArgs
+from components.kubernetes.gateway import CERTIFICATE_FOLDER, Gateway, GatewayArgs
 from components.kubernetes.kuberay import KubeRayOperator, KubeRayOperatorArgs
 from components.kubernetes.model_service import ModelService, ModelServiceArgs
 from components.kubernetes.namespace import PlatformNamespace, PlatformNamespaceArgs
@@ -29,7 +30,7 @@ from components.kubernetes.staged_weights import StagedWeights, StagedWeightsArg
 from runtime import versions
 from runtime.gateway import GatewayConfig, ModelRoute, Upstream
 from runtime.model import ModelSpec
-from runtime.node_groups import NODE_GROUP_LABEL, group_of
+from runtime.node_groups import EFA_RESOURCE, NODE_GROUP_LABEL, group_of
 from runtime.serving.endpoint import endpoint_of
 from runtime.serving.ray_service import ExternalScaling, RayRuntime
 from runtime.staging import StagedImages, is_staged, staged, weights_claim, weights_prefix
@@ -50,6 +51,11 @@ _CLUSTER_AUTOSCALER = Chart(
 )
 _KARPENTER = Chart(
     chart="oci://public.ecr.aws/karpenter/karpenter", repository=None, version=versions.KARPENTER
+)
+_EFA_PLUGIN = Chart(
+    chart="aws-efa-k8s-device-plugin",
+    repository="https://aws.github.io/eks-charts",
+    version=versions.EFA_DEVICE_PLUGIN_CHART,
 )
 _DEVICE_PLUGIN = Chart(
     chart="nvidia-device-plugin",
@@ -138,6 +144,7 @@ def deploy_eks_side(
         models=tuple(_route(model, namespace) for model in models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
+        certificate_folder=cloud.tls and CERTIFICATE_FOLDER,
     )
     space = PlatformNamespace(
         f"{platform}-namespace",
@@ -197,6 +204,7 @@ def deploy_eks_side(
             clients=(ON_PREM_CLIENT,),
             given_keys={ON_PREM_CLIENT: key},
             config=gateway_config,
+            certificate_secret=cloud.tls and cloud.tls.certificate_secret,
         ),
         _after(on_cluster, space.shared),
     )
@@ -220,7 +228,7 @@ def deploy_eks_side(
                 platform=platform,
                 namespace=namespace,
                 model=model,
-                ray=ray,
+                ray=replace(ray, worker_devices=_adapters(model, cloud)),
                 ready_timeout_s=settings.ready_timeout_seconds,
             ),
             _after(on_cluster, needs),
@@ -263,6 +271,22 @@ def _node_starters(
                 pulumi.ResourceOptions(provider=cluster),
             )
         )
+    with_adapters = tuple(group.name for group in cloud.node_groups if group.efa)
+    if with_adapters and cloud.efa_plugin.install == "chart":
+        needs.append(
+            EfaPlugin(
+                f"{platform}-efa-plugin",
+                EfaPluginArgs(
+                    chart=_chart(_EFA_PLUGIN, cloud.efa_plugin),
+                    # Not staged: nodes reach AWS' own registry as they do for the add-ons.
+                    image=cloud.efa_plugin.image or versions.efa_device_plugin_image(cloud.region),
+                    node_label=NODE_GROUP_LABEL,
+                    groups=with_adapters,
+                    taint=TAINT,
+                ),
+                pulumi.ResourceOptions(provider=cluster),
+            )
+        )
     if cloud.autoscaler.release.install == "none":
         return needs
     if cloud.autoscaler.kind == "cluster-autoscaler":
@@ -298,6 +322,12 @@ def _node_starters(
         _after(on_both, needs),
     )
     return [*needs, karpenter, *karpenter.pools]
+
+
+def _adapters(model: ModelSpec, cloud: CloudSettings) -> dict[str, int]:
+    group = group_of(model, cloud.node_groups, cloud.region)
+    count = group.adapters_per_pod(model) if group is not None else 0
+    return {EFA_RESOURCE: count} if count else {}
 
 
 def _weights(

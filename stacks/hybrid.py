@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pulumi
 
 from components.aws.account import CloudAccount
-from components.aws.load_balancer import PORT
+from components.aws.load_balancer import entrance_port
 from components.aws.network import entrance_addresses
 from components.kubernetes.burst_controller import (
     SERVICE_PORT,
@@ -17,19 +17,19 @@ from components.kubernetes.burst_controller import (
 from components.kubernetes.ownership import StackClaim
 from components.kubernetes.spill_pool import SpillKey
 from runtime.burst.config import GroupConfig
-from runtime.gateway import Upstream
+from runtime.gateway import LinkTls, Upstream
 from runtime.images import mirrored
 from runtime.model import ModelSpec
 from runtime.node_groups import NodeGroupSpec, group_of
-from runtime.staging import StagedImages, staged_version
+from runtime.staging import staged_version
 from runtime.tenure import EXPIRES_TAG, PLATFORM_TAG, Tenure
 from stacks import onprem
 from stacks.cloud_providers import aws_provider, eks_provider
 from stacks.cloud_settings import CloudSettings
-from stacks.cloud_side import deploy_cloud_side
-from stacks.cloud_staging import staging_plan
+from stacks.cloud_side import deploy_cloud_side, deploy_foundation, node_group_name
+from stacks.cloud_staging import cloud_account, controller_name, staged_images, staging_plan
 from stacks.eks_side import EksSide, deploy_eks_side, images_of
-from stacks.outputs import CloudOutputs, PlatformOutputs
+from stacks.outputs import CloudOutputs, ClusterOutputs, PlatformOutputs
 from stacks.providers import Providers
 from stacks.settings import PlatformSettings
 
@@ -39,18 +39,40 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     cloud = settings.cloud
     if cloud is None:
         raise AssertionError("the settings let no hybrid stack through without a cloud")
-    account = CloudAccount(account=cloud.account_id, region=cloud.region, name=cloud_name(settings.name))
+    account = cloud_account(settings, cloud)
     images = staged_images(cloud, account)
     tags = cloud_tags(onprem.tenure_of(settings), account)
     providers = Providers.of(settings.cluster)
     key = SpillKey(f"{settings.name}-spill-key", pulumi.ResourceOptions(provider=providers.generated))
     spill = onprem.SpillTarget(
-        addresses=entrance_of(cloud), port=PORT, key=key.value, ready=_who_says_ready(settings)
+        addresses=entrance_of(cloud),
+        port=entrance_port(tls=cloud.tls is not None),
+        key=key.value,
+        ready=_who_says_ready(settings),
+        tls=cloud.tls and LinkTls(server_name=cloud.tls.server_name, authority=cloud.tls.authority),
     )
+    if cloud.tls is None and (cloud.link is None or cloud.link.vpn is None):
+        pulumi.log.warn(
+            "cloud.tls is missing, and the link is no VPN of this stack: spilled requests cross it as plain "
+            "HTTP. Set cloud.tls, unless the link encrypts by itself, as IPsec and MACsec do"
+        )
     on_prem = onprem.declare(settings, providers, spill)
     aws = aws_provider(cloud, tags)
     repositories = images.repositories(images_of(settings, cloud))
-    side = deploy_cloud_side(cloud, account, aws, node_tags(tags), repositories)
+    foundation = deploy_foundation(cloud, account, aws, tags, repositories)
+    outputs = CloudOutputs(
+        region=account.region,
+        bucket=foundation.storage.bucket,
+        repositories=foundation.storage.repository_urls,
+        staging=staging_plan(settings, cloud),
+    )
+    if cloud.declare == "foundation":
+        pulumi.log.warn(
+            "cloud.declare is foundation: there is no cluster, and nothing spills. Stage images and weights "
+            "with `make stage`, set up your end of the link, then remove the key"
+        )
+        return dataclasses.replace(on_prem.outputs, cloud=outputs)
+    side = deploy_cloud_side(cloud, account, aws, node_tags(tags), foundation)
     claim = StackClaim(
         f"{account.name}-claim",
         onprem.tenure_of(settings),
@@ -58,28 +80,18 @@ def deploy(settings: PlatformSettings) -> PlatformOutputs:
     )
     eks = eks_provider(side.kubeconfig, side.ready)
     there = deploy_eks_side(settings, cloud, side, images, eks, providers.generated, claim, key.value)
-    state = _burst_controller(settings, cloud, on_prem, there, providers)
-    return dataclasses.replace(
-        on_prem.outputs,
-        cloud=CloudOutputs(
-            cluster=side.cluster.name,
-            region=account.region,
-            kubeconfig=side.kubeconfig,
-            bucket=side.storage.bucket,
-            repositories=side.storage.repository_urls,
-            entrance=[f"{address}:{PORT}" for address in side.entrance.values()],
-            staging=staging_plan(settings, cloud, images, there.models, state),
-        ),
+    _burst_controller(settings, cloud, on_prem, there, providers)
+    cluster = ClusterOutputs(
+        name=side.cluster.name,
+        kubeconfig=side.kubeconfig,
+        entrance=[f"{address}:{spill.port}" for address in side.entrance.values()],
     )
-
-
-def _controller_name(settings: PlatformSettings) -> str:
-    return f"{settings.name}-burst-controller"
+    return dataclasses.replace(on_prem.outputs, cloud=dataclasses.replace(outputs, cluster=cluster))
 
 
 def _who_says_ready(settings: PlatformSettings) -> Upstream:
     """Where the gateway asks whether a model has a replica on EKS; without one, a request would wait."""
-    host = f"{_controller_name(settings)}.{settings.namespace}.svc.cluster.local"
+    host = f"{controller_name(settings)}.{settings.namespace}.svc.cluster.local"
     return Upstream(host=host, port=SERVICE_PORT)
 
 
@@ -89,24 +101,21 @@ def _burst_controller(
     on_prem: onprem.OnPremSide,
     there: EksSide,
     providers: Providers,
-) -> str:
-    """On-prem, so that it outlives the link; but it waits for the EKS side, whose keys it is given.
-
-    Returns:
-        NAMESPACE/NAME of its ConfigMap.
-    """
+) -> None:
+    """On-prem, so that it outlives the link; but it waits for the EKS side, whose keys it is given."""
     if settings.burst is None or settings.controller_image is None:
         raise AssertionError("the settings let no hybrid stack through without burst and controllerImage")
     image = settings.controller_image
     mirror = settings.images.mirror
-    controller = BurstController(
-        _controller_name(settings),
+    name = cloud_account(settings, cloud).name
+    BurstController(
+        controller_name(settings),
         BurstControllerArgs(
             platform=settings.name,
             namespace=settings.namespace,
             image=mirrored(image, mirror) if mirror else image,
             policy=settings.burst,
-            groups=tuple(_group(group, cloud.region) for group in cloud.node_groups),
+            groups=tuple(_group(group, cloud.region, name) for group in cloud.node_groups),
             models=tuple(_spilling(model, settings, cloud) for model in there.models),
             cloud_namespace=settings.namespace,
             kubeconfig=there.kubeconfig,
@@ -117,14 +126,19 @@ def _burst_controller(
         ),
         pulumi.ResourceOptions(providers=[providers.cluster, providers.generated], depends_on=on_prem.ready),
     )
-    return f"{settings.namespace}/{controller.state}"
 
 
-def _group(group: NodeGroupSpec, region: str) -> GroupConfig:
+def _group(group: NodeGroupSpec, region: str, account: str) -> GroupConfig:
     price = group.node_price(region)
     if price is None:
         raise AssertionError("the settings let no node group through without a price")
-    return GroupConfig(name=group.name, max_nodes=group.max, usd_per_hour=float(price), devices=group.gpus)
+    return GroupConfig(
+        name=group.name,
+        node_group=node_group_name(account, group),
+        max_nodes=group.max,
+        usd_per_hour=float(price),
+        devices=group.gpus,
+    )
 
 
 def _spilling(there: ModelSpec, settings: PlatformSettings, cloud: CloudSettings) -> SpillingModel:
@@ -144,11 +158,6 @@ def _spilling(there: ModelSpec, settings: PlatformSettings, cloud: CloudSettings
     )
 
 
-def cloud_name(platform: str) -> str:
-    """What the AWS side of a platform is called: cluster, roles, bucket, load balancer."""
-    return f"{platform}-burst"
-
-
 def cloud_tags(tenure: Tenure, account: CloudAccount) -> dict[str, str]:
     """Tags of all AWS resources; the first one is what the budget filters by."""
     return {PLATFORM_TAG: account.name, **tenure.tags()}
@@ -157,11 +166,6 @@ def cloud_tags(tenure: Tenure, account: CloudAccount) -> dict[str, str]:
 def node_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags of instances and volumes: without the expiry, since a changed launch template renews the nodes."""
     return {key: value for key, value in tags.items() if key != EXPIRES_TAG}
-
-
-def staged_images(cloud: CloudSettings, account: CloudAccount) -> StagedImages:
-    """Where the EKS side's images are."""
-    return StagedImages(registry=f"{account.registry}/{account.name}" if cloud.images == "ecr" else None)
 
 
 def entrance_of(cloud: CloudSettings) -> tuple[str, ...]:

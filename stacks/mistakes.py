@@ -317,10 +317,11 @@ def _contradictions(
         except ContradictionsError as error:
             for mistake in error.mistakes:
                 yield (*location, *mistake.path), mistake.message
+        except (AttributeError, ValidationError):
+            # A value that it asks for, or a spec that it makes of it, is wrong; that was said already.
+            continue
         except ValueError as error:
             yield location, str(error)
-        except AttributeError:
-            continue  # it asks for a value that is wrong itself, and that was said already
 
 
 def _as_far_as_right(

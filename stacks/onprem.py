@@ -23,7 +23,7 @@ from components.kubernetes.serving_check import ServingCheck, ServingCheckArgs
 from components.kubernetes.spill_pool import SpillPool, SpillPoolArgs
 from runtime.accelerators import ACCELERATORS
 from runtime.capacity import summary
-from runtime.gateway import GatewayConfig, ModelRoute, Overflow, Upstream
+from runtime.gateway import GatewayConfig, LinkTls, ModelRoute, Overflow, Upstream
 from runtime.images import mirrored
 from runtime.model import ModelSpec, Spec
 from runtime.serving.endpoint import endpoint_of
@@ -54,12 +54,14 @@ class SpillTarget:
         port: Its port.
         key: The key that the gateway there knows this one by.
         ready: Who says which models have servers there now: the burst controller.
+        tls: How the entrance is known; None speaks plain HTTP to it.
     """
 
     addresses: tuple[str, ...]
     port: int
     key: pulumi.Input[str]
     ready: Upstream | None = None
+    tls: LinkTls | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,13 +300,14 @@ def _gateway_config(settings: PlatformSettings, spill: SpillTarget | None) -> Ga
         models=tuple(_route(settings, model, spill) for model in settings.models),
         max_request_bytes=settings.gateway.max_request_bytes,
         stream_idle_timeout_s=settings.gateway.stream_idle_timeout_seconds,
-        overflow=_overflow(settings.gateway, spill and spill.ready),
+        overflow=_overflow(settings.gateway, spill),
     )
 
 
-def _overflow(gateway: GatewaySettings, ready: Upstream | None) -> Overflow:
+def _overflow(gateway: GatewaySettings, spill: SpillTarget | None) -> Overflow:
     return Overflow(
-        ready=ready,
+        ready=spill and spill.ready,
+        tls=spill and spill.tls,
         clients=gateway.spilling_clients,
         retry_after_s=gateway.overflow.retry_after_seconds,
         session_s=gateway.overflow.session_seconds,

@@ -7,36 +7,48 @@ import pulumi
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterOutputs:
+    """What a user or a pipeline needs of the EKS cluster.
+
+    Attributes:
+        name: Its name.
+        kubeconfig: How to reach it, without secrets.
+        entrance: HOST:PORT of the load balancer in each zone.
+    """
+
+    name: pulumi.Output[str]
+    kubeconfig: pulumi.Output[str]
+    entrance: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CloudOutputs:
     """What a user or a pipeline needs of the AWS side.
 
     Attributes:
-        cluster: The EKS cluster.
-        region: Its region.
-        kubeconfig: How to reach it, without secrets.
+        region: The region.
         bucket: Where weights are staged.
         repositories: Path of each staged image to its ECR repository.
-        entrance: HOST:PORT of the load balancer in each zone.
-        staging: What `make stage` has to bring over, without the bucket.
+        staging: What `make stage` has to bring over.
+        cluster: The EKS cluster, where it is declared.
     """
 
-    cluster: pulumi.Output[str]
     region: str
-    kubeconfig: pulumi.Output[str]
     bucket: pulumi.Output[str]
     repositories: Mapping[str, pulumi.Output[str]]
-    entrance: Sequence[str]
     staging: Mapping[str, object]
+    cluster: ClusterOutputs | None = None
 
     def export(self) -> None:
         """Writes the outputs that only a stack with an AWS side has."""
-        pulumi.export("cloudCluster", self.cluster)
+        if self.cluster is not None:
+            pulumi.export("cloudCluster", self.cluster.name)
+            pulumi.export("cloudKubeconfig", self.cluster.kubeconfig)
+            pulumi.export("cloudEntrance", list(self.cluster.entrance))
         pulumi.export("cloudRegion", self.region)
-        pulumi.export("cloudKubeconfig", self.kubeconfig)
         pulumi.export("cloudBucket", self.bucket)
         pulumi.export("cloudRepositories", dict(self.repositories))
-        pulumi.export("cloudEntrance", list(self.entrance))
-        pulumi.export("cloudStaging", {**self.staging, "bucket": self.bucket})
+        pulumi.export("cloudStaging", dict(self.staging))
 
 
 @dataclass(frozen=True, kw_only=True)

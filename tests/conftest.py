@@ -1,5 +1,6 @@
 """For all tests: the options of our own, and no network beyond this machine in the fast tier."""
 
+import gc
 import ipaddress
 import socket
 from collections.abc import Callable, Generator
@@ -16,6 +17,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write the golden previews anew instead of comparing"
     )
+
+
+def pytest_collection_finish() -> None:
+    # What the SDKs and moto left is there to the end; a collection that looks through it again takes longer
+    # than most tests.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ on-prem once, and each policy is tried on what overflowed.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heapreplace
+from typing import NamedTuple
 
 from benchmarks.burst.traces import Trace, per_minute
 
@@ -113,8 +115,7 @@ class Overflow:
     service_s: array[float]
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What a policy sees at a tick.
 
     Attributes:
@@ -268,26 +269,30 @@ def through_cloud(overflow: Overflow, cloud: Cloud, policy: Policy, tick_s: floa
     for tick in range(ticks):
         now = tick * tick_s
         spilled = refused = 0
+        serving = [(replica.ready, replica.slots) for replica in replicas if replica.ready < now]
+        if not serving:
+            came = bisect_left(times, now, index)
+            refused, index = came - index, came
         while index < count and times[index] < now:
             time = times[index]
             best = None
-            for replica in replicas:
-                if replica.ready <= time and (best is None or replica.slots[0] < best.slots[0]):
-                    best = replica
-                    if best.slots[0] <= time:
+            for ready_at, slots in serving:
+                if ready_at <= time and (best is None or slots[0] < best[0]):
+                    best = slots
+                    if best[0] <= time:
                         break
             while waiting and waiting[0] <= time:
                 waiting.popleft()
-            if best is None or (best.slots[0] > time and len(waiting) >= engine.queue):
+            if best is None or (best[0] > time and len(waiting) >= engine.queue):
                 refused += 1
             else:
-                start = best.slots[0]
+                start = best[0]
                 if start <= time:
                     start = time
                 else:
                     waiting.append(start)
                 end = start + services[index]
-                heapreplace(best.slots, end)
+                heapreplace(best, end)
                 ended[min(ticks, int(end / tick_s) + 1)] += 1
                 delay = start - time + prefills[index] + cloud.link_s
                 bins[min(_BINS, int(delay / BIN_S))] += 1
@@ -296,8 +301,9 @@ def through_cloud(overflow: Overflow, cloud: Cloud, policy: Policy, tick_s: floa
         ongoing += spilled - ended[tick]
         all_spilled += spilled
         all_refused += refused
-        gone = [end for end in gone if end > now]
-        ready = sum(replica.ready <= now for replica in replicas)
+        if gone:
+            gone = [end for end in gone if end > now]
+        ready = sum([replica.ready <= now for replica in replicas])
         answering.append(ready)
         wanted = policy(
             Look(

@@ -11,6 +11,7 @@ from components.aws.network import NetworkPlace
 from components.base import Component
 
 PORT = 80
+TLS_PORT = 443
 # In Kubernetes' range of node ports, so the gateway's Service can ask for it.
 NODE_PORT = 30080
 
@@ -23,11 +24,13 @@ class EntranceArgs:
         cloud: Account, region and names.
         place: The VPC, its subnets and the addresses for the load balancer.
         on_prem_cidrs: Networks that may come in.
+        tls: Whether the gateway behind it speaks TLS, which goes through the load balancer unopened.
     """
 
     cloud: CloudAccount
     place: NetworkPlace
     on_prem_cidrs: tuple[str, ...]
+    tls: bool = False
 
 
 class Entrance(Component):
@@ -49,6 +52,7 @@ class Entrance(Component):
             "internal": True,
         }
         super().__init__("aws:Entrance", name, declared, opts)
+        port = entrance_port(tls=args.tls)
         group = ec2.SecurityGroup(
             name,
             vpc_id=args.place.vpc_id,
@@ -62,8 +66,8 @@ class Entrance(Component):
                 security_group_id=group.id,
                 cidr_ipv4=cidr,
                 ip_protocol="tcp",
-                from_port=PORT,
-                to_port=PORT,
+                from_port=port,
+                to_port=port,
                 opts=self.child(),
             )
         balancer = lb.LoadBalancer(
@@ -88,7 +92,12 @@ class Entrance(Component):
             protocol="TCP",
             port=NODE_PORT,
             # The node's kube-proxy answers for pods of any node.
-            health_check={"protocol": "HTTP", "path": "/healthz", "port": str(NODE_PORT), "interval": 10},
+            health_check={
+                "protocol": "HTTPS" if args.tls else "HTTP",
+                "path": "/healthz",
+                "port": str(NODE_PORT),
+                "interval": 10,
+            },
             # Long answers end before a node is let go.
             deregistration_delay=300,
             opts=self.child(),
@@ -96,7 +105,7 @@ class Entrance(Component):
         listener = lb.Listener(
             name,
             load_balancer_arn=balancer.arn,
-            port=PORT,
+            port=port,
             protocol="TCP",
             default_actions=[{"type": "forward", "target_group_arn": targets.arn}],
             opts=self.child(),
@@ -105,6 +114,11 @@ class Entrance(Component):
         self.addresses = args.place.entrance
         self.needs = [listener]
         self.finish(dnsName=balancer.dns_name)
+
+
+def entrance_port(*, tls: bool) -> int:
+    """The port on which the entrance is reached from on-prem."""
+    return TLS_PORT if tls else PORT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from components.aws.account import CloudAccount
 from components.aws.policies import CNI_POLICY, EC2, NODE_POLICIES, trust
 from components.base import Component
 from runtime.accelerators import ACCELERATORS
-from runtime.node_groups import NODE_GROUP_LABEL, NodeGroupSpec
+from runtime.node_groups import EFA_RESOURCE, NODE_GROUP_LABEL, NodeGroupSpec
 
 SYSTEM_LABEL = "spillway.dev/system"
 TAINT = "nvidia.com/gpu"
@@ -231,7 +231,7 @@ class GpuNodeGroup(Component):
                     "security_groups": [args.cluster_security_group, fabric.id],
                     "delete_on_termination": "true",
                 }
-                for card in range(min(instance.efa_cards for instance in spec.instances))
+                for card in range(spec.efa_cards)
             ]
         return ec2.LaunchTemplate(
             name,
@@ -286,6 +286,7 @@ def scaling_tags(cluster: str, spec: NodeGroupSpec) -> dict[str, str]:
         **{f"{template}/label/{key}": value for key, value in node_labels(spec).items()},
         f"{template}/taint/{TAINT}": "present:NoSchedule",
         f"{template}/resources/{TAINT}": str(spec.gpus),
+        **({f"{template}/resources/{EFA_RESOURCE}": str(spec.efa_cards)} if spec.efa else {}),
     }
 
 

@@ -81,7 +81,6 @@ class BurstControllerArgs:
         cloud_ray_token: Ray's token on EKS.
         ray_secret: Secret with Ray's token on-prem.
         gateway_metrics_port: Port of the metrics of the gateway's pods.
-        prometheus: URL of a Prometheus that scrapes gateway and models; None has the controller ask them.
         pull_secrets: Existing Secrets for the registry.
     """
 
@@ -96,7 +95,6 @@ class BurstControllerArgs:
     cloud_ray_token: pulumi.Input[str]
     ray_secret: str
     gateway_metrics_port: int
-    prometheus: str | None = None
     pull_secrets: tuple[str, ...] = ()
 
 
@@ -122,7 +120,7 @@ class BurstController(Component):
         super().__init__("kubernetes:BurstController", name, declared, opts)
         self._name = name
         self._args = args
-        self.state = f"{name}-state"
+        self.state = state_name(name)
         self.url = f"http://{name}.{args.namespace}.svc"
         config = controller_config(name, args)
         text = config.model_dump_json(by_alias=True, exclude_none=True)
@@ -265,8 +263,8 @@ class BurstController(Component):
             # The API servers of both sides, whose addresses are not known here.
             {"ports": [_port(port) for port in _API_PORTS]},
         ]
-        if args.prometheus is not None:
-            url = urlsplit(args.prometheus)
+        if args.policy.signals.prometheus is not None:
+            url = urlsplit(args.policy.signals.prometheus)
             egress.append({"ports": [_port(url.port or (443 if url.scheme == "https" else 80))]})
         return [
             kubernetes.networking.v1.NetworkPolicy(
@@ -369,19 +367,23 @@ class BurstController(Component):
         return object_meta(self._args.platform, BURST_CONTROLLER, name, namespace=self._args.namespace)
 
 
+def state_name(name: str) -> str:
+    """Name of the ConfigMap of a controller of that name, with what it must not forget."""
+    return f"{name}-state"
+
+
 def controller_config(name: str, args: BurstControllerArgs) -> ControllerConfig:
     """What the controller is told."""
     return ControllerConfig(
         platform=args.platform,
         namespace=args.namespace,
         lease=name,
-        state=f"{name}-state",
+        state=state_name(name),
         policy=args.policy,
         groups=args.groups,
         models=tuple(_model(model, args) for model in args.models),
         gateway_host=_host(f"{args.platform}-gateway-metrics", args),
         gateway_port=args.gateway_metrics_port,
-        prometheus=args.prometheus,
         kubeconfig=f"{_EKS_FOLDER}/kubeconfig",
         ray_token=f"{_EKS_FOLDER}/{TOKEN_KEY}",
         on_prem_ray_token=f"{_RAY_FOLDER}/{TOKEN_KEY}",

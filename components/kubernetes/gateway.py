@@ -27,6 +27,7 @@ from runtime.gateway import (
 API_KEY_LENGTH = 40
 API_KEY_PREFIX = "sk-"
 SERVICE_PORT = 80
+CERTIFICATE_FOLDER = "/etc/envoy/certificate"
 BOOTSTRAP_ANNOTATION = "spillway.dev/envoy-bootstrap"
 
 _LEAVE_S = 10
@@ -34,6 +35,7 @@ _LEAVE_S = 10
 _ENVOY_USER = 101
 _CONFIG_VOLUME = "config"
 _KEYS_VOLUME = "keys"
+_CERTIFICATE_VOLUME = "certificate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +55,13 @@ class GatewayArgs:
         given_keys: Keys of clients that are made elsewhere; all others are generated here.
         spill_key: The key that the gateway of the spill pool knows this one by, one of its clients' keys;
             needed if a model of `config` spills, and only then.
+        certificate_secret: Existing Secret of type kubernetes.io/tls, with `config.certificate_folder`.
         prometheus_rule: Whether the alerts are declared as a PrometheusRule, which needs the Prometheus
             operator. Without it they are a rule file in a ConfigMap.
 
     Raises:
-        ValueError: A model spills and there is no key for it, or there is a key and none spills.
+        ValueError: A model spills and there is no key for it, or there is a key and none spills; or there is
+            a certificate without a folder for it, or a folder without one.
     """
 
     platform: str
@@ -71,6 +75,7 @@ class GatewayArgs:
     url: str | None = None
     given_keys: Mapping[str, pulumi.Output[str]] = field(default_factory=dict[str, pulumi.Output[str]])
     spill_key: pulumi.Input[str] | None = None
+    certificate_secret: str | None = None
     prometheus_rule: bool = False
 
     def __post_init__(self) -> None:
@@ -78,6 +83,11 @@ class GatewayArgs:
             raise ValueError(
                 "gateway: spill_key and the models' spill go together; allowed: both or neither; fix: give "
                 "the gateway the spill pool's key where a model spills"
+            )
+        if (self.config.certificate_folder is None) != (self.certificate_secret is None):
+            raise ValueError(
+                "gateway: certificate_secret and config.certificate_folder go together; allowed: both or "
+                "neither; fix: give both for TLS"
             )
 
 
@@ -184,6 +194,10 @@ class Gateway(Component):
         args, config = self._args, self._args.config
         pods = selector(args.platform, GATEWAY)
         ready: kubernetes.core.v1.HTTPGetActionArgsDict = {"path": "/ready", "port": config.metrics_port}
+        mounts: list[kubernetes.core.v1.VolumeMountArgsDict] = [
+            {"name": _CONFIG_VOLUME, "mount_path": config.config_folder, "read_only": True},
+            {"name": _KEYS_VOLUME, "mount_path": config.keys_folder, "read_only": True},
+        ]
         container: kubernetes.core.v1.ContainerArgsDict = {
             "name": "envoy",
             "image": args.image,
@@ -204,15 +218,17 @@ class Gateway(Component):
                 "requests": {"cpu": "100m", "memory": "128Mi"},
             },
             "security_context": restricted_container(),
-            "volume_mounts": [
-                {"name": _CONFIG_VOLUME, "mount_path": config.config_folder, "read_only": True},
-                {"name": _KEYS_VOLUME, "mount_path": config.keys_folder, "read_only": True},
-            ],
+            "volume_mounts": mounts,
         }
         volumes: list[kubernetes.core.v1.VolumeArgsDict] = [
             {"name": _CONFIG_VOLUME, "config_map": {"name": f"{self._name}-config"}},
             {"name": _KEYS_VOLUME, "secret": {"secret_name": f"{self._name}-envoy-keys"}},
         ]
+        if args.certificate_secret is not None and config.certificate_folder is not None:
+            mounts.append(
+                {"name": _CERTIFICATE_VOLUME, "mount_path": config.certificate_folder, "read_only": True}
+            )
+            volumes.append({"name": _CERTIFICATE_VOLUME, "secret": {"secret_name": args.certificate_secret}})
         pod = restricted_pod(_ENVOY_USER, container, volumes, args.pull_secrets)
         pod["termination_grace_period_seconds"] = _LEAVE_S + 10
         return kubernetes.apps.v1.Deployment(

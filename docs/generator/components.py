@@ -196,8 +196,8 @@ def _examples(component: type[Component]) -> Iterator[str]:
         if module.name == "stacks.__main__":
             continue  # importing it runs the program
         names = vars(importlib.import_module(module.name))
-        text = inspect.getsource(sys.modules[module.name])
-        for call in _calls(ast.parse(text)):
+        text, calls = _source(module.name)
+        for call in calls:
             if _resolve(call.func, names) is component:
                 yield f"In `{module.name.replace('.', '/')}.py`:"
                 yield markdown.fence("python", _segment(text, call))
@@ -321,6 +321,13 @@ def _segment(text: str, call: ast.Call) -> str:
 
 def _calls(tree: ast.AST) -> Iterator[ast.Call]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+@cache
+def _source(module: str) -> tuple[str, tuple[ast.Call, ...]]:
+    """The text of a module and the calls in it."""
+    text = inspect.getsource(sys.modules[module])
+    return text, tuple(_calls(ast.parse(text)))
 
 
 @cache

@@ -18,7 +18,7 @@ from typing import Any
 
 from rehearsal.aws import ACCOUNT
 from rehearsal.aws.clients import DoubleError, page
-from rehearsal.aws.leftovers import leftovers
+from rehearsal.aws.leftovers import leftovers, stored
 from rehearsal.site.processes import ProcessIdentity, end
 
 START_S = 60.0
@@ -159,6 +159,10 @@ class AwsDouble:
     def leftovers(self) -> list[str]:
         """What is left in the account, one line each, and in the store of the stand-in provider."""
         return leftovers(self.endpoint)
+
+    def stored(self) -> list[str]:
+        """What is left of types that moto does not have, one line each: the stand-in provider keeps them."""
+        return stored(self.endpoint)
 
     def _port(self) -> int:
         file = self.folder / "port"

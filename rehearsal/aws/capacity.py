@@ -50,11 +50,13 @@ class Outage(Window):
 
     Attributes:
         service: As in its endpoint: `eks`, `ec2`, `autoscaling`; `*` is every one.
-        status: 503, or 429 for throttling.
+        status: 503, 429 for throttling, or 403 with code `AccessDenied` for a caller who may not ask.
+        code: What the answer calls the error.
     """
 
     service: str
     status: int = Field(503, ge=400, le=599)
+    code: str = "ServiceUnavailable"
 
 
 class ClusterApi(_Model):
@@ -78,7 +80,8 @@ class Script(_Model):
         launch_seconds_of: The same as launch_seconds for single instance types.
         retry_seconds: How long a group waits after a launch that failed.
         shortages: What EC2 has no more of.
-        outages: Services that are away.
+        outages: Services that are away, or that refuse.
+        undeletable: Node groups whose deletion fails, by name.
         quotas: vCPUs by quota code, `L-417A185B`; a launch beyond one fails.
         cluster_api: What DescribeCluster names; without it names that lead nowhere.
     """
@@ -89,6 +92,7 @@ class Script(_Model):
     retry_seconds: Seconds = 5
     shortages: tuple[Shortage, ...] = ()
     outages: tuple[Outage, ...] = ()
+    undeletable: tuple[str, ...] = ()
     quotas: dict[str, float] = Field(default_factory=lambda: {code: q.default for code, q in QUOTAS.items()})
     cluster_api: ClusterApi | None = None
     put_at: float = Field(default_factory=time.time, exclude=True)

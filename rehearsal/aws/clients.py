@@ -27,7 +27,13 @@ _ONE_SESSION = threading.Lock()
 
 
 @functools.cache
-def client(service: str, endpoint: str, region: str, credentials: tuple[str, str, str] | None = None) -> Any:
+def client(
+    service: str,
+    endpoint: str,
+    region: str,
+    credentials: tuple[str, str, str] | None = None,
+    tries: int = _TRIES,
+) -> Any:
     """A client of one service.
 
     Nothing of the user's AWS configuration is read: neither keys nor profiles nor endpoints.
@@ -37,13 +43,14 @@ def client(service: str, endpoint: str, region: str, credentials: tuple[str, str
         endpoint: The double's address.
         region: The region.
         credentials: Key, secret and token of an assumed role.
+        tries: How often a call is tried; what shows outages does not want to sit them out.
 
     Raises:
         ValueError: The endpoint is not on this machine.
     """
     key, secret, token = credentials or (_KEY, _KEY, None)
     config = Config(
-        retries={"mode": "standard", "total_max_attempts": _TRIES},
+        retries={"mode": "standard", "total_max_attempts": tries},
         connect_timeout=5,
         read_timeout=60,
         s3={"addressing_style": "path"},

@@ -1,4 +1,4 @@
-"""What is left in the double's account: the check after a destroy."""
+"""What is left in the double's account, whosever it is: what a certificate of a teardown is judged by."""
 
 from typing import Any
 
@@ -42,10 +42,7 @@ def leftovers(endpoint: str, region: str = "us-east-1") -> list[str]:
     Raises:
         DoubleError: The double does not answer.
     """
-    lines = [
-        f"{record['type']} {record['id']} (in the provider's store, {record['urn']})"
-        for record in page(endpoint, "GET", "store")["resources"]
-    ]
+    lines = stored(endpoint)
     default = _default_vpcs(endpoint, region)
     for service, call, place, name in _LISTS:
         found: list[Any] = getattr(client(service, endpoint, region), call)().get(place, [])
@@ -63,6 +60,18 @@ def leftovers(endpoint: str, region: str = "us-east-1") -> list[str]:
     ]
     budgets = client("budgets", endpoint, region).describe_budgets(AccountId=ACCOUNT)["Budgets"]
     return lines + [f"budgets {budget['BudgetName']}" for budget in budgets]
+
+
+def stored(endpoint: str) -> list[str]:
+    """What the stand-in provider keeps, one line for each thing.
+
+    Raises:
+        DoubleError: The double does not answer.
+    """
+    return [
+        f"{record['type']} {record['id']} (in the provider's store, {record['urn']})"
+        for record in page(endpoint, "GET", "store")["resources"]
+    ]
 
 
 def _default_vpcs(endpoint: str, region: str) -> set[str]:

@@ -40,7 +40,7 @@ from rehearsal.aws.clients import RETRY_S, DoubleError, page
 from rehearsal.aws.configuration import Configuration, check_configuration, configure
 from rehearsal.aws.functions import FUNCTIONS
 from rehearsal.aws.resources import KINDS
-from rehearsal.aws.resources.cluster import ResourceFailed
+from rehearsal.aws.resources.cluster import ResourceFailed, Undeleted
 from rehearsal.aws.resources.kind import Absent, Aws, Kind, Properties, is_absent
 from rehearsal.plugins import property_values
 from rehearsal.plugins.property_values import UNKNOWN, Value, is_secret, is_unknown, plain, secret
@@ -234,7 +234,7 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
             except Absent:
                 pass
             page(aws.endpoint, "DELETE", _place(kind, request.id), retry_s=RETRY_S)
-        except (ClientError, BotoCoreError, DoubleError) as error:
+        except (ClientError, BotoCoreError, DoubleError, Undeleted) as error:
             refuse(context, _told(request.urn, "delete", error))
         return empty_pb2.Empty()
 

@@ -4,6 +4,7 @@ One call at a time: moto's objects are shared between services and know no locks
 see half of a call.
 """
 
+import functools
 import json
 import os
 import re
@@ -28,12 +29,14 @@ from pydantic import ValidationError
 from werkzeug.serving import make_server
 
 from rehearsal.aws import node_groups, shim, snapshot
-from rehearsal.aws.capacity import Script
+from rehearsal.aws.capacity import Outage, Script
 from rehearsal.aws.state import State
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Answer = tuple[str, list[tuple[str, str]], bytes]
+# Services of the query and XML protocols, by the names that their signatures have.
+_XML = ("autoscaling", "ec2", "elasticloadbalancing", "iam", "s3", "sns", "sts")
 _SERVICE = re.compile(r"Credential=[^/]+/\d+/[^/]+/([^/]+)/aws4_request")
 
 
@@ -59,7 +62,7 @@ class Double:
         self._lock = threading.RLock()
         shim.apply(lambda: self.state.script)
         self.state: State = snapshot.load(self._file, State)
-        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._moto = _moto()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one call, of AWS or of our own."""
@@ -82,8 +85,7 @@ class Double:
         service = _SERVICE.search(environ.get("HTTP_AUTHORIZATION", ""))
         outage = self.state.script.outage(service[1] if service else "", self._clock())
         if outage is not None:
-            text = b'{"__type": "ServiceUnavailable", "message": "scripted outage"}'
-            return f"{outage.status} {HTTPStatus(outage.status).phrase}", [], text
+            return refusal(outage, service[1] if service else "")
         # The same in every try of one call (botocore). A client that did not get the answer asks again.
         call = environ.get("HTTP_AMZ_SDK_INVOCATION_ID", "")
         if call in self.state.answers:
@@ -153,6 +155,30 @@ class Double:
     def _save(self) -> None:
         node_groups.advance(self.state.script, self._clock())
         snapshot.save(self._file, self.state)
+
+
+def refusal(outage: Outage, service: str) -> Answer:
+    """What a service that is away or refuses answers: in XML where its protocol is of that kind."""
+    status = f"{outage.status} {HTTPStatus(outage.status).phrase}"
+    said = "scripted"
+    if service in _XML:
+        error = f"<Code>{outage.code}</Code><Message>{said}</Message>"
+        body = {
+            "ec2": f"<Response><Errors><Error>{error}</Error></Errors></Response>",
+            "s3": f"<Error>{error}</Error>",
+        }.get(service, f"<ErrorResponse><Error>{error}</Error></ErrorResponse>")
+        return status, [("Content-Type", "text/xml")], body.encode()
+    headers = [("Content-Type", "application/json"), ("x-amzn-ErrorType", outage.code)]
+    return status, headers, json.dumps({"__type": outage.code, "message": said}).encode()
+
+
+@functools.cache
+def _moto() -> Any:
+    """The application of moto, one for the process, as its backends are."""
+    application = DomainDispatcherApplication(create_backend_app)
+    # It would look through the folder of all services at every call.
+    application.get_backend_for_host = functools.cache(application.get_backend_for_host)
+    return application
 
 
 def serve(folder: Path, port: int) -> None:

@@ -412,6 +412,8 @@ def _create_nodegroup(self: EKSResponse) -> ActionResult:
     if not self._get_param("remoteAccess"):
         group.remote_access = None
     group.status = "CREATING"
+    # moto leaves the node group's name out; cluster-autoscaler's status tells groups apart by it.
+    group.resources["autoScalingGroups"] = [{"name": f"eks-{group.nodegroup_name}-{uuid.uuid4()}"}]
     node_groups.open_group(self.current_account, self.region, group)
     return result
 
@@ -433,6 +435,10 @@ def _delete_nodegroup(self: EKSResponse) -> ActionResult:
     group = self.eks_backend.describe_nodegroup(
         cluster_name=self._get_param("name"), nodegroup_name=self._get_param("nodegroupName")
     )
+    if group.nodegroup_name in _script().undeletable:
+        # As EKS: the call is taken, and what comes of it stands in the node group.
+        group.status = "DELETE_FAILED"
+        return ActionResult({"nodegroup": group})
     result = _moto_delete_nodegroup(self)
     node_groups.close_group(self.current_account, self.region, group)
     return result

@@ -7,6 +7,7 @@ answer is sent: what was answered is on disk. A pickle of our own folder is read
 # moto gives no types.
 # pyright: basic, reportPrivateUsage=false, reportGeneralTypeIssues=false
 
+import copyreg
 import io
 import os
 import pickle
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.bindings._rust import openssl
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -25,23 +26,28 @@ from cryptography.hazmat.primitives.serialization import (
 from moto.backends import get_backend
 from moto.core.base_backend import BackendDict
 
-_LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
-
-class _Pickler(pickle.Pickler):
-    """Takes what pickle refuses: locks, which nobody holds between two calls, and KMS's private keys."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, _LOCKS):
-            return (threading.Lock if type(obj) is _LOCKS[0] else threading.RLock), ()
-        if isinstance(obj, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-            der = obj.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-            return _private_key, (der,)
-        return NotImplemented
+def _written_key(key: Any) -> Any:
+    der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    return _private_key, (der,)
 
 
 def _private_key(der: bytes) -> Any:
     return load_der_private_key(der, password=None)
+
+
+class _Pickler(pickle.Pickler):
+    """Takes what pickle refuses: locks, which nobody holds between two calls, and KMS's private keys.
+
+    By exact type: a `reducer_override` would be called for each of the many thousand objects of a save.
+    """
+
+    dispatch_table: Any = copyreg.dispatch_table | {
+        type(threading.Lock()): lambda _: (threading.Lock, ()),
+        type(threading.RLock()): lambda _: (threading.RLock, ()),
+        openssl.rsa.RSAPrivateKey: _written_key,
+        openssl.ec.ECPrivateKey: _written_key,
+    }
 
 
 def save(file: Path, own: Any) -> None:

@@ -47,6 +47,7 @@ class Aws:
         aws = self._client("autoscaling")
         answer = self._ask(aws.describe_auto_scaling_groups)
         machines = {str(node["instanceType"]): _machine(node["resources"]) for node in nodes}
+        failed = self._failed_launches()
         groups: list[Group] = []
         for group in answer["AutoScalingGroups"]:
             tags = {tag["Key"]: tag["Value"] for tag in group["Tags"]}
@@ -68,6 +69,7 @@ class Aws:
                         for node in nodes
                         if node["instanceId"] in instances and node["state"] == "Ready"
                     ),
+                    failed=failed.get(name, frozenset()),
                 )
             )
         return groups
@@ -106,6 +108,15 @@ class Aws:
                 if balancer["Scheme"] == "internal" and arn in targets:
                     ports[int(listener["Port"])] = targets[arn]
         return ports
+
+    def _failed_launches(self) -> dict[str, frozenset[str]]:
+        told = self._ask(self._client("autoscaling").describe_scaling_activities)
+        found: dict[str, frozenset[str]] = {}
+        for one in told["Activities"]:
+            if one["StatusCode"] == "Failed":
+                name = str(one["AutoScalingGroupName"])
+                found[name] = found.get(name, frozenset()) | {str(one["ActivityId"])}
+        return found
 
     def _instance_type(self, cluster: str, group: str) -> str:
         aws = self._client("eks")

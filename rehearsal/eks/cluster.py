@@ -4,7 +4,8 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from rehearsal.eks import node_autoscaler, ray_autoscaler
+from rehearsal.eks import autoscaler_status, node_autoscaler, ray_autoscaler
+from rehearsal.eks.autoscaler_status import BACK_OFF_S, BackOff
 from rehearsal.eks.aws import Aws
 from rehearsal.eks.node_autoscaler import is_movable
 from rehearsal.site import edge
@@ -48,6 +49,9 @@ class EksCluster:
         self._idle_since: dict[str, float | None] = {}
         self._said: dict[str, str] = {}
         self._routed: list[str] = []
+        self._back_off = BackOff()
+        self._left_alone = frozenset[str]()
+        self._told: Json = {}
 
     def round(self, now: float) -> Iterator[str]:
         """Brings everything up to date once, and tells what it changed.
@@ -145,7 +149,11 @@ class EksCluster:
         empty = {name for group in groups for name in group.existing if not on_node[name]}
         self._empty_since = {name: self._empty_since.get(name, now) for name in empty}
         empty_for_s = {name: now - since for name, since in self._empty_since.items()}
-        decided = node_autoscaler.plan(groups, pods, empty_for_s, self._unneeded_s)
+        backed_off = self._back_off.groups(groups, now)
+        for name in sorted(backed_off - self._left_alone):
+            yield f"group {name}: a launch failed, so it is left alone for {BACK_OFF_S:.0f} s"
+        self._left_alone = backed_off
+        decided = node_autoscaler.plan(groups, pods, empty_for_s, self._unneeded_s, backed_off)
         for group, count in decided.desired.items():
             self._aws.ask_for(group, count)
             yield f"group {group}: {count} nodes"
@@ -157,6 +165,10 @@ class EksCluster:
             if self._said.get(pod) != reason:
                 yield f"pod {pod} waits: {reason}"
         self._said = dict(decided.unplaced)
+        told = autoscaler_status.status(groups, backed_off)
+        if told != self._told:
+            self._api.apply(told)
+            self._told = told
 
     def _lead_in(self) -> Iterator[str]:
         networks = self._aws.networks()

@@ -7,8 +7,8 @@ or wrong keeps the group at zero here as it does there. It is greedy and simple 
 the scheduler: labels, taints, CPU, memory and devices count, affinities do not.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from rehearsal.site.api import Json
 from runtime.quantities import cpus, memory_bytes
@@ -40,6 +40,7 @@ class Group:
         tags: Its tags.
         machine: CPUs, bytes of memory and devices of its instance type.
         existing: Names of the nodes that have joined the cluster.
+        failed: Ids of its launches that failed.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Group:
     tags: Mapping[str, str]
     machine: Mapping[str, float]
     existing: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
 
     @property
     def enabled(self) -> bool:
@@ -88,7 +90,11 @@ class Plan:
 
 
 def plan(
-    groups: Sequence[Group], pods: Sequence[Json], empty_for_s: Mapping[str, float], unneeded_s: float
+    groups: Sequence[Group],
+    pods: Sequence[Json],
+    empty_for_s: Mapping[str, float],
+    unneeded_s: float,
+    backed_off: Collection[str] = (),
 ) -> Plan:
     """Decides once.
 
@@ -97,8 +103,16 @@ def plan(
         pods: All its pods.
         empty_for_s: Node to the seconds for which only pods of daemons were on it.
         unneeded_s: After so long an empty node goes (the real one's `--scale-down-unneeded-time`).
+        backed_off: Groups whose launches failed: what was asked for in vain is given up, and nothing more
+            is asked for now.
     """
-    usable = [group for group in groups if group.enabled]
+    usable = [
+        replace(group, desired=len(group.existing), most=len(group.existing))
+        if group.name in backed_off
+        else group
+        for group in groups
+        if group.enabled
+    ]
     # Room on nodes that are there, and nodes that are on their way, count before new ones are asked for.
     coming = [(group, _room_left(group, node, pods)) for group in usable for node in sorted(group.existing)]
     coming += [
@@ -126,7 +140,8 @@ def plan(
         idle = [node for node in sorted(group.existing) if empty_for_s.get(node, 0.0) >= unneeded_s]
         # While pods wait nothing goes: the real one holds too after a scale-up.
         remove += [(group.name, node) for node in idle[: max(0, spare)] if not waiting]
-    changed = {group.name: desired[group.name] for group in usable if desired[group.name] != group.desired}
+    asked = {group.name: group.desired for group in groups}
+    changed = {name: count for name, count in desired.items() if count != asked[name]}
     return Plan(changed, remove, unplaced)
 
 

@@ -5,7 +5,6 @@ undone on the way back without the br_netfilter module that a bridge would need.
 """
 
 import ctypes
-import ctypes.util
 import fcntl
 import ipaddress
 import json
@@ -32,6 +31,8 @@ FIRST_HOST_PORT = 21000
 HOST_PORTS = 9000
 _CLONE_NEWNET = 0x40000000
 _COMMAND_TIMEOUT_S = 20
+# The libc that this process runs with; looking for it by name starts two programs, for each connection.
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def program(name: str, package: str) -> str:
@@ -118,8 +119,7 @@ class NetworkNamespace:
         def enter_and_connect() -> None:
             try:
                 with self.path.open("rb") as namespace:
-                    libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
-                    if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
+                    if _LIBC.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
                         failed.append(OSError(ctypes.get_errno(), "cannot enter", str(self.path)))
                         return
                 made.append(socket.create_connection((address, port), timeout=timeout_s))

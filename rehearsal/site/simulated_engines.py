@@ -11,13 +11,14 @@ import json
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlencode
 
 from rehearsal.site import simulated_ray
 from rehearsal.site.api import ApiClient, ApiError, Json
@@ -33,9 +34,11 @@ _CLUSTER_LABEL = "ray.io/cluster"
 _TOKEN_VARIABLE = "RAY_AUTH_TOKEN"  # noqa: S105 - the variable's name
 _TOKEN_HEADERS = ("x-ray-authorization", "authorization")
 _REMEMBERED_S = 1.0
+# How long the API server may take to answer, and how long it is then not asked again.
+_PATIENCE_S, _BLIND_S = 2.0, 5.0
 _SPEED_FILE = "speed.json"
-# How often a request that waits for a slot looks for one, and how long it does.
-_LOOK_S = 0.02
+# How often it is looked whether copies came or went, and how long a request waits for a slot.
+_LOOK_S = 0.2
 _WAIT_S = 600.0
 
 
@@ -87,48 +90,67 @@ class Room:
     queue: int
 
 
+class _Engine:
+    """One engine's requests that are under way, and the room that it last had."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.running = 0
+        self.waiting = 0
+        self._room = Room(0, 0)
+        self._room_at = float("-inf")
+
+    def room(self, ask: Callable[[], Room]) -> Room:
+        """The room of now; looked up a few times a second, and not by every request."""
+        if time.monotonic() - self._room_at > _LOOK_S:
+            self._room_at = time.monotonic()
+            self._room = ask()
+        return self._room
+
+
 class Queues:
     """The requests that are under way, by engine; bounded as Serve's and vLLM's queues are."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: dict[str, int] = {}
-        self._waiting: dict[str, int] = {}
+        self._engines: defaultdict[str, _Engine] = defaultdict(_Engine)
 
     @contextmanager
-    def place(self, engine: str, room: Callable[[], Room]) -> Generator[None]:
+    def place(self, name: str, room: Callable[[], Room]) -> Generator[None]:
         """Waits for a slot and holds it.
 
         Raises:
             RefusedError: As many wait already as may (503), or no slot came.
         """
-        with self._lock:
-            now = room()
-            if self._running.get(engine, 0) >= now.slots and self._waiting.get(engine, 0) >= now.queue:
+        engine = self._engines[name]
+        now = engine.room(room)
+        with engine.changed:
+            if engine.running >= now.slots and engine.waiting >= now.queue:
                 raise RefusedError(
                     HTTPStatus.SERVICE_UNAVAILABLE,
                     f"Request dropped due to backpressure (max_queued_requests={now.queue}).",
                 )
-            self._waiting[engine] = self._waiting.get(engine, 0) + 1
+            engine.waiting += 1
         try:
             self._wait(engine, room)
         finally:
-            with self._lock:
-                self._waiting[engine] -= 1
+            with engine.changed:
+                engine.waiting -= 1
         try:
             yield
         finally:
-            with self._lock:
-                self._running[engine] -= 1
+            with engine.changed:
+                engine.running -= 1
+                engine.changed.notify()
 
-    def _wait(self, engine: str, room: Callable[[], Room]) -> None:
+    def _wait(self, engine: _Engine, room: Callable[[], Room]) -> None:
         deadline = time.monotonic() + _WAIT_S
         while time.monotonic() < deadline:
-            with self._lock:
-                if self._running.get(engine, 0) < room().slots:
-                    self._running[engine] = self._running.get(engine, 0) + 1
+            now = engine.room(room)
+            with engine.changed:
+                if engine.running < now.slots:
+                    engine.running += 1
                     return
-            time.sleep(_LOOK_S)
+                engine.changed.wait(_LOOK_S)
         raise RefusedError(HTTPStatus.GATEWAY_TIMEOUT, f"no replica took the request in {_WAIT_S:.0f} s")
 
 
@@ -192,9 +214,12 @@ class SimulatedPods:
         try:
             found = self._look_up(address)
         except (ApiError, OSError) as error:
-            raise RefusedError(
-                HTTPStatus.SERVICE_UNAVAILABLE, f"the API server does not answer: {error}"
-            ) from error
+            if seen is None:
+                raise RefusedError(
+                    HTTPStatus.SERVICE_UNAVAILABLE, f"the API server does not answer: {error}"
+                ) from error
+            # What runs goes on without an API server, as it does in a real cluster.
+            now, found = time.monotonic() + _BLIND_S, seen[1]
         with self._lock:
             self._found[address] = (now, found)
         return found
@@ -246,7 +271,7 @@ class SimulatedPods:
         return self._folder / f"{head['metadata']['uid']}.json"
 
     def _look_up(self, address: str) -> SimulatedPod:
-        items = self._api.get("/api/v1/pods", fieldSelector=f"status.podIP={address}")["items"]
+        items = self._listed("/api/v1/pods", fieldSelector=f"status.podIP={address}")
         pods = [pod for pod in items if pod["status"].get("phase") == "Running"]
         if not pods:
             raise RefusedError(HTTPStatus.SERVICE_UNAVAILABLE, f"no running pod has the address {address}")
@@ -255,7 +280,11 @@ class SimulatedPods:
         if not name:
             return SimulatedPod(pod, [])
         path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods"
-        return SimulatedPod(pod, self._api.get(path, labelSelector=f"{_CLUSTER_LABEL}={name}")["items"])
+        return SimulatedPod(pod, self._listed(path, labelSelector=f"{_CLUSTER_LABEL}={name}"))
+
+    def _listed(self, path: str, **query: str) -> list[Json]:
+        told = self._api.request("GET", f"{path}?{urlencode(query)}", timeout_s=_PATIENCE_S)
+        return json.loads(told)["items"]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -464,6 +493,12 @@ def _events(model: str, words: list[str]) -> Iterator[str]:
     yield "[DONE]"
 
 
+class Server(ThreadingHTTPServer):
+    """A server that lets hundreds connect in the same moment; the standard library's lets five."""
+
+    request_queue_size = 1024
+
+
 def main() -> None:
     """Serves both ports until it is killed."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -475,7 +510,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     Handler.pods = SimulatedPods(ApiClient.inside(layout, "simulated-engines"), folder)
     # Every address: those of the simulated pods are routed to this namespace's loopback.
-    servers = [ThreadingHTTPServer(("0.0.0.0", port), Handler) for port in (DASHBOARD_PORT, ENGINE_PORT)]  # noqa: S104
+    servers = [Server(("0.0.0.0", port), Handler) for port in (DASHBOARD_PORT, ENGINE_PORT)]  # noqa: S104
     for server in servers[1:]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     servers[0].serve_forever()

@@ -124,7 +124,8 @@ def _parts(config: ControllerConfig, home: _Home, store: Store) -> Parts:
         for model in config.models
         if model.on_prem.serving == "ray"
     }
-    metrics = Prometheus(config.prometheus) if config.prometheus else Direct()
+    prometheus, window_s = config.policy.signals.prometheus, config.policy.stale_seconds
+    metrics = Prometheus(prometheus, window_s) if prometheus else Direct()
     return Parts(
         observer=Signals(config, metrics, on_prem, cloud, eks),
         hand=Actuator(config.models, cloud),

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property
 
-from runtime.burst.fleet import BurstModel, Fleet
+from runtime.burst.fleet import Fleet
 from runtime.burst.policy import BurstPolicy
 from runtime.burst.state import GroupState, Spent, State
 
@@ -29,7 +30,6 @@ class Means:
         unasked: Nodes that exist beyond those set aside, by group.
         known: Groups whose nodes are known.
         node_hours: Node-hours of this month so far.
-        fits: Pods on one node, by model.
         mixed: Groups whose pods differ in size.
     """
 
@@ -43,14 +43,15 @@ class Means:
     unasked: Mapping[str, int]
     known: frozenset[str]
     node_hours: float
-    fits: Mapping[str, int]
     mixed: frozenset[str]
 
     def packed(self, replicas: Replicas) -> dict[str, int]:
         """Nodes that so many replicas need, by group."""
         nodes = dict.fromkeys(self.fleet.groups, 0)
-        for name, model in self.fleet.models.items():
-            nodes[model.group] += -(-self._pods(model, replicas.get(name, 0)) // self.fits[name])
+        for name, count in replicas.items():
+            if count:
+                group, pods, fits = self._shapes[name]
+                nodes[group] += -(-count * pods // fits)
         return nodes
 
     def committed(self, replicas: Replicas) -> dict[str, int]:
@@ -92,10 +93,9 @@ class Means:
             return "ceiling"
         if sum(nodes.values()) > self.policy.max_nodes:
             return "max-nodes"
-        for name, count in replicas.items():
-            group = self.fleet.models[name].group
-            if count and nodes[group] > self.fleet.groups[group].max_nodes:
-                return "group-max"
+        full = {group for group, count in nodes.items() if count > self.fleet.groups[group].max_nodes}
+        if full and any(count and self.fleet.models[name].group in full for name, count in replicas.items()):
+            return "group-max"
         budget = self.policy.burst_hours_per_month
         if budget is not None:
             billed = sum(max(count, self.existing[group]) for group, count in nodes.items())
@@ -105,19 +105,29 @@ class Means:
                 return "burst-hours"
         return None
 
-    def _pods(self, model: BurstModel, replicas: int) -> int:
-        twice = 2 if model.name in self.doubled else 1
-        return replicas * model.pods_per_replica * max(twice, model.surge)
+    @cached_property
+    def _shapes(self) -> Mapping[str, tuple[str, int, int]]:
+        """By model: its group, the pods of one replica, and how many of them fit a node.
 
-    def _added(self, group: str, replicas: Replicas) -> int:
-        return sum(
-            -(
-                -(self._pods(model, replicas.get(name, 0)) - self._pods(model, self.targets.get(name, 0)))
-                // self.fits[name]
+        The search for a fair split packs everything dozens of times, so this is looked up once.
+        """
+        return {
+            name: (
+                model.group,
+                model.pods_per_replica * max(2 if name in self.doubled else 1, model.surge),
+                self.fleet.pods_per_node(model),
             )
             for name, model in self.fleet.models.items()
-            if model.group == group and replicas.get(name, 0) > self.targets.get(name, 0)
-        )
+        }
+
+    def _added(self, group: str, replicas: Replicas) -> int:
+        nodes = 0
+        for name, count in replicas.items():
+            of, pods, fits = self._shapes[name]
+            more = count - self.targets.get(name, 0)
+            if of == group and more > 0:
+                nodes += -(-more * pods // fits)
+        return nodes
 
 
 def mixed_groups(fleet: Fleet) -> frozenset[str]:
@@ -145,7 +155,9 @@ def share(
     if refuses(wanted) is None:
         return dict(wanted), {}
     prices = {
-        name: means.fleet.groups[model.group].usd_per_hour * model.pods_per_replica / means.fits[name]
+        name: means.fleet.groups[model.group].usd_per_hour
+        * model.pods_per_replica
+        / means.fleet.pods_per_node(model)
         for name, model in means.fleet.models.items()
     }
 

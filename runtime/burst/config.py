@@ -25,6 +25,9 @@ class GroupConfig(Spec):
     """One GPU node group of the EKS side, as `Fleet` needs it."""
 
     name: str = Field(description="Name, also the value of the nodes' label `spillway.dev/node-group`.")
+    node_group: str = Field(
+        description="Name of the EKS node group; cluster-autoscaler calls it `eks-NAME-UUID`."
+    )
     max_nodes: int = Field(ge=0, description="Nodes at most.")
     usd_per_hour: float = Field(gt=0, description="On-demand price of one node.")
     devices: int = Field(ge=1, description="Accelerators of one node.")
@@ -81,10 +84,6 @@ class ControllerConfig(Spec):
     models: tuple[ModelConfig, ...] = Field(description="Models.")
     gateway_host: str = Field(description="Name that resolves to all pods of the gateway.")
     gateway_port: int = Field(ge=1, le=65535, description="Port of their metrics.")
-    prometheus: str | None = Field(
-        default=None,
-        description="URL of a Prometheus that scrapes them; without it they are scraped directly.",
-    )
     kubeconfig: str = Field(description="File with the access to the EKS API server.")
     ray_token: str = Field(description="File with Ray's token on EKS.")
     on_prem_ray_token: str = Field(description="File with Ray's token on-prem.")

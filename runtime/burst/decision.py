@@ -1,7 +1,7 @@
 """The decision core: how many replicas each model gets in the cloud. Pure: no clock, no I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 
 from runtime.burst import circuit
@@ -10,7 +10,7 @@ from runtime.burst.fleet import BurstModel, Fleet
 from runtime.burst.need import Wish, cold_start, fresh, measured, watch_starts, wish
 from runtime.burst.observation import GroupSignals, ModelSignals, Observation
 from runtime.burst.policy import BurstPolicy
-from runtime.burst.state import GroupState, ModelState, State
+from runtime.burst.state import GroupState, ModelState, State, changed
 
 REASONS: Mapping[str, str] = {
     "idle": "on-prem is enough, and there are no replicas",
@@ -34,6 +34,8 @@ REASONS: Mapping[str, str] = {
     "circuit-probing": "launches failed before, so one replica at a time is tried",
 }
 """Reason codes and what they mean."""
+
+_UNSEEN = ModelSignals()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +95,7 @@ def decide(
     if state.at is not None and now < state.at:
         state = _set_back(state, now - state.at)
     resumed = state.at is not None and now - state.at > max(policy.stale_seconds, 3 * policy.tick_seconds)
-    signals = {name: fresh(policy, observation.models.get(name, ModelSignals())) for name in fleet.models}
+    signals = {name: fresh(policy, observation.models.get(name, _UNSEEN)) for name in fleet.models}
     models = {
         name: _entered(state.models.get(name), model, signals[name], now)
         for name, model in fleet.models.items()
@@ -122,7 +124,6 @@ def decide(
         unasked={name: max(0, existing[name] - groups[name].reserved) for name in groups},
         known=known,
         node_hours=spent.node_hours,
-        fits={name: fleet.pods_per_node(model) for name, model in fleet.models.items()},
         mixed=mixed_groups(fleet),
     )
     granted, limits = _granted(policy, means, models, groups, wishes, signals, now)
@@ -132,13 +133,13 @@ def decide(
         name: _decided(means, wishes[name], granted[name], limits.get(name), groups, name)
         for name in fleet.models
     }
-    models = {name: _changed(models[name], decisions[name], now) for name in models}
+    models = {name: _noted(models[name], decisions[name], now) for name in models}
     month = policy.month(now)
     after = State(
         at=now,
         models=models,
         groups={
-            name: replace(found, reserved=nodes[name], nodes=existing[name] if name in known else found.nodes)
+            name: changed(found, reserved=nodes[name], nodes=existing[name] if name in known else found.nodes)
             for name, found in groups.items()
         },
         months=latest({**state.months, month: spent}),
@@ -220,7 +221,7 @@ def _entered(state: ModelState | None, model: BurstModel, signals: ModelSignals,
     """A model's state; one that is seen for the first time starts from what runs."""
     if state is None:
         state = ModelState(target=signals.eks_wanted or 0, needed_at=now)
-    return replace(state, target=model.max_replicas) if state.target > model.max_replicas else state
+    return changed(state, target=model.max_replicas) if state.target > model.max_replicas else state
 
 
 def _groups(
@@ -261,7 +262,7 @@ def _launches(
             started[group] = True
         if after.asked_at is not None and now - after.asked_at >= policy.launches.timeout_seconds:
             failed[group] += 1
-            after = replace(after, asked_at=now)
+            after = changed(after, asked_at=now)
         watched[name] = after
     stepped = {
         name: circuit.step(policy.launches, found, failed=failed[name], started=started[name], now=now)
@@ -280,10 +281,10 @@ def _overruled(
     if mode == "on":
         replicas = min(policy.switch.replicas or 0, model.max_replicas)
         reason = f"the switch keeps {replicas} replicas until {policy.switch.until}"
-        return Wish(replicas=replicas, code="switch-on", reason=reason), replace(state, needed_at=now)
+        return Wish(replicas=replicas, code="switch-on", reason=reason), changed(state, needed_at=now)
     scheduled = min(policy.scheduled(model.name, now, cold_start(policy, state)), model.max_replicas)
     if scheduled:
-        state = replace(state, needed_at=now)
+        state = changed(state, needed_at=now)
     if scheduled > found.replicas:
         return Wish(
             replicas=scheduled,
@@ -326,7 +327,7 @@ def _granted(
         return means.affordable(replicas)
 
     fair, short = share(means, wanted, held, keeps)
-    if keeps(fair) is not None:
+    if short and keeps(fair) is not None:
         # The limits win over the cool-down.
         fair, short = share(means, wanted, {}, keeps)
     base = {name: min(count, max(fair[name], 0), means.targets[name]) for name, count in wanted.items()}
@@ -388,16 +389,12 @@ def _decided(
     )
 
 
-def _changed(state: ModelState, decided: ModelDecision, now: float) -> ModelState:
-    state = replace(state, wanted=decided.wanted, code=decided.code, reason=decided.reason)
+def _noted(state: ModelState, decided: ModelDecision, now: float) -> ModelState:
+    said = {"wanted": decided.wanted, "code": decided.code, "reason": decided.reason}
     if decided.replicas == state.target:
-        return state
-    return replace(
-        state,
-        target=decided.replicas,
-        changed_at=now,
-        direction=1 if decided.replicas > state.target else -1,
-    )
+        return changed(state, **said)
+    direction = 1 if decided.replicas > state.target else -1
+    return changed(state, target=decided.replicas, changed_at=now, direction=direction, short_s=None, **said)
 
 
 def _set_back(state: State, seconds: float) -> State:
@@ -407,20 +404,19 @@ def _set_back(state: State, seconds: float) -> State:
         return None if time is None else time + seconds
 
     models = {
-        name: replace(
+        name: changed(
             found,
             changed_at=moved(found.changed_at),
             needed_at=moved(found.needed_at),
             asked_at=moved(found.asked_at),
-            out_samples=tuple((time + seconds, value) for time, value in found.out_samples),
             in_samples=tuple((time + seconds, value) for time, value in found.in_samples),
             averages=None
             if found.averages is None
-            else replace(found.averages, at=found.averages.at + seconds),
+            else changed(found.averages, at=found.averages.at + seconds),
         )
         for name, found in state.models.items()
     }
     groups = {
-        name: replace(found, open_until=moved(found.open_until)) for name, found in state.groups.items()
+        name: changed(found, open_until=moved(found.open_until)) for name, found in state.groups.items()
     }
-    return replace(state, models=models, groups=groups)
+    return changed(state, models=models, groups=groups)

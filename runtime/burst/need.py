@@ -6,20 +6,21 @@ from dataclasses import dataclass, replace
 from runtime.burst.fleet import BurstModel
 from runtime.burst.observation import ModelSignals
 from runtime.burst.policy import BurstPolicy
-from runtime.burst.state import Averages, ModelState
-from runtime.burst.windows import least, most
+from runtime.burst.state import Averages, ModelState, changed
+from runtime.burst.windows import most
 
 # vLLM preempts when its cache is full (vllm:kv_cache_usage_perc reaches 1); shortly before, it queues.
 _CACHE_FULL = 0.95
-# How far back the averages look, in seconds; after a longer gap they begin anew.
-_FAST_S, _SLOW_S, _USUAL_S, _FORGOTTEN_S = 30.0, 60.0, 600.0, 900.0
+# How many rounds the averages look back, so that who decides more often also sees a change sooner; and
+# after how many seconds without one they begin anew.
+_FAST_TICKS, _SLOW_TICKS, _USUAL_TICKS, _FORGOTTEN_S = 3, 6, 60, 900.0
 # Requests a second below which their time under way cannot be told, and what is taken for it then.
 _NO_RATE, _GUESS_S = 1e-3, 10.0
 # Less than half a request is what is left of a load that has ended.
 _NO_LOAD = 0.5
 # How much of the queue of EKS is counted as room. In the simulator this saves idle time at equal
 # refusals.
-_QUEUE_USED = 0.75
+_QUEUE_USED = 0.5
 # Weight of the newest cold start in the measured one.
 _COLD_START_WEIGHT = 0.5
 
@@ -34,6 +35,7 @@ class Load:
         out: Replicas that leave the spare places of `scaleOut`.
         keep: Replicas that leave those of `scaleIn`.
         gone: Replicas beyond which the load is gone for good.
+        short: Replicas that the target is short of for `out`, in parts of one; negative if it has more.
     """
 
     load: float
@@ -41,6 +43,7 @@ class Load:
     out: int
     keep: int
     gone: int
+    short: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,23 +104,21 @@ def measured(
     averages = _averaged(policy, state.averages, signals, served, now)
     fast, slow = _levels(averages, refusing=bool(signals.refused))
     capacity = _capacity(signals.onprem_in_flight, signals.onprem_capacity, signals)
-    found = Load(
-        load=fast,
-        capacity=capacity,
-        out=_replicas(model, fast, capacity, policy.scale_out.spare),
-        keep=_replicas(model, slow, capacity, policy.scale_in.spare),
-        gone=_replicas(model, fast, capacity, policy.scale_in.gone_spare),
-    )
+    out = _replicas(model, fast, capacity, policy.scale_out.spare)
+    keep = _replicas(model, slow, capacity, policy.scale_in.spare)
+    gone = _replicas(model, fast, capacity, policy.scale_in.gone_spare)
+    beyond = _beyond(fast, capacity, policy.scale_out.spare)
+    short = (beyond - _room(model, state.target)) / model.slots
     if signals.refused:
         # Whatever the averages say: who is refused is not served by what there is. Clients that try again
         # at once make arrivals and times under way look like another load than they are.
-        found = replace(
-            found,
-            out=max(found.out, min(1, model.max_replicas)),
-            keep=max(found.keep, state.target),
-            gone=max(found.gone, state.target),
-        )
-    return found, replace(state, averages=averages)
+        out = max(out, min(1, model.max_replicas))
+        keep, gone = max(keep, state.target), max(gone, state.target)
+        if state.target == 0:
+            places = signals.refused / policy.tick_seconds * _each_seconds(averages)
+            short = max(short, places / model.slots)
+    found = Load(load=fast, capacity=capacity, out=out, keep=keep, gone=gone, short=short)
+    return found, changed(state, averages=averages)
 
 
 def wish(
@@ -133,18 +134,17 @@ def wish(
         resumed: Whether the decision before is too long ago to know what was in between.
     """
     target = state.target
-    first = not state.in_samples
     # What was not seen neither adds nor takes away: it counts as if all that is there had been needed.
-    out = target if load is None or first or resumed else load.out
-    keep = target if load is None or first or resumed else load.keep
-    if load is not None and max(load.keep, load.out) > 0:
-        state = replace(state, needed_at=now)
-    outs = least(state.out_samples, now, out, policy.scale_out.for_seconds)
-    keeps = most(state.in_samples, now, keep, kept_seconds(policy, state))
-    state = replace(state, out_samples=outs, in_samples=keeps)
-    up, down = outs[0][1], keeps[0][1]
-    if load is not None and not (first or resumed):
-        down = max(load.keep, min(down, load.gone))
+    seen = load if state.in_samples and not resumed else None
+    needed_at = now if load is not None and max(load.keep, load.out) > 0 else state.needed_at
+    short_s = None if seen is None else _short_seconds(policy, state, seen, now)
+    keeps = most(state.in_samples, now, target if seen is None else seen.keep, kept_seconds(policy, state))
+    state = changed(state, needed_at=needed_at, short_s=short_s, in_samples=keeps)
+    up, down = target, keeps[0][1]
+    if seen is not None:
+        down = max(seen.keep, min(down, seen.gone))
+        if short_s is not None and short_s >= policy.scale_out.for_seconds:
+            up = seen.out
     wished = _by_load(policy, state, load, up, down)
     idle = now - (state.needed_at if state.needed_at is not None else state.changed_at or now)
     if target and wished.replicas and idle >= policy.zero_after_seconds:
@@ -165,6 +165,19 @@ def wish(
     return wished, state
 
 
+def _short_seconds(policy: BurstPolicy, state: ModelState, load: Load, now: float) -> float | None:
+    """Seconds that a whole replica was short by now, half of one counting half; None if nothing is short.
+
+    What is left over in between counts against it. A start is billed whether it was worth it or not, so a
+    small or doubtful need has to last longer than a large one.
+    """
+    if state.short_s is None:
+        return 0.0 if load.short > 0 else None
+    passed = max(0.0, now - state.in_samples[-1][0])
+    short_s = state.short_s + passed * max(-1.0, min(1.0, load.short))
+    return min(short_s, policy.scale_out.for_seconds) if short_s > 0 or load.short > 0 else None
+
+
 def watch_starts(state: ModelState, ready: int | None, now: float) -> ModelState:
     """Measures cold starts: from asking for replicas until the first of them is ready."""
     if ready is None:
@@ -172,19 +185,19 @@ def watch_starts(state: ModelState, ready: int | None, now: float) -> ModelState
     if state.target <= ready:
         if state.asked_at is not None and ready > state.asked_from:
             state = _started(state, now)
-        return replace(state, asked_at=None) if state.asked_at is not None else state
+        return changed(state, asked_at=None) if state.asked_at is not None else state
     if state.asked_at is None:
-        return replace(state, asked_at=now, asked_from=ready)
+        return changed(state, asked_at=now, asked_from=ready)
     if ready > state.asked_from:
-        return replace(_started(state, now), asked_at=now, asked_from=ready)
-    return replace(state, asked_from=ready) if ready < state.asked_from else state
+        return changed(_started(state, now), asked_at=now, asked_from=ready)
+    return changed(state, asked_from=ready) if ready < state.asked_from else state
 
 
 def _started(state: ModelState, now: float) -> ModelState:
     took = max(1.0, now - (state.asked_at or now))
     old = state.cold_start_s
     new = took if old is None else old + _COLD_START_WEIGHT * (took - old)
-    return replace(state, cold_start_s=new)
+    return changed(state, cold_start_s=new)
 
 
 def _served(model: BurstModel, in_flight: float, capacity: float, ongoing: float, ready: int | None) -> float:
@@ -213,32 +226,41 @@ def _averaged(
         )
     if passed <= 0:
         return before
-    rate = arrived / passed
-    short, minute, long = (math.exp(-passed / seconds) for seconds in (_FAST_S, _SLOW_S, _USUAL_S))
+    # Who takes over counts since its own last look, though nobody decided for longer: too few arrivals would
+    # look like a load that is gone. Rounds that are always slow count all rates too high, which cancels out.
+    counted_s = min(passed, policy.tick_seconds)
+    rate, let_in_rate = arrived / counted_s, let_in / counted_s
+    short, slow, long = (
+        math.exp(-passed / (ticks * policy.tick_seconds))
+        for ticks in (_FAST_TICKS, _SLOW_TICKS, _USUAL_TICKS)
+    )
     return Averages(
         at=now,
         rate=rate + short * (before.rate - rate),
-        slow_rate=rate + minute * (before.slow_rate - rate),
-        load=served + minute * (before.load - served),
+        slow_rate=rate + slow * (before.slow_rate - rate),
+        load=served + slow * (before.load - served),
         # Where nothing is let in, nothing can be learnt of how long it takes.
         usual_load=served + long * (before.usual_load - served) if let_in else before.usual_load,
-        usual_rate=let_in / passed + long * (before.usual_rate - let_in / passed)
-        if let_in
-        else before.usual_rate,
+        usual_rate=let_in_rate + long * (before.usual_rate - let_in_rate) if let_in else before.usual_rate,
     )
 
 
 def _levels(averages: Averages, *, refusing: bool) -> tuple[float, float]:
     """The load without chance, seen quickly and seen steadily.
 
-    Little's law: the arrivals of half a minute times the usual time of service. That says it better than the
-    requests under way, which vary with their lengths too, and knows of those that were refused. While some
-    are, on-prem may be slower than usual, and the load is at least what is worked on.
+    Little's law: the arrivals of the last rounds times the usual time of service. That says it better than
+    the requests under way, which vary with their lengths too, and knows of those that were refused. While
+    some are, on-prem may be slower than usual, and the load is at least what is worked on.
     """
-    known = averages.usual_rate >= _NO_RATE and averages.usual_load > 0
-    each_s = averages.usual_load / averages.usual_rate if known else _GUESS_S
+    each_s = _each_seconds(averages)
     fast, slow = averages.rate * each_s, averages.slow_rate * each_s
     return (max(fast, averages.load), max(slow, averages.load)) if refusing else (fast, slow)
+
+
+def _each_seconds(averages: Averages) -> float:
+    """The usual time of service of a request, in seconds."""
+    known = averages.usual_rate >= _NO_RATE and averages.usual_load > 0
+    return averages.usual_load / averages.usual_rate if known else _GUESS_S
 
 
 def _capacity(in_flight: float, capacity: float, signals: ModelSignals) -> float:
@@ -249,13 +271,22 @@ def _capacity(in_flight: float, capacity: float, signals: ModelSignals) -> float
     return capacity
 
 
+def _beyond(load: float, capacity: float, spare: float) -> float:
+    """Places that load and chance want beyond what on-prem has."""
+    return load + spare * math.sqrt(load) - capacity
+
+
+def _room(model: BurstModel, replicas: int) -> float:
+    """Places of so many replicas. Once there is one, its queue takes peaks too, so that the next can wait."""
+    return replicas * model.slots + _QUEUE_USED * model.queue if replicas else 0.0
+
+
 def _replicas(model: BurstModel, load: float, capacity: float, spare: float) -> int:
-    beyond = load + spare * math.sqrt(load) - capacity
+    beyond = _beyond(load, capacity, spare)
     if beyond <= 0 or load < _NO_LOAD:
         return 0
-    # Once there is a replica, its queue takes peaks too, so that the next one can wait.
-    rest = beyond - _QUEUE_USED * model.queue
-    return min(model.max_replicas, max(1, math.ceil(rest / model.slots - 1e-9)))
+    rest = beyond - _room(model, 1)
+    return min(model.max_replicas, 1 + max(0, math.ceil(rest / model.slots - 1e-9)))
 
 
 def _by_load(policy: BurstPolicy, state: ModelState, load: Load | None, up: int, down: int) -> Wish:
@@ -268,7 +299,8 @@ def _by_load(policy: BurstPolicy, state: ModelState, load: Load | None, up: int,
             replicas=up,
             code="scale-out",
             reason=f"{numbers}; {up} replicas leave the {_places(load.load, policy.scale_out.spare)} spare "
-            f"places of scaleOut, needed for {policy.scale_out.for_seconds:g} s",
+            f"places of scaleOut; a whole one was short for {policy.scale_out.for_seconds:g} s, or a part of "
+            "one for longer",
         )
     if down < target:
         return Wish(
@@ -281,8 +313,8 @@ def _by_load(policy: BurstPolicy, state: ModelState, load: Load | None, up: int,
         return Wish(
             replicas=target,
             code="sustain",
-            reason=f"{numbers}; {load.out} replicas are needed, not yet for "
-            f"{policy.scale_out.for_seconds:g} s",
+            reason=f"{numbers}; {load.out} replicas are needed; a whole one was short for "
+            f"{state.short_s or 0.0:.0f} s so far, of {policy.scale_out.for_seconds:g} s",
         )
     if load.keep < target:
         return Wish(

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, model_validator
@@ -43,6 +44,31 @@ def _zone(value: str) -> str:
     return value
 
 
+def _prometheus_url(value: str) -> str:
+    url = urlsplit(value)
+    try:
+        port_is_one = url.port != 0
+    except ValueError:
+        port_is_one = False
+    if url.scheme not in ("http", "https") or not url.hostname or not port_is_one:
+        raise ValueError(
+            "is no URL of a Prometheus; write scheme, host and port, such as http://prometheus.monitoring:9090"
+        )
+    if url.username is not None or url.query or url.fragment:
+        raise ValueError(
+            "has a user, a query or a fragment, which would be readable in a ConfigMap; write scheme, host, "
+            "port and path alone"
+        )
+    return value
+
+
+PrometheusUrl = Annotated[
+    str,
+    AfterValidator(_prometheus_url),
+    written_as(
+        r"^https?://[^/?#@]+(/[^?#]*)?$", "the URL of a Prometheus", "http://prometheus.monitoring:9090"
+    ),
+]
 TimeOfDay = Annotated[str, AfterValidator(_time_of_day), written_as(_TIME, "a time of day", "08:30")]
 Instant = Annotated[
     str,
@@ -55,7 +81,7 @@ class ScaleOut(Spec):
     """When replicas are added."""
 
     spare: float = Field(
-        default=2.0,
+        default=2.25,
         ge=0,
         le=20,
         description="Places that are kept free for chance, in standard deviations of requests that come at "
@@ -63,7 +89,11 @@ class ScaleOut(Spec):
         "replicas.",
     )
     for_seconds: float = Field(
-        default=10, ge=0, le=3600, description="How long the need must have been there, in seconds."
+        default=20,
+        ge=0,
+        le=3600,
+        description="How long a whole replica must have been short, in seconds; half of one for twice as "
+        "long. A start is billed also where the need was brief.",
     )
 
 
@@ -71,7 +101,7 @@ class ScaleIn(Spec):
     """When replicas are taken away."""
 
     spare: float = Field(
-        default=2.25,
+        default=2.5,
         gt=0,
         le=20,
         description="As in `scaleOut`, and above it: replicas go if without them so much stays free.",
@@ -84,7 +114,7 @@ class ScaleIn(Spec):
         "measured: EC2 bills a start too, so to keep a replica that long costs what another start would.",
     )
     gone_spare: float = Field(
-        default=3.25,
+        default=3.5,
         gt=0,
         le=40,
         description="Above `spare`: if without a replica even so much stays free, its load is not away by "
@@ -205,6 +235,17 @@ class Switch(Spec):
         return self.mode
 
 
+class SignalSource(Spec):
+    """Where the controller gets the metrics of gateway and models on-prem."""
+
+    prometheus: PrometheusUrl | None = Field(
+        default=None,
+        description="URL of a Prometheus that scrapes them, at least every `burst.tickSeconds`, as jobs "
+        "`NAME-gateway` and `NAME-MODEL`. Without it the controller asks every pod itself, which needs no "
+        "Prometheus and sees a change at once; use one where pods may not be reached.",
+    )
+
+
 class BurstPolicy(Spec):
     """When load beyond on-prem gets replicas in the cloud, and what that may cost.
 
@@ -263,6 +304,9 @@ class BurstPolicy(Spec):
     tick_seconds: float = Field(default=10, ge=1, le=300, description="Seconds between two decisions.")
     stale_seconds: float = Field(
         default=60, ge=1, le=3600, description="A signal older than so many seconds counts as missing."
+    )
+    signals: SignalSource = Field(
+        default_factory=lambda: SignalSource(), description="Where the load is read."
     )
     launches: Launches = Field(
         default_factory=lambda: Launches(), description="What happens when no nodes come."

@@ -130,15 +130,16 @@ class Direct:
 
 @dataclass
 class Prometheus:
-    """Asks a Prometheus for what it has scraped in the last minutes.
+    """Asks a Prometheus for what it has scraped lately.
 
     Attributes:
         url: Its URL, such as http://prometheus.monitoring:9090.
-        window: How far back, in Prometheus' notation; older values do not exist for us.
+        window_s: How far back, in seconds. A pod that has gone counts for so long, so it is no longer than
+            values are believed anyway.
     """
 
     url: str
-    window: str = "5m"
+    window_s: float = 60.0
 
     def read(self, target: Target) -> Mapping[str, Reading]:
         """Returns instance to its newest values, with the time of the scrape.
@@ -147,7 +148,7 @@ class Prometheus:
             ScrapeError: Prometheus does not answer, or has nothing of these pods.
         """
         names = "|".join(sorted(target.metrics))
-        query = f'{{__name__=~"{names}",job="{target.job}"}}[{self.window}]'
+        query = f'{{__name__=~"{names}",job="{target.job}"}}[{round(self.window_s * 1000)}ms]'
         answer = self._ask(query)
         values: dict[str, list[Sample]] = {}
         times: dict[str, float] = {}
@@ -158,7 +159,7 @@ class Prometheus:
             values.setdefault(pod, []).append(Sample(labels.pop("__name__", ""), labels, float(value)))
             times[pod] = max(times.get(pod, 0.0), float(at))
         if not values:
-            raise ScrapeError(f"{self.url} has nothing of job {target.job} in the last {self.window}")
+            raise ScrapeError(f"{self.url} has nothing of job {target.job} in the last {self.window_s:g} s")
         return {pod: Reading(tuple(samples), times[pod]) for pod, samples in values.items()}
 
     def _ask(self, query: str) -> object:

@@ -24,6 +24,8 @@ from runtime.burst.store import Kept, OvertakenError, Store, StoreError
 NOT_ARMED = "not-armed"
 # An action may last as long as its requests' timeouts. So much of the Lease must be left when it begins.
 ACT_WITHIN_S = 5.0
+# From the moment that `/ready/MODEL` says no, until every gateway pod has asked and closed its gate.
+GATES_CLOSE_S = 5.0
 
 
 class Observer(Protocol):
@@ -132,13 +134,29 @@ class Controller:
         return self._last is None or self._parts.clock() - self._last.at < limit
 
     def ready_in_cloud(self, model: str) -> int:
-        """Replicas of a model that answer on EKS, by name or by the id that clients send.
+        """Replicas of a model that answer on EKS and will stay, by name or by the id that clients send.
 
-        While the EKS API does not answer, nobody can change them, so what it said last holds for long.
+        While the EKS API does not answer, nobody can change them, so what it said last holds for long. Once
+        it is decided that none shall be left, there is none, though Serve still runs one: see `_empties`.
         """
         names = {one.model_id: one.name for one in self._config.models}
-        within = self._config.policy.zero_after_seconds
-        return self._parts.observer.ready_in_cloud(names.get(model, model), within)
+        name = names.get(model, model)
+        decided = self._kept.state.models.get(name) if self._kept is not None else None
+        if decided is not None and decided.target == 0:
+            return 0
+        return self._parts.observer.ready_in_cloud(name, self._config.policy.zero_after_seconds)
+
+    def _empties(self, name: str) -> bool:
+        """Whether the model's last replica has to wait until no gateway sends anything there.
+
+        The other pod of the controller reads the decision in its next round, which is up to a tick later.
+        Without a memory of the decision, nothing waits: a replica too many is paid for.
+        """
+        decided = self._kept.state.models.get(name) if self._kept is not None else None
+        if decided is None or decided.target > 0 or decided.changed_at is None:
+            return False
+        waits_s = self._config.policy.tick_seconds + GATES_CLOSE_S
+        return 0 <= self._parts.clock() - decided.changed_at < waits_s
 
     def _refresh(self, problems: dict[str, str]) -> None:
         """Reads what others write: switch and arming, and the leader's state while it is another's."""
@@ -195,7 +213,10 @@ class Controller:
         for name, found in decision.models.items():
             signals = seen.models.get(name)
             there = signals.eks_wanted if signals else None
-            if not remembered and found.replicas > (there or 0):
+            if there and self._empties(name):
+                # Not a problem, and no request: what runs is what Serve was told before.
+                outcomes[name] = Outcome(wanted=there)
+            elif not remembered and found.replicas > (there or 0):
                 # What is set aside for it would be forgotten by the next leader.
                 outcomes[name] = Outcome(wanted=None, problem="not set, because it could not be remembered")
             elif not self._parts.leader.leads(for_s=ACT_WITHIN_S):

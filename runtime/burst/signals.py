@@ -238,7 +238,7 @@ class Signals:
         for group in self._config.groups:
             here = [node for node in nodes if node["metadata"]["labels"].get(NODE_GROUP_LABEL) == group.name]
             ready = sum(_is_ready(node) for node in here)
-            launching, backed_off = told.get(group.name, (0, False))
+            launching, backed_off = told.get(group.node_group, (0, False))
             there = max(len(here), launching)
             asked = sum(
                 sum(map(_waits, pods[model.name])) * model.cloud.devices_per_pod
@@ -327,7 +327,7 @@ def _is_ready(node: Mapping[str, Any]) -> bool:
 
 
 def _autoscaler(status: Mapping[str, Any] | None) -> dict[str, tuple[int, bool]]:
-    """Node group to the nodes that the cloud was asked for, and whether launches fail now.
+    """EKS node group to the nodes that the cloud was asked for, and whether launches fail now.
 
     cluster-autoscaler calls a group by its Auto Scaling group, `eks-NAME-UUID`.
     """

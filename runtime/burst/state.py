@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 VERSION = 1
+
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,8 @@ class ModelState:
         changed_at: When the target changed last.
         direction: 1 if it went up then, -1 if down, 0 if never.
         needed_at: When load last needed a replica; zero follows `zeroAfterSeconds` later.
-        out_samples: Times and replicas needed by the upper threshold: the least of them is sustained.
+        short_s: Seconds that a whole replica was short by the upper threshold, half of one counting half;
+            None if nothing is short.
         in_samples: Times and replicas needed by the lower threshold: the most of them is kept.
         averages: Running averages of the load; None before the first look.
         asked_at: When replicas that are not ready yet were asked for; None if all are ready.
@@ -53,7 +57,7 @@ class ModelState:
     changed_at: float | None = None
     direction: int = 0
     needed_at: float | None = None
-    out_samples: tuple[tuple[float, int], ...] = ()
+    short_s: float | None = None
     in_samples: tuple[tuple[float, int], ...] = ()
     averages: Averages | None = None
     asked_at: float | None = None
@@ -132,6 +136,24 @@ class State:
         if state.version != VERSION:
             raise StateError(f"the burst state has version {state.version}; this program reads {VERSION}")
         return state
+
+
+def changed(record: Record, /, **values: object) -> Record:
+    """A copy of a record of this module with other values: `dataclasses.replace`, several times as fast.
+
+    A decision makes some copies for each model, and `replace` looks at every field and calls the constructor
+    for each of them. This copies the fields at once; these records have no slots and check nothing.
+
+    Raises:
+        TypeError: The record has no such field.
+    """
+    fields = vars(record)
+    if not values.keys() <= fields.keys():
+        unknown = ", ".join(sorted(values.keys() - fields.keys()))
+        raise TypeError(f"{type(record).__name__} has no field {unknown}")
+    new = object.__new__(type(record))
+    vars(new).update(fields, **values)
+    return new
 
 
 class StateError(ValueError):

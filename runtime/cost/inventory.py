@@ -8,7 +8,7 @@ from runtime.cost.amounts import Place
 from runtime.stack_resources import UNKNOWN, StackResource
 
 AWS_PROVIDER: Final = "pulumi:providers:aws"
-# What `stacks.cloud_providers` calls the Kubernetes provider of the EKS side; tests/contracts compares.
+# What `stacks.cloud_providers` calls the Kubernetes provider of the EKS side; a test compares.
 EKS_PROVIDER: Final = "eks"
 
 

@@ -5,12 +5,13 @@ command line of the Envoy that reads both. Everything here is a pure function of
 """
 
 from runtime.gateway.alerts import alert_groups, render_alerts
-from runtime.gateway.config import GatewayConfig, ModelRoute, Overflow, Upstream
+from runtime.gateway.config import GatewayConfig, LinkTls, ModelRoute, Overflow, Upstream
 from runtime.gateway.files import BOOTSTRAP_FILE, arguments, render, render_api_keys
 
 __all__ = [
     "BOOTSTRAP_FILE",
     "GatewayConfig",
+    "LinkTls",
     "ModelRoute",
     "Overflow",
     "Upstream",

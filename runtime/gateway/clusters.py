@@ -13,6 +13,7 @@ from runtime.gateway.overflow import (
     spill_key_filters,
     spill_metadata,
 )
+from runtime.gateway.tls import asking
 
 
 def clusters_file(config: GatewayConfig) -> str:
@@ -23,7 +24,11 @@ def clusters_file(config: GatewayConfig) -> str:
         if model.spill is not None:
             clusters.append(_spill(model, model.spill, config))
             clusters += [
-                {**_cluster(name, whom, config, connect_timeout_s=config.overflow.health_timeout_s), **asked}
+                {
+                    **_cluster(name, whom, config, connect_timeout_s=config.overflow.health_timeout_s),
+                    **(asking(config.overflow.tls) if name == model.link_cluster else {}),
+                    **asked,
+                }
                 for name, (whom, asked) in questions(model, config).items()
             ]
     return discovery(clusters)
@@ -57,7 +62,8 @@ def _spill(model: ModelRoute, upstream: Upstream, config: GatewayConfig) -> dict
             endpoints=[{"lb_endpoints": [there]}, refusing_endpoint()],
             http_filters=spill_key_filters(config),
         ),
-        **gate_check(model),
+        **asking(overflow.tls),
+        **gate_check(model, overflow.tls),
         **dead_link(),
     }
 

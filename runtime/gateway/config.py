@@ -27,6 +27,7 @@ POOL_HEADER = "x-spillway-pool"
 
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _MODEL_NAME_LIMIT = 200
 _DNS_NAME_LIMIT = 253
@@ -124,6 +125,39 @@ class ModelRoute:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinkTls:
+    """How the spill pool is known when it is spoken to by TLS.
+
+    Attributes:
+        server_name: DNS name in its certificate, which is also asked for (SNI).
+        authority: PEM text of the certificates that may have signed it.
+
+    Raises:
+        ValueError: The name cannot be one, or the text is no certificate or holds a key.
+    """
+
+    server_name: str
+    authority: str
+
+    def __post_init__(self) -> None:
+        if not _is_dns_name(self.server_name):
+            raise ValueError(
+                _mistake(
+                    "overflow.tls.server_name",
+                    self.server_name,
+                    "a lower-case DNS name",
+                    "write the name that the certificate has",
+                )
+            )
+        if not is_certificates(self.authority):
+            # The text is not repeated: it may hold a key.
+            raise ValueError(
+                "gateway: overflow.tls.authority is not allowed; allowed: certificates in PEM and nothing "
+                "else; fix: write the CA's own certificate"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Overflow:
     """How requests reach the spill pool, and what is said where they may not or cannot.
 
@@ -146,6 +180,7 @@ class Overflow:
         health_timeout_s: Longest time for an answer.
         health_failures: Answers of the spill pool that have to be missing until nothing is sent there.
         gate_port: Port on 127.0.0.1 at which each gateway keeps the two answers together.
+        tls: How the spill pool is known; None speaks plain HTTP to it.
 
     Raises:
         ValueError: If a value is out of its range.
@@ -162,6 +197,7 @@ class Overflow:
     health_timeout_s: float = 1.0
     health_failures: int = 2
     gate_port: int = 9902
+    tls: LinkTls | None = None
 
     def __post_init__(self) -> None:
         for client in self.clients:
@@ -186,6 +222,8 @@ class GatewayConfig:
         admin_port: Port of Envoy's admin interface, on 127.0.0.1 only.
         config_folder: Where the files of `render` are mounted.
         keys_folder: Where the file of `render_api_keys` is mounted.
+        certificate_folder: Where a Secret of type kubernetes.io/tls is mounted, which makes the public
+            listener speak TLS; None speaks plain HTTP.
         max_request_bytes: Largest request body. A body is held and parsed as a whole to route it,
             on the worker thread that serves other streams too. Measured for 10 MB: one long text
             (an image) 0.2 s and 5 times its size, a list of numbers 1 s and 25 times, and the worst
@@ -222,6 +260,7 @@ class GatewayConfig:
     admin_port: int = 9901
     config_folder: str = "/etc/envoy/config"
     keys_folder: str = "/etc/envoy/keys"
+    certificate_folder: str | None = None
     max_request_bytes: int = 10 * _MIB
     max_connections: int = 10_000
     max_heap_bytes: int = 800 * _MIB
@@ -325,6 +364,11 @@ class GatewayConfig:
         _check_range("drain_s", self.drain_s, 1, 3_600)
         _check_range("trusted_proxies", self.trusted_proxies, 0, 10)
         _check_range("concurrency", self.concurrency, 1, 256)
+
+
+def is_certificates(text: str) -> bool:
+    """Whether a text is certificates in PEM, and holds no key."""
+    return _CERTIFICATE.search(text) is not None and "PRIVATE KEY" not in text
 
 
 def check_client_name(client: str) -> None:

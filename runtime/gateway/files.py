@@ -9,6 +9,7 @@ from runtime.gateway.keys import KEYS_FILE, check_key, keys_file
 from runtime.gateway.listeners import ROUTES_FILE, listeners_file
 from runtime.gateway.overflow import SPILL_KEY_FILE, spill_key_file
 from runtime.gateway.routes import routes_file
+from runtime.gateway.tls import CERTIFICATE_FILE, certificate_file
 
 BOOTSTRAP_FILE = "bootstrap.yaml"
 
@@ -24,11 +25,13 @@ def render(config: GatewayConfig) -> dict[str, str]:
     Returns:
         File name to YAML text; the same bytes for equal configurations.
     """
+    folder = config.certificate_folder
     return {
         BOOTSTRAP_FILE: bootstrap_file(config),
         LISTENERS_FILE: listeners_file(config),
         ROUTES_FILE: routes_file(config),
         CLUSTERS_FILE: clusters_file(config),
+        **({} if folder is None else {CERTIFICATE_FILE: certificate_file(folder)}),
     }
 
 

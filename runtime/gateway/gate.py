@@ -6,15 +6,18 @@ link, or waits for a node. A server that is full is there: no answer to a reques
 """
 
 import math
+from collections.abc import Mapping
 
-from runtime.gateway.config import GatewayConfig, ModelRoute, Upstream
+from runtime.gateway.config import GatewayConfig, LinkTls, ModelRoute, Upstream
 from runtime.gateway.document import Tree, extension, seconds
+from runtime.gateway.tls import plain_to_gate
 
 LOOPBACK = "127.0.0.1"
 LINK_PATH = "/healthz"
 """What the gateway of the other side answers without a key."""
+GATE_INTERVAL_S = 0.5
+"""How often each gateway pod asks its gate."""
 
-_INTERVAL_S = 0.5
 _HTTP = "envoy.extensions.filters.http"
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
@@ -37,9 +40,13 @@ def questions(model: ModelRoute, config: GatewayConfig) -> dict[str, tuple[Upstr
     return found
 
 
-def gate_check(model: ModelRoute) -> dict[str, Tree]:
+def gate_check(model: ModelRoute, tls: LinkTls | None) -> dict[str, Tree]:
     """Returns the part of the spill pool's cluster that asks the gate."""
-    return _health_check(_gate_path(model), interval_s=_INTERVAL_S, timeout_s=1.0, failures=1)
+    sockets, criteria = plain_to_gate(tls)
+    asked = _health_check(
+        _gate_path(model), interval_s=GATE_INTERVAL_S, timeout_s=1.0, failures=1, more=criteria
+    )
+    return {**sockets, **asked}
 
 
 def gate_address(config: GatewayConfig) -> dict[str, Tree]:
@@ -101,7 +108,14 @@ def _asked(config: GatewayConfig, path: str, failures: int) -> dict[str, Tree]:
     )
 
 
-def _health_check(path: str, *, interval_s: float, timeout_s: float, failures: int) -> dict[str, Tree]:
+def _health_check(
+    path: str,
+    *,
+    interval_s: float,
+    timeout_s: float,
+    failures: int,
+    more: Mapping[str, Tree] | None = None,
+) -> dict[str, Tree]:
     interval = seconds(interval_s)
     return {
         "health_checks": [
@@ -114,6 +128,7 @@ def _health_check(path: str, *, interval_s: float, timeout_s: float, failures: i
                 "unhealthy_threshold": failures,
                 "healthy_threshold": 1,
                 "http_health_check": {"host": "spillway", "path": path},
+                **(more or {}),
             }
         ],
     }

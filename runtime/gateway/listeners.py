@@ -14,6 +14,7 @@ from runtime.gateway.routes import (
     PROBLEM_NO_MODEL,
     ROUTES_NAME,
 )
+from runtime.gateway.tls import answering
 
 ADMIN_CLUSTER = "admin"
 ROUTES_FILE = "routes.yaml"
@@ -103,7 +104,7 @@ def _openai_listener(config: GatewayConfig) -> dict[str, Tree]:
             ),
         ],
     }
-    return _listener("openai", config.listen_address, config.listen_port, manager)
+    return _listener("openai", config.listen_address, config.listen_port, manager, answering(config))
 
 
 def _metrics_listener(config: GatewayConfig) -> dict[str, Tree]:
@@ -145,7 +146,9 @@ def _metrics_listener(config: GatewayConfig) -> dict[str, Tree]:
     }
 
 
-def _listener(name: str, address: str, port: int, manager: dict[str, Tree]) -> dict[str, Tree]:
+def _listener(
+    name: str, address: str, port: int, manager: dict[str, Tree], more: dict[str, Tree] | None = None
+) -> dict[str, Tree]:
     socket: dict[str, Tree] = {"address": address, "port_value": port}
     if address == "::":
         socket["ipv4_compat"] = True
@@ -159,7 +162,8 @@ def _listener(name: str, address: str, port: int, manager: dict[str, Tree]) -> d
                 {
                     "filters": [
                         extension("envoy.filters.network.http_connection_manager", _MANAGER_TYPE, manager)
-                    ]
+                    ],
+                    **(more or {}),
                 }
             ],
         },

@@ -1,26 +1,27 @@
-"""Operations from the command line: `python -m runtime.ops COMMAND`."""
+"""`python -m runtime.ops COMMAND …`: what operates stacks. Each command is a module with a `main`."""
 
-import argparse
+import importlib
 import sys
 from collections.abc import Sequence
+from typing import Final
 
-from runtime.ops import cost, preview_comment
-from runtime.ops.command import Command
-
-COMMANDS: tuple[Command, ...] = (cost.COMMAND, preview_comment.COMMAND)
+# By name, because a command imports only what it needs, and boto3 takes a second.
+COMMANDS: Final = {
+    "cost": "runtime.ops.cost",
+    "preview-comment": "runtime.ops.preview_comment",
+    "prices": "runtime.ops.price_list",
+    "teardown": "runtime.ops.teardown.command",
+    "reaper": "runtime.ops.teardown.reaper",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m runtime.ops")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        own = commands.add_parser(command.name, help=command.summary, description=command.summary)
-        command.arguments(own)
-        own.set_defaults(run=command.run)
-    given = parser.parse_args(arguments)
-    status: int = given.run(given)
-    return status
+    module = COMMANDS.get(arguments[0]) if arguments else None
+    if module is None:
+        print(f"usage: python -m runtime.ops {{{','.join(COMMANDS)}}} …", file=sys.stderr)
+        return 2
+    return int(importlib.import_module(module).main(arguments[1:]))
 
 
 if __name__ == "__main__":

@@ -64,13 +64,29 @@ class Boto3Account:
         region: Region to ask in.
         role_arn: Role to take on, or None.
         external_id: What its trust policy asks for, or None.
+        session_s: Seconds that the role is taken on for, 900 to 3600.
     """
 
-    def __init__(self, region: str, role_arn: str | None = None, external_id: str | None = None) -> None:
+    def __init__(
+        self,
+        region: str,
+        role_arn: str | None = None,
+        external_id: str | None = None,
+        session_s: int = 900,
+    ) -> None:
         self._region = region
+        self._session_s = session_s
         self._role_arn = role_arn
         self._external_id = external_id
         self._session: Any = None
+
+    # boto3 makes the classes of its clients at run time, so there are no types to name.
+    @property
+    def session(self) -> Any:
+        """boto3's session, in the role where there is one; made once."""
+        if self._session is None:
+            self._session = self._in_role()
+        return self._session
 
     def caller_account(self) -> str:
         """The 12 digits of the account whose credentials are used.
@@ -95,11 +111,8 @@ class Boto3Account:
             raise AccountUnreachableError(str(error)) from None
         return Decimal(str(quota["Quota"]["Value"]))
 
-    # boto3 makes the classes of its clients at run time, so there are no types to name.
     def _client(self, service: str) -> Any:
-        if self._session is None:
-            self._session = self._in_role()
-        return self._session.client(service, config=_CONFIG)
+        return self.session.client(service, config=_CONFIG)
 
     def _in_role(self) -> Any:
         session: Any = boto3.Session(region_name=self._region)
@@ -107,7 +120,7 @@ class Boto3Account:
             return session
         external = {"ExternalId": self._external_id} if self._external_id else {}
         keys = session.client("sts", config=_CONFIG).assume_role(
-            RoleArn=self._role_arn, RoleSessionName="spillway-look", DurationSeconds=900, **external
+            RoleArn=self._role_arn, RoleSessionName="spillway", DurationSeconds=self._session_s, **external
         )["Credentials"]
         return boto3.Session(
             aws_access_key_id=keys["AccessKeyId"],

@@ -1,7 +1,7 @@
 """What a command of `python -m runtime.ops` is."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -20,3 +20,9 @@ class Command:
     summary: str
     arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+
+    def main(self, given: Sequence[str]) -> int:
+        """Runs it with the words after its name; returns the exit status."""
+        parser = argparse.ArgumentParser(prog=f"python -m runtime.ops {self.name}", description=self.summary)
+        self.arguments(parser)
+        return self.run(parser.parse_args(given))

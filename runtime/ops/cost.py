@@ -68,6 +68,7 @@ COMMAND: Final = Command(
     arguments=_arguments,
     run=_run,
 )
+main: Final = COMMAND.main
 
 
 Resources = Sequence[StackResource]

@@ -77,6 +77,7 @@ COMMAND: Final = Command(
     arguments=_arguments,
     run=_run,
 )
+main: Final = COMMAND.main
 
 
 def _comment(given: argparse.Namespace) -> Comment:

@@ -73,14 +73,19 @@ class PulumiCli:
         Raises:
             PulumiError: If it fails.
         """
-        done = subprocess.run(
-            ["pulumi", *arguments, "--non-interactive"],
-            cwd=self._project,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                ["pulumi", *arguments, "--non-interactive"],
+                cwd=self._project,
+                env=self._environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except FileNotFoundError:
+            raise PulumiError(
+                "there is no pulumi on PATH; source the file that `make env` names, or install Pulumi"
+            ) from None
         if done.returncode != 0:
             raise PulumiError(_reason(arguments[0], done.returncode, done.stderr or done.stdout))
         return done.stdout
@@ -103,10 +108,13 @@ class PulumiCli:
 
     def resource_count(self) -> int:
         """How many resources the state holds; 0 after a complete destroy, or where there is no stack."""
+        return len(self.state()["deployment"].get("resources") or [])
+
+    def state(self) -> dict[str, Any]:
+        """The exported state with secrets in plain text; an empty one where there is no stack."""
         if not self._exists():
-            return 0
-        state = json.loads(self.output("stack", "export", "--stack", self._stack))
-        return len(state["deployment"].get("resources") or [])
+            return {"deployment": {}}
+        return json.loads(self.output("stack", "export", "--show-secrets", "--stack", self._stack))
 
     def objects(self) -> list[ObjectReference]:
         """The Kubernetes objects that the state holds."""
@@ -114,7 +122,7 @@ class PulumiCli:
         resources: list[Mapping[str, Any]] = state["deployment"].get("resources") or []
         return [found for one in resources if (found := _object_of(one)) is not None]
 
-    def settle_creations(self, progress: Progress, config_file: Path) -> None:
+    def settle_creations(self, progress: Progress, config_file: Path | None = None) -> None:
         """Finds out what became of objects that a killed CLI was making, where its state tells of any.
 
         They may be there although the state does not have them, and the CLI leaves it to the user to say so.
@@ -123,7 +131,7 @@ class PulumiCli:
 
         Args:
             progress: Where it is shown.
-            config_file: The stack file that the CLI may write to.
+            config_file: The stack file that the CLI may write to; None lets it take its own.
 
         Raises:
             PulumiError: The cluster or the CLI failed.
@@ -142,8 +150,8 @@ class PulumiCli:
             for argument in ("--import-pending-creates", part)
         ]
         # Not only these as targets: the CLI refuses a target that turns out not to be there.
-        options = ["--config-file", str(config_file), "--clear-pending-creates", *imports]
-        self.update("refresh", progress, *options)
+        own = [] if config_file is None else ["--config-file", str(config_file)]
+        self.update("refresh", progress, *own, "--clear-pending-creates", *imports)
 
     def _exists(self) -> bool:
         names = [str(stack["name"]) for stack in json.loads(self.output("stack", "ls", "--json"))]

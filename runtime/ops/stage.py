@@ -1,7 +1,7 @@
 """Stages what the EKS side of a stack serves, weights in S3 and images in ECR, verifies it, arms the burst.
 
-`pulumi up` says what has to be there (`StagingPlan`, a stack output). Nothing may spill before this has
-found all of it. Run again it sends only what is missing, so it may be stopped at any time.
+The stack file says what has to be there (`StagingPlan`). Nothing may spill before this has found all of
+it. Run again it sends only what is missing, so it may be stopped at any time.
 """
 
 from collections.abc import Callable, Mapping
@@ -65,20 +65,28 @@ class StagingPlan:
     """Everything that has to be staged for a stack.
 
     Attributes:
+        account: The account, 12 digits.
+        region: Its region.
+        role_arn: The role to take on there; None for the caller's own credentials.
+        external_id: What the role's trust policy asks for.
         bucket: The bucket for weights.
         models: The models that may spill.
         images: Images beside those of the models: operator, gateway, node autoscaler.
-        state: NAMESPACE/NAME of the burst controller's ConfigMap.
+        state: NAMESPACE/NAME of the burst controller's ConfigMap; None where there is none to arm.
     """
 
+    account: str
+    region: str
+    role_arn: str | None
+    external_id: str | None
     bucket: str
     models: tuple[ModelPlan, ...]
     images: tuple[ImagePlan, ...]
-    state: str
+    state: str | None
 
     @staticmethod
     def read(output: Mapping[str, Any]) -> "StagingPlan":
-        """Reads the stack output `cloudStaging`."""
+        """Reads what `stacks.cloud_staging` writes, also into the stack output `cloudStaging`."""
 
         def image(one: Mapping[str, Any]) -> ImagePlan:
             return ImagePlan(str(one["source"]), str(one["target"]))
@@ -96,7 +104,16 @@ class StagingPlan:
             for model in output["models"]
         )
         others = tuple(image(one) for one in output["images"])
-        return StagingPlan(str(output["bucket"]), models, others, str(output["state"]))
+        return StagingPlan(
+            account=str(output["account"]),
+            region=str(output["region"]),
+            role_arn=output.get("roleArn"),
+            external_id=output.get("externalId"),
+            bucket=str(output["bucket"]),
+            models=models,
+            images=others,
+            state=output.get("state"),
+        )
 
 
 @dataclass(frozen=True)

@@ -235,13 +235,19 @@ class StagedWeights:
     def remove(self) -> int:
         """Deletes everything under the prefix, old versions too, and returns how many objects that were.
 
+        A bucket that is not there has none.
+
         Raises:
             StagingError: S3 keeps some of it.
         """
         removed = 0
-        for upload in self._s3.list_multipart_uploads(Bucket=self._bucket, Prefix=f"{self._prefix}/").get(
-            "Uploads", []
-        ):
+        try:
+            begun = self._s3.list_multipart_uploads(Bucket=self._bucket, Prefix=f"{self._prefix}/")
+        except Exception as error:
+            if _code(error) == "NoSuchBucket":
+                return 0  # an earlier run got as far as the bucket itself
+            raise
+        for upload in begun.get("Uploads", []):
             self._s3.abort_multipart_upload(
                 Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
             )

@@ -73,8 +73,13 @@ def host_folder_claim(model: ModelSpec) -> str:
     return f"{model.name}-weights"
 
 
-def container_resources(model: ModelSpec) -> JsonObject:
-    """Limits and requests of the container that holds the devices of one pod."""
+def container_resources(model: ModelSpec, further: Mapping[str, int] | None = None) -> JsonObject:
+    """Limits and requests of the container that holds the devices of one pod.
+
+    Args:
+        model: The model.
+        further: Devices beside its accelerators, by Kubernetes resource.
+    """
     worker, profile = model.worker, model.profile
     devices: JsonObject = {}
     if profile.kubernetes_resource is not None:
@@ -82,6 +87,7 @@ def container_resources(model: ModelSpec) -> JsonObject:
     huge_pages = worker.huge_pages or profile.huge_pages
     if huge_pages is not None:
         devices["hugepages-2Mi"] = huge_pages
+    devices |= {name: str(count) for name, count in (further or {}).items()}
     return {
         "limits": {"cpu": worker.cpu, "memory": worker.memory, **devices},
         "requests": {

@@ -93,6 +93,7 @@ class RayRuntime:
         head_tolerations: Taints that heads tolerate.
         surroundings: Pull secrets, proxy, private CA and whether there is an internet.
         external: How models are served that the burst controller scales; None leaves it to Serve.
+        worker_devices: What each worker pod takes beside its accelerators, by Kubernetes resource.
     """
 
     version: str
@@ -106,6 +107,7 @@ class RayRuntime:
     head_tolerations: tuple[NodeToleration, ...] = ()
     surroundings: Surroundings = field(default_factory=Surroundings)
     external: ExternalScaling | None = None
+    worker_devices: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
         if self.version not in VLLM_OF_RAY:
@@ -341,7 +343,7 @@ def _worker_group(model: ModelSpec, ray: RayRuntime) -> JsonObject:
         "imagePullPolicy": "IfNotPresent",
         "env": environment({**_ray_environment(), **_way_out(model, ray), **_engine_environment(model)}),
         "ports": [{"containerPort": METRICS_PORT, "name": "metrics"}],
-        "resources": container_resources(model),
+        "resources": container_resources(model, ray.worker_devices),
         "securityContext": container_security(),
     }
     certificates, ca_volumes = certificate_volumes(model, ray.surroundings)

@@ -11,8 +11,10 @@ import yaml
 from rehearsal.aws import contract
 from rehearsal.aws.checking import check
 from runtime.node_groups import NODE_GROUP_LABEL
+from runtime.ops.stage import StagingPlan
+from stacks.cloud_staging import staging_plan
 from stacks.settings import parse
-from tests.support.stack_files import ROOT, declare, platform_object
+from tests.support.stack_files import declare, golden_resources, platform_object
 from tests.support.synth import Synthesized, synth
 
 pytestmark = pytest.mark.usefixtures("kubeconfig")
@@ -21,6 +23,7 @@ RAY_SERVICE = "kubernetes:ray.io/v1:RayService"
 NODE_GROUP = "aws:eks/nodeGroup:NodeGroup"
 CLUSTER = "aws:eks/cluster:Cluster"
 VPC = "aws:ec2/vpc:Vpc"
+TAG = "aws:autoscaling/tag:Tag"
 TEMPLATE = "aws:ec2/launchTemplate:LaunchTemplate"
 INGRESS_RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 ENDPOINT = "aws:ec2/vpcEndpoint:VpcEndpoint"
@@ -218,6 +221,18 @@ def test_the_autoscaler_knows_an_empty_groups_nodes_by_its_tags(hybrid: Synthesi
     )
 
 
+def test_the_controller_calls_a_node_group_as_the_autoscaler_does(
+    hybrid: Synthesized,
+) -> None:
+    (text,) = (
+        resource.inputs["data"]["config.json"]
+        for resource in hybrid.of("kubernetes:core/v1:ConfigMap")
+        if resource.inputs["metadata"]["name"] == "llm-burst-controller-config"
+    )
+    named = hybrid.one(NODE_GROUP, "llm-burst-l40s").inputs["nodeGroupName"]
+    assert [group["nodeGroup"] for group in json.loads(text)["groups"]] == [named]
+
+
 @pytest.mark.parametrize(("capacity", "called"), [("onDemand", "ON_DEMAND"), ("spot", "SPOT")])
 def test_nodes_are_bought_as_the_group_says(capacity: str, called: str) -> None:
     assert with_group(capacity=capacity).one(NODE_GROUP, "llm-burst-l40s").inputs["capacityType"] == called
@@ -249,7 +264,68 @@ def test_a_fabric_is_every_adapter_in_one_placement_group_and_one_zone() -> None
     ]
 
 
+def test_pods_of_a_copy_over_nodes_take_adapters_that_a_plugin_offers_on_those_nodes() -> None:
+    platform = platform_object("hybrid")
+    platform["models"][0]["spill"] |= {
+        "maxReplicas": 1,
+        "tensorParallel": 8,
+        "pipelineParallel": 2,
+        "worker": {"cpu": "64", "memory": "512Gi"},
+    }
+    group = {
+        "name": "l40s",
+        "instanceTypes": ["g6e.48xlarge"],
+        "max": 2,
+        "efa": True,
+        "zones": ["us-east-1b"],
+    }
+    platform["cloud"]["nodeGroups"] = [group]
+    platform["burst"] = {"ceilingUsdPerHour": 200}
+    made = declared(platform)
+    cluster = made.one(RAY_SERVICE, "qwen3-8b-burst").inputs["spec"]["rayClusterConfig"]
+    workers = next(one for one in cluster["workerGroupSpecs"] if one["groupName"] == "workers")
+    (container,) = workers["template"]["spec"]["containers"]
+    for kind in ("limits", "requests"):
+        assert container["resources"][kind]["vpc.amazonaws.com/efa"] == "4"
+    values = made.one(RELEASE, "llm-burst-efa-plugin").inputs["values"]
+    assert values["supportedInstanceLabels"] == {"keys": [NODE_GROUP_LABEL], "values": ["l40s"]}
+    tags = [one.inputs["tags"][0] if "tags" in one.inputs else one.inputs["tag"] for one in made.of(TAG)]
+    offered = "k8s.io/cluster-autoscaler/node-template/resources/vpc.amazonaws.com/efa"
+    assert {tag["key"]: tag["value"] for tag in tags}[offered] == "4"
+    here = made.one(RAY_SERVICE, "qwen3-8b").inputs
+    assert "vpc.amazonaws.com/efa" not in json.dumps(here)
+
+
+def test_without_a_fabric_nothing_asks_for_adapters(hybrid: Synthesized) -> None:
+    assert "vpc.amazonaws.com/efa" not in json.dumps([one.inputs for one in hybrid.resources])
+    assert "llm-burst-efa-plugin" not in [one.name for one in hybrid.of(RELEASE)]
+
+
 # Network
+
+
+def test_tls_goes_from_gateway_to_gateway_through_a_load_balancer_that_does_not_open_it() -> None:
+    authority = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    made = with_cloud(
+        tls={"serverName": "spill.llm.internal", "certificateSecret": "spill-tls", "authority": authority}
+    )
+    listener = made.one("aws:lb/listener:Listener").inputs
+    assert (listener["port"], listener["protocol"]) == (443, "TCP")
+    assert made.one("aws:lb/targetGroup:TargetGroup").inputs["healthCheck"]["protocol"] == "HTTPS"
+    own = made.one("kubernetes:apps/v1:Deployment", "llm-burst-gateway").inputs["spec"]["template"]["spec"]
+    mounted = {one["name"]: one["mountPath"] for one in own["containers"][0]["volumeMounts"]}
+    secret = {one["name"]: one["secret"] for one in own["volumes"] if "secret" in one}
+    assert secret["certificate"] == {"secretName": "spill-tls"}
+    files = made.one("kubernetes:core/v1:ConfigMap", "llm-burst-gateway-config").inputs["data"]
+    assert f"{mounted['certificate']}/tls.crt" in files["certificate.yaml"]
+    here = made.one("kubernetes:core/v1:ConfigMap", "llm-gateway-config").inputs["data"]
+    clusters = {one["name"]: one for one in yaml.safe_load(here["clusters.yaml"])["resources"]}
+    spill = clusters["Qwen/Qwen3-8B/spill"]
+    assert spill["transport_socket"]["typed_config"]["sni"] == "spill.llm.internal"
+    assert "transport_socket" not in clusters["Qwen/Qwen3-8B/onprem"]
+    port = spill["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]
+    assert port["socket_address"]["port_value"] == 443
+    assert made.outputs["cloudEntrance"][0].endswith(":443")
 
 
 def test_a_vpc_without_internet_has_endpoints_and_no_gateway(hybrid: Synthesized) -> None:
@@ -424,6 +500,41 @@ def test_the_bucket_is_versioned_encrypted_private_and_over_tls_only(hybrid: Syn
     assert hybrid.one("aws:s3/bucket:Bucket").inputs["forceDestroy"] is False
 
 
+def test_the_foundation_is_what_staging_and_link_need_and_no_node_or_cluster() -> None:
+    made = with_cloud(declare="foundation")
+    assert not [one for one in made.resources if one.type.startswith("aws:eks/")]
+    assert not [one for one in made.resources if "::eks::" in one.provider]
+    whole = declared(platform_object("hybrid"))
+    for kind in (
+        "aws:ecr/repository:Repository",
+        "aws:s3/bucket:Bucket",
+        "aws:ec2/vpnConnection:VpnConnection",
+    ):
+        assert {one.name for one in made.of(kind)} == {one.name for one in whole.of(kind)} != set()
+
+
+def test_the_second_up_adds_to_the_foundation_and_changes_nothing_of_it() -> None:
+    first, whole = with_cloud(declare="foundation"), declared(platform_object("hybrid"))
+    after = {one.urn: one for one in whole.resources}
+    for one in first.resources:
+        if one.type != "pulumi:providers:kubernetes":  # names the kubeconfig of a test
+            assert after[one.urn].inputs == one.inputs, one.name
+
+
+def test_what_has_to_be_staged_is_known_from_the_settings_alone(hybrid: Synthesized) -> None:
+    settings = parse(platform_object("hybrid"))
+    assert settings.cloud is not None
+    plan = StagingPlan.read(staging_plan(settings, settings.cloud))
+    assert StagingPlan.read(hybrid.outputs["cloudStaging"]) == plan
+    assert plan.bucket == hybrid.one("aws:s3/bucket:Bucket").inputs["bucket"]
+    namespace, _, name = (plan.state or "").partition("/")
+    state = hybrid.one("kubernetes:core/v1:ConfigMap", name).inputs["metadata"]
+    assert (state["namespace"], state["name"]) == (namespace, name)
+    targets = {image.target for image in (*plan.images, *(model.image for model in plan.models))}
+    repositories = {one.inputs["name"] for one in hybrid.of("aws:ecr/repository:Repository")}
+    assert {target.partition("/")[2].partition(":")[0] for target in targets} == repositories
+
+
 # Karpenter, switches, costs
 
 
@@ -465,8 +576,7 @@ def test_a_budget_tells_at_eighty_and_a_hundred_percent_and_on_a_forecast(hybrid
 
 
 def declared_types() -> set[str]:
-    golden = yaml.safe_load((ROOT / "tests/golden/hybrid.yaml").read_text())
-    return {one["type"] for one in golden["resources"] if one["type"].startswith("aws:")}
+    return {one["type"] for one in golden_resources("hybrid") if one["type"].startswith("aws:")}
 
 
 def test_the_types_of_the_committed_stack_are_these() -> None:

@@ -24,8 +24,15 @@ NO_OTHER_ACCELERATORS = {
 }
 
 
+_MADE: dict[str, Synthesized] = {}
+
+
 def declared(settings: PlatformSettings) -> Synthesized:
-    return synth(lambda: onprem.deploy(settings).export())
+    """Several tests look at one variant; none of them changes it."""
+    variant = settings.model_dump_json()
+    if variant not in _MADE:
+        _MADE[variant] = synth(lambda: onprem.deploy(settings).export())
+    return _MADE[variant]
 
 
 def changed(stack: str, **changes: Any) -> PlatformSettings:

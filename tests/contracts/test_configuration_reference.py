@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, get_args, get_origin
 
 import jsonschema
@@ -17,10 +18,14 @@ from tests.support.stack_files import ROOT, STACKS, platform_object
 
 def problems(document: object) -> list[str]:
     """What the committed schema has against a stack file."""
+    return [error.message for error in committed_schema().iter_errors(document)]  # pyright: ignore
+
+
+@cache
+def committed_schema() -> jsonschema.Draft202012Validator:
     schema = json.loads((DOCS / reference.SCHEMA).read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
-    found = jsonschema.Draft202012Validator(schema).iter_errors(document)  # pyright: ignore
-    return [error.message for error in found]
+    return jsonschema.Draft202012Validator(schema)
 
 
 def stack_file(**changes: Any) -> dict[str, Any]:

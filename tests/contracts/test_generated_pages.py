@@ -2,26 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 
 from components.base import Component
 from docs.generator import components, pages, policies
 from docs.generator.pages import DOCS
 from policies.gpu_cost.pools import MODEL_SERVICES
 from tests.support.documents import fences
-from tests.support.stack_files import ROOT, STACKS
+from tests.support.stack_files import ROOT, STACKS, golden_resources
 
 PAGES = pages.pages()
 COMPONENTS = components.all_components()
 POLICIES = policies.all_policies()
-
-
-def golden_resources(stack: str) -> list[dict[str, Any]]:
-    return yaml.safe_load((ROOT / f"tests/golden/{stack}.yaml").read_text())["resources"]
 
 
 @pytest.mark.parametrize("name", PAGES)

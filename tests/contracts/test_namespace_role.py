@@ -1,15 +1,13 @@
 """docs/namespace-role.yaml is what a stack in one namespace needs: no less, and nothing to spare."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from runtime.cluster import plural
+from tests.support.stack_files import ROOT, golden_resources
 
-ROOT = Path(__file__).parents[2]
-GOLDENS = ROOT / "tests" / "golden"
 # What the documented Role marks as needed for a setting that the namespaced stack does not use.
 OPTIONAL = {("gateway.networking.k8s.io", "httproutes"), ("policy", "poddisruptionbudgets")}
 CLUSTER_SCOPED = {"Namespace", "PersistentVolume", "ClusterRole", "ClusterRoleBinding", "StorageClass"}
@@ -18,8 +16,7 @@ DECLARE = {"get", "list", "watch", "create", "patch", "delete"}
 
 def objects(golden: str) -> list[dict[str, Any]]:
     """The Kubernetes objects that a stack declares."""
-    resources = yaml.safe_load((GOLDENS / f"{golden}.yaml").read_text())["resources"]
-    return [one["inputs"] for one in resources if "apiVersion" in one.get("inputs", {})]
+    return [one["inputs"] for one in golden_resources(golden) if "apiVersion" in one.get("inputs", {})]
 
 
 def granted() -> dict[tuple[str, str], set[str]]:

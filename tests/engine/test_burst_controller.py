@@ -18,19 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from runtime.burst.store import Store
 from runtime.cluster import ClusterApi, ForbiddenError, object_path
 from tests.support.burst_site import MetricsPod
 from tests.support.cluster_double import RayDouble
+from tests.support.stack_files import golden_resources
 
 from .api_server import ApiServer
 
 pytestmark = pytest.mark.engine
 
 PROJECT = Path(__file__).parents[2]
-GOLDEN = PROJECT / "tests" / "golden" / "hybrid.yaml"
 NAME = "llm-burst-controller"
 MODEL = "qwen3-8b"
 HEAD = f"{MODEL}-head-svc"
@@ -49,8 +48,7 @@ KINDS = {
 def declared() -> list[dict[str, Any]]:
     """The objects of the controller and of its access, as the committed hybrid stack declares them."""
     parents = {NAME, "llm-burst-access"}
-    entries: list[dict[str, Any]] = yaml.safe_load(GOLDEN.read_text())["resources"]
-    found = [entry["inputs"] for entry in entries if entry.get("parent") in parents]
+    found = [entry["inputs"] for entry in golden_resources("hybrid") if entry.get("parent") in parents]
     return [one for one in found if one.get("kind") in KINDS]
 
 

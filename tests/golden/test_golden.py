@@ -119,7 +119,8 @@ def test_there_is_no_golden_preview_without_its_stack() -> None:
 def test_a_golden_preview_shows_every_resource_once_and_no_path_of_this_machine(kubeconfig: Path) -> None:
     text = preview("local", kubeconfig)
     made = synth(lambda: declare(platform_settings("local")))
-    shown = [(resource["type"], resource["name"]) for resource in yaml.safe_load(text)["resources"]]
+    listed = yaml.load(text, Loader=yaml.CSafeLoader)["resources"]
+    shown = [(resource["type"], resource["name"]) for resource in listed]
     assert sorted(shown) == sorted((resource.type, resource.name) for resource in made.resources)
     assert "kubeconfig: $KUBECONFIG" in text
     assert str(kubeconfig.parent) not in text

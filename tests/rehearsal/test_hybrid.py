@@ -6,6 +6,7 @@ autoscaler, the node autoscaler and AWS are doubles. Every request is counted. `
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Generator
@@ -13,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.burst_cycle import LOAD_S, TOKEN_S, BurstDriver
+from rehearsal.burst_cycle import CLIENTS, LOAD_S, TOKEN_S, BurstDriver
 from rehearsal.burst_load import Counts
 from rehearsal.cloud import RehearsedCloud
+from rehearsal.site.processes import load_record
 from rehearsal.site.simulated_engines import Speed
 from rehearsal.site.toolbox import SiteTools
 from rehearsal.workspace import Workspace
@@ -27,7 +29,6 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 STACK, NAMESPACE, MODEL = "hybrid", "llm", "Qwen/Qwen3-8B"
 MAY_SPILL, STAYS = "default", "research-on-prem"
-CLIENTS = 220
 
 
 class Hybrid:
@@ -112,6 +113,7 @@ def test_load_bursts_and_goes_back_to_no_node_and_no_accepted_request_is_lost(hy
     print("\n".join(cycle.lines()))
     assert cycle.counts.served("spill") >= 50
     assert (cycle.counts.lost, cycle.counts.failed) == ([], []), cycle.counts.failed[:3]
+    assert cycle.warm_s < cycle.first_spilled_s
     assert hybrid.driver.gpu_nodes() == []
 
 
@@ -195,7 +197,64 @@ def test_a_controller_that_is_killed_is_replaced_and_forgets_nothing(hybrid: Hyb
     assert (cycle.counts.lost, cycle.counts.failed) == ([], [])
 
 
+def test_without_capacity_on_aws_clients_are_told_to_come_back_until_there_is_some(hybrid: Hybrid) -> None:
+    script = hybrid.cloud.double.script()
+    hybrid.cloud.double.put_script({**script, "shortages": [{"instanceType": "*"}]})
+    hybrid.driver.set_speed(Speed(token_s=TOKEN_S, load_s=LOAD_S))
+    load = hybrid.driver.load(MAY_SPILL)
+    load.add(CLIENTS)
+    try:
+        eventually(
+            "the circuit opens",
+            lambda: "circuit open for" in hybrid.driver.ask_controller("/explain")[1] or None,
+            120.0,
+        )
+        assert load.counts.served("spill") == 0
+        here = load.counts.served("onprem")
+        load.until("on-prem goes on", lambda counts: counts.served("onprem") > here + 20, 60.0, Progress())
+        hybrid.cloud.double.put_script(script)
+        load.until("capacity is back", lambda counts: counts.served("spill") > 20, 240.0, Progress())
+    finally:
+        hybrid.cloud.double.put_script(script)
+        counts = load.stop()
+        hybrid.driver.set_speed(Speed())
+    print(counts.words())
+    assert (counts.lost, counts.failed) == ([], [])
+    hybrid.driver.until_no_node()
+
+
+def test_while_the_eks_api_is_down_what_runs_there_goes_on_serving(hybrid: Hybrid) -> None:
+    record = load_record(hybrid.cloud.site.layout, "kube-apiserver")
+    assert record is not None
+    hybrid.driver.set_speed(Speed(token_s=TOKEN_S, load_s=LOAD_S))
+    load = hybrid.driver.load(MAY_SPILL)
+    load.add(CLIENTS)
+    try:
+        load.until("spilled", lambda counts: counts.served("spill") > 20, 240.0, Progress())
+        os.kill(record.identity.pid, signal.SIGSTOP)
+        time.sleep(10.0)
+        served = load.counts.served("spill")
+        load.until("spilled on", lambda counts: counts.served("spill") > served + 20, 60.0, Progress())
+    finally:
+        os.kill(record.identity.pid, signal.SIGCONT)
+        counts = load.stop()
+        hybrid.driver.set_speed(Speed())
+    print(counts.words())
+    assert (counts.lost, counts.failed) == ([], [])
+    hybrid.driver.until_no_node()
+
+
 def test_a_destroy_leaves_nothing_in_the_account_and_nothing_on_the_machine(hybrid: Hybrid) -> None:
     said = hybrid.run("down")
+    assert "Nothing is left" in said
+    assert "AWS account: nothing" in said
+
+
+def test_one_command_rehearses_it_all_with_the_real_engine_on_prem(tools: SiteTools, home: Path) -> None:
+    del tools
+    with Stage.on(f"hyr-{os.getpid() % 10000}", home) as stage:
+        said = stage.run("rehearse", "--stack", STACK, "--site", stage.name)
+    assert "on-prem vLLM ran a tiny model as Qwen/Qwen3-8B" in said
+    assert "0 lost, 0 failed" in said
     assert "Nothing is left" in said
     assert "AWS account: nothing" in said

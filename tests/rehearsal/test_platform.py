@@ -26,11 +26,11 @@ from rehearsal.site import Site
 from rehearsal.site.api import ApiError, object_path
 from rehearsal.site.processes import load_record
 from rehearsal.site.tiny_model import model_files
+from rehearsal.site.tiny_weights import tiny_weights
 from rehearsal.site.toolbox import SiteTools
 from tests.rehearsal.conftest import eventually
 from tests.support.stack_files import ROOT, platform_object
 from tests.support.stage import environment_of
-from tests.support.tiny_weights import tiny_weights
 
 pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1200)]
 

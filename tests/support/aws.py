@@ -2,8 +2,9 @@
 
 import json
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -96,19 +97,36 @@ class RunningDouble:
         self.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=desired)
 
 
+class _Served:
+    """One server for the doubles of all tests, one after the other.
+
+    A client of boto3 is kept for its address, and making one takes longer than most tests.
+    """
+
+    def __init__(self) -> None:
+        self.double: Double | None = None
+        server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=QuietHandler)
+        self.endpoint = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        assert self.double is not None, "no test has a double now"
+        return self.double(environ, start_response)
+
+
+_served = cache(_Served)
+
+
 @contextmanager
 def running_double(folder: Path) -> Generator[RunningDouble]:
     """The double with what `folder` holds; all of moto in this process is forgotten before and after."""
     BackendDict.reset()
-    clock = Clock()
-    server = make_server("127.0.0.1", 0, Double(folder, clock), threaded=True, request_handler=QuietHandler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
+    clock, served = Clock(), _served()
+    served.double = Double(folder, clock)
     try:
-        yield RunningDouble(f"http://127.0.0.1:{server.server_port}", clock)
+        yield RunningDouble(served.endpoint, clock)
     finally:
-        server.shutdown()
-        thread.join()
+        served.double = None
         BackendDict.reset()
 
 

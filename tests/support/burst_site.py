@@ -28,7 +28,9 @@ def config(**changes: Any) -> ControllerConfig:
         "lease": "burst",
         "state": "burst-state",
         "policy": {"ceilingUsdPerHour": 10, "scaleOut": {"forSeconds": 20}},
-        "groups": [{"name": "l40s", "maxNodes": 4, "usdPerHour": 2, "devices": 1}],
+        "groups": [
+            {"name": "l40s", "nodeGroup": "llm-burst-l40s", "maxNodes": 4, "usdPerHour": 2, "devices": 1}
+        ],
         "models": [
             {
                 "name": "qwen",

@@ -1,6 +1,8 @@
 """The committed stack files and examples, read as the program reads them."""
 
+import copy
 import importlib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,17 @@ EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.yaml"))
 
 
 def platform_object(stack: str) -> dict[str, Any]:
-    """The object under `spillway:platform` of a stack or an example, as written."""
+    """The object under `spillway:platform` of a stack or an example, as written; the caller's to change."""
     if stack in EXAMPLES:
         file = ROOT / "examples" / f"{stack}.yaml"
     else:
         file = (CLUSTERS if stack in CLUSTER_STACKS else ROOT / "stacks") / f"Pulumi.{stack}.yaml"
-    return yaml.safe_load(file.read_text())["config"]["spillway:platform"]
+    return copy.deepcopy(_read(file)["config"]["spillway:platform"])
+
+
+def golden_resources(stack: str) -> list[dict[str, Any]]:
+    """What the golden preview of a stack or an example lists. Read once for all tests: not to be changed."""
+    return _read(ROOT / "tests" / "golden" / f"{stack}.yaml")["resources"]
 
 
 def platform_settings(stack: str) -> PlatformSettings:
@@ -39,3 +46,9 @@ def platform_settings(stack: str) -> PlatformSettings:
 def declare(settings: PlatformSettings) -> None:
     """Runs the program of the settings' scenario, as `stacks/__main__.py` does."""
     importlib.import_module(f"stacks.{settings.scenario}").deploy(settings).export()
+
+
+@cache
+def _read(file: Path) -> dict[str, Any]:
+    # Many tests ask for the same few files, and some are thousands of lines: once each, by libyaml.
+    return yaml.load(file.read_text(), Loader=yaml.CSafeLoader)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.burst import traces
-from benchmarks.burst.compare import OURS, as_good, compare
+from benchmarks.burst.compare import LIMIT, OURS, PLAIN, QPS, TUNED, Found, Scenario, as_good, compare
 from benchmarks.burst.plot import bars
 from benchmarks.burst.policies import (
     always,
@@ -24,6 +24,7 @@ from benchmarks.burst.simulation import (
     Delays,
     Engine,
     Look,
+    Outcome,
     Overflow,
     copies_at_quantile,
     through_cloud,
@@ -176,6 +177,41 @@ def test_rivals_are_as_good_as_ours_and_none_is_cheaper_than_the_one_that_knows_
     assert len(equal) >= 5
     assert all(as_good(one.outcome, mine) for one in equal)
     assert min(equal, key=lambda one: one.outcome.usd).policy == "clairvoyant"
+
+
+def at_cost(policy: str, usd: float, *, equal: bool = True) -> Found:
+    outcome = Outcome(
+        sent=9,
+        onprem=9,
+        spilled=0,
+        refused=0,
+        p50_s=0,
+        p95_s=0,
+        node_hours=0,
+        usd=usd,
+        gpu_hours=0,
+        starts=0,
+        replicas=[],
+    )
+    return Found(policy=policy, parameter="", outcome=outcome, equal=equal)
+
+
+def test_the_ratio_is_our_gap_over_that_of_the_cheapest_rival_that_is_as_good() -> None:
+    found = [
+        at_cost(LIMIT, 100),
+        at_cost(OURS, 110),
+        at_cost(PLAIN, 105, equal=False),
+        at_cost(QPS, 140),
+        at_cost(TUNED, 120),
+    ]
+    scenario = Scenario(
+        trace="t", cold_start_s=180, copies=1, overflow=0.1, found={one.policy: one for one in found}
+    )
+    assert scenario.best_rival == scenario.found[QPS]
+    assert scenario.ratio(scenario.found[QPS]) == pytest.approx(0.25)
+    assert scenario.ratio(scenario.found[TUNED]) == pytest.approx(0.5)
+    assert scenario.ratio(scenario.found[PLAIN]) is None
+    assert scenario.ratio(at_cost(QPS, 99)) is None
 
 
 def test_a_csv_trace_is_read_and_sorted(tmp_path: Path) -> None:

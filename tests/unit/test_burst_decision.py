@@ -11,7 +11,7 @@ from runtime.burst.decision import Decision, decide, explain
 from runtime.burst.fleet import BurstModel, Fleet, NodeGroup
 from runtime.burst.observation import GroupSignals, ModelSignals, Observation
 from runtime.burst.policy import BurstPolicy
-from runtime.burst.state import State, StateError
+from runtime.burst.state import ModelState, State, StateError, changed
 
 # A Monday, 00:00 UTC.
 START = 1_767_571_200.0
@@ -102,15 +102,15 @@ def test_load_that_on_prem_holds_asks_for_nothing() -> None:
 
 
 def test_replicas_are_what_load_and_spare_places_need_beyond_on_prem() -> None:
-    # 100 + 2 * 10 - 64 = 56 places, and 56 / 16 is a little more than three replicas.
+    # 100 + 2.25 * 10 - 64 = 58 places, and 58 / 16 is a little more than three replicas.
     found = Controller().run(60, 100.0).models["m"]
     assert found.replicas == 4
 
 
 def test_the_queue_of_eks_saves_the_last_replica() -> None:
-    # 100 + 2 * 10 - 80 = 40 places are three replicas; three quarters of a queue of 16 leave two.
-    assert Controller().run(60, 100.0, onprem_capacity=80.0).models["m"].replicas == 3
-    assert Controller(model(queue=16)).run(60, 100.0, onprem_capacity=80.0).models["m"].replicas == 2
+    # 100 + 2.25 * 10 - 85 = 37 places are three replicas; half of a queue of 16 leaves two.
+    assert Controller().run(60, 100.0, onprem_capacity=85.0).models["m"].replicas == 3
+    assert Controller(model(queue=16)).run(60, 100.0, onprem_capacity=85.0).models["m"].replicas == 2
 
 
 def test_requests_that_only_wait_do_not_look_like_longer_work() -> None:
@@ -128,6 +128,35 @@ def test_one_high_look_is_not_enough() -> None:
     found = [controller.run(1, 400.0).models["m"] for _ in range(4)]
     assert [each.replicas > 0 for each in found] == [False, False, False, True]
     assert found[1].code == "sustain"
+
+
+def test_a_part_of_a_replica_must_be_short_for_longer_than_a_whole_one() -> None:
+    def waits(load: float) -> float:
+        controller = Controller(scale_out={"for_seconds": 60})
+        while controller.run(1, load, refused=0).models["m"].replicas == 0:
+            assert controller.now - START < 1000
+        return controller.now - START
+
+    # 60 + 2.25 * sqrt(60) - 64 = 13.4 places of 16, and 52 + 2.25 * sqrt(52) - 64 = 4.2 of them.
+    assert waits(400.0) == pytest.approx(80, abs=10)
+    assert waits(60.0) == pytest.approx(60 / (13.4 / 16) + 20, abs=10)
+    assert waits(52.0) == pytest.approx(60 / (4.2 / 16) + 20, abs=10)
+
+
+def test_what_was_short_is_forgotten_while_nothing_is() -> None:
+    controller = Controller(scale_out={"for_seconds": 60})
+    controller.run(5, 60.0)
+    assert (controller.state.models["m"].short_s or 0.0) > 20
+    controller.run(30, 40.0)
+    assert controller.state.models["m"].short_s is None
+    assert controller.replicas == {"m": 0}
+
+
+def test_who_is_refused_is_short_of_a_place_though_on_prem_looks_free() -> None:
+    controller = Controller(scale_out={"for_seconds": 20})
+    controller.run(30, 40.0)
+    # 160 in 10 s at a second each are 16 places: a whole replica.
+    assert controller.run(3, 40.0, refused=160).models["m"].replicas == 1
 
 
 def test_refused_requests_count_as_load_though_none_of_them_is_under_way() -> None:
@@ -364,7 +393,7 @@ def test_a_controller_without_a_state_starts_from_what_runs() -> None:
 
 def test_explain_says_what_is_set_aside_spent_and_next() -> None:
     controller = Controller(ceiling_usd_per_hour=25.0, burst_hours_per_month=100.0)
-    controller.run(3, 400.0)
+    controller.run(4, 400.0)
     text = explain(controller.policy, controller.fleet, controller.state, controller.now)
     assert "set aside: 20.00 of 25.00 USD per hour, 2 of 16 nodes" in text
     assert "node-hours (of 100)" in text
@@ -378,6 +407,17 @@ def test_a_state_of_another_version_or_form_is_refused() -> None:
         State.from_json('{"version": 7}')
     with pytest.raises(StateError, match="cannot be read"):
         State.from_json('{"models": 3}')
+
+
+def test_a_changed_record_keeps_the_rest_and_the_record_before_it() -> None:
+    before = ModelState(target=2)
+    assert changed(before, wanted=3) == ModelState(target=2, wanted=3)
+    assert before == ModelState(target=2)
+
+
+def test_a_change_of_a_field_that_a_record_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="ModelState has no field wants"):
+        changed(ModelState(), wants=3)
 
 
 def test_a_fleet_that_cannot_hold_its_models_is_refused() -> None:

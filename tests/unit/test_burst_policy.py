@@ -22,8 +22,8 @@ def at(text: str) -> float:
     ("keys", "words"),
     [
         ({"ceilingUsdPerHour": 0}, "greater than 0"),
-        ({"scaleOut": {"spare": 3}}, "scaleIn.spare is 2.25, not above scaleOut.spare 3; raise it"),
-        ({"scaleIn": {"goneSpare": 1}}, "is 1, below spare 2.25; raise it"),
+        ({"scaleOut": {"spare": 3}}, "scaleIn.spare is 2.5, not above scaleOut.spare 3; raise it"),
+        ({"scaleIn": {"goneSpare": 1}}, "is 1, below spare 2.5; raise it"),
         ({"scaleIn": {"forSeconds": 4000}}, "is 1800, below scaleIn.forSeconds 4000; raise it"),
         ({"launches": {"maxBackOffSeconds": 60}}, "is 60, below backOffSeconds 300; raise it"),
         ({"timeZone": "Mars/Olympus"}, "is no time zone; write an IANA name"),
@@ -35,6 +35,10 @@ def at(text: str) -> float:
         ({"switch": {"mode": "off", "until": "2026-11-21T18:00:00"}}, "has no zone"),
         ({"schedule": [{"start": "25:00", "end": "26:00", "replicas": 1}]}, "must be a time of day"),
         ({"schedule": [{"start": "08:00", "end": "08:00", "replicas": 1}]}, "give the window a length"),
+        ({"signals": {"prometheus": "prometheus:9090"}}, "is no URL of a Prometheus; write scheme, host"),
+        ({"signals": {"prometheus": "http://p:0"}}, "is no URL of a Prometheus"),
+        ({"signals": {"prometheus": "http://me:secret@p:9090"}}, "would be readable in a ConfigMap"),
+        ({"signals": {"prometheus": "http://p:9090/?a=b"}}, "write scheme, host, port and path alone"),
         ({"ceiling": 3}, "Extra inputs are not permitted"),
     ],
 )

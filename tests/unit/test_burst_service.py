@@ -20,9 +20,11 @@ from runtime.burst.events import Events
 from runtime.burst.leader import Leader
 from runtime.burst.observation import GroupSignals, ModelSignals, Observation
 from runtime.burst.policy import Switch
-from runtime.burst.service import Controller, Handler, Parts
+from runtime.burst.service import GATES_CLOSE_S, Controller, Handler, Parts
 from runtime.burst.store import Store
 from runtime.cluster import object_path
+from runtime.gateway import Overflow
+from runtime.gateway.gate import GATE_INTERVAL_S
 from tests.support.burst_site import DEPLOYMENT, Clock, config
 from tests.support.cluster_double import ClusterDouble, RayDouble
 
@@ -295,11 +297,59 @@ def test_the_switch_wins_over_load_and_another_process_may_set_it(world: World) 
     world.in_flight = 40.0
     world.until(lambda: world.ray.wanted > 0)
     Store(world.home, "llm", "burst-state").set_switch(Switch(mode="off"))
-    world.go(20)
+    world.go(30)
     assert world.ray.wanted == 0
     assert "switch: off, by hand" in pod.controller.explanation()
     Store(world.home, "llm", "burst-state").set_switch(None)
     world.until(lambda: world.ray.wanted > 0)
+
+
+def test_every_pod_says_not_ready_before_the_last_replica_goes_and_gates_have_time_to_close(
+    world: World,
+) -> None:
+    pods = world.pod("a"), world.pod("b")
+    world.in_flight = 40.0
+    world.until(lambda: world.ray.ready > 0)
+    world.go(10)
+    assert [pod.controller.ready_in_cloud("Qwen/Qwen3-8B") > 0 for pod in pods] == [True, True]
+    silent_since: float | None = None
+    tell = world.ray.__call__
+
+    def watch(method: str, path: str, body: Any, headers: Any) -> tuple[int, bytes]:
+        if method == "POST":
+            assert silent_since is not None, "a replica goes while a pod says that it is ready"
+            assert world.clock.now - silent_since >= GATES_CLOSE_S
+        return tell(method, path, body, headers)
+
+    world.eks.services["llm/qwen-head-svc"] = watch
+    Store(world.home, "llm", "burst-state").set_switch(Switch(mode="off"))
+    for _ in range(5):
+        world.go(10)
+        if not any(pod.controller.ready_in_cloud("qwen") for pod in pods):
+            silent_since = silent_since or world.clock.now
+    assert world.ray.wanted == 0
+    assert not any(line.get("problems") for line in world.lines)
+
+
+def test_a_last_replica_that_waits_to_go_serves_again_if_it_is_needed_after_all(world: World) -> None:
+    pod = world.pod("a")
+    world.in_flight = 40.0
+    world.until(lambda: world.ray.ready > 0)
+    told = len(world.ray.scaled)
+    store = Store(world.home, "llm", "burst-state")
+    store.set_switch(Switch(mode="off"))
+    world.go(10)
+    assert (pod.controller.ready_in_cloud("qwen"), world.ray.wanted > 0) == (0, True)
+    later = datetime.fromtimestamp(world.clock.now + 3600, UTC).isoformat()
+    store.set_switch(Switch(mode="on", replicas=world.ray.wanted, until=later))
+    world.go(10)
+    assert pod.controller.ready_in_cloud("qwen") > 0
+    assert len(world.ray.scaled) == told, "nothing was removed, and nothing had to start"
+
+
+def test_the_gates_close_within_the_time_that_the_last_replica_waits() -> None:
+    overflow = Overflow()
+    assert overflow.health_interval_s + overflow.health_timeout_s + GATE_INTERVAL_S < GATES_CLOSE_S
 
 
 def test_the_explanation_is_the_same_on_every_pod_and_says_where_why_and_what_it_costs(world: World) -> None:

@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from runtime.burst.dashboard import Dashboard, proxied
+from runtime.burst.decision import decide
 from runtime.burst.observation import GroupSignals, ModelSignals
-from runtime.burst.scrape import Direct, Prometheus, Reading, Sample, ScrapeError, Target, parse
+from runtime.burst.scrape import Direct, Prometheus, Reading, Sample, ScrapeError, Source, Target, parse
 from runtime.burst.signals import Signals
+from runtime.burst.state import State
 from tests.support.burst_site import DEPLOYMENT, Clock, MetricsPod, config
 from tests.support.cluster_double import ClusterDouble, RayDouble
 
@@ -46,7 +48,7 @@ envoy_cluster_upstream_rq_active{{envoy_cluster_name="admin"}} 1
 class Site:
     """Everything around `Signals`, and `look`, which lets time pass and looks once."""
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Source | None = None) -> None:
         self.clock = Clock()
         self.gateway, self.engine = MetricsPod(), MetricsPod()
         self.hosts = {"gateway-metrics": [self.gateway.address], "qwen-metrics": [self.engine.address]}
@@ -56,7 +58,7 @@ class Site:
         for cluster, ray in ((self.eks, self.ray), (self.here, self.own_ray)):
             cluster.services["llm/qwen-head-svc"] = ray
         self.eks.lists["/api/v1/nodes"] = []
-        self.metrics = Direct(clock=self.clock, resolve=self.resolve)
+        self.metrics = metrics or Direct(clock=self.clock, resolve=self.resolve)
         here, there = (
             {"qwen": Dashboard(cluster, proxied("llm", "qwen-head-svc", 8265), lambda: "secret")}
             for cluster in (self.here, self.eks)
@@ -224,7 +226,7 @@ def pending_pod(*, on: str = "", cluster: str = "qwen-a") -> dict[str, Any]:
 
 def autoscaler_says(target: int, scale_up: str = "NoActivity") -> dict[str, Any]:
     group = {
-        "name": "eks-l40s-2ac8a3c2-1b2c-4d5e-8f90-aabbccddeeff",
+        "name": "eks-llm-burst-l40s-2ac8a3c2-1b2c-4d5e-8f90-aabbccddeeff",
         "health": {"status": "Healthy", "cloudProviderTarget": target},
         "scaleUp": {"status": scale_up},
     }
@@ -325,3 +327,49 @@ def test_a_prometheus_that_is_gone_or_has_nothing_says_so() -> None:
     pod.stop()
     with pytest.raises(ScrapeError, match="does not answer"):
         Prometheus(url).read(TARGET)
+
+
+def as_prometheus_has_it(text: str, at: float) -> str:
+    """What a gateway pod shows, in the answer to a query of Prometheus."""
+    names = frozenset(line.partition("{")[0] for line in text.splitlines() if not line.startswith("#"))
+    series = [
+        {
+            "metric": {"__name__": one.name, "instance": "gateway-0", **one.labels},
+            "values": [[at, str(one.value)]],
+        }
+        for one in parse(text, names)
+    ]
+    return json.dumps({"status": "success", "data": {"result": series}})
+
+
+def test_without_its_prometheus_what_runs_is_held_while_budget_and_zero_timer_go_on() -> None:
+    pod = MetricsPod()
+    site = Site(Prometheus(f"http://127.0.0.1:{pod.address[1]}"))
+    told = config()
+    policy, fleet, state = told.policy, told.fleet({"qwen": ("v1",)}, {}), State()
+    rounds = 0
+
+    def go(seconds: float) -> tuple[int, str, float]:
+        """Lets time pass; what is decided is there at once. Returns replicas, reason and node-hours."""
+        nonlocal state, rounds
+        replicas, code, hours = 0, "", 0.0
+        for _ in range(round(seconds / 10)):
+            rounds += 1
+            site.clock.now += 10
+            load = gateway_says(active=24, total=100 * rounds, full=60 * rounds, spill_full=60 * rounds)
+            pod.text = as_prometheus_has_it(load, site.clock.now)
+            decision, state = decide(policy, fleet, state, site.signals.read(), site.clock.now)
+            replicas, code = decision.models["qwen"].replicas, decision.models["qwen"].code
+            site.ray.wanted = site.ray.ready = replicas
+            site.eks.lists["/api/v1/nodes"] = [node("l40s", ready=True) for _ in range(replicas)]
+            hours = decision.node_hours
+        return replicas, code, hours
+
+    replicas, _, hours = go(120)
+    assert replicas > 0, "the load is seen"
+    pod.stop()
+    assert go(300) == (replicas, "missing", pytest.approx(hours + replicas * 300 / 3600, rel=0.1))
+    assert "does not answer" in site.signals.problems["gateway"]
+    # The last sign of need was before it went.
+    assert go(policy.zero_after_seconds - 200)[0] == 0
+    site.stop()

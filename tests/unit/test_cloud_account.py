@@ -56,6 +56,16 @@ def test_a_quota_that_is_too_low_is_told_with_its_code_and_both_numbers(cloud: C
     ]
 
 
+def test_a_quota_stops_nobody_from_the_foundation_which_uses_none(
+    cloud: CloudSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", warned.append)
+    foundation = cloud.model_copy(update={"declare": "foundation"})
+    require_account(foundation, FakeAccount("123456789012", L_1216C47A=32, L_DB2E81BA=0))
+    assert "L-DB2E81BA" in warned[0]
+
+
 def test_credentials_of_another_account_are_refused_before_its_quotas_are_asked(cloud: CloudSettings) -> None:
     with pytest.raises(SettingsError, match="the credentials are of account 999999999999; use those of"):
         require_account(cloud, FakeAccount("999999999999"))

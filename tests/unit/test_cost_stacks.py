@@ -7,7 +7,9 @@ import pytest
 
 from runtime.cost.amounts import Band
 from runtime.cost.estimate import Estimate, estimate
+from runtime.cost.inventory import EKS_PROVIDER, Inventory
 from runtime.cost.summary import money
+from runtime.stack_resources import StackResource
 from stacks.declared import declared
 from stacks.settings import SettingsError, parse
 from tests.support.stack_files import EXAMPLES, STACKS, platform_object, platform_settings
@@ -42,8 +44,13 @@ TABLES: dict[str, tuple[list[Line], Ends, Ends]] = {
 
 
 @cache
+def resources_of(stack: str) -> tuple[StackResource, ...]:
+    return declared(platform_settings(stack))
+
+
+@cache
 def of_stack(stack: str) -> Estimate:
-    return estimate(declared(platform_settings(stack)))
+    return estimate(resources_of(stack))
 
 
 def ends(band: Band) -> Ends:
@@ -123,7 +130,23 @@ def test_the_hours_of_bursting_of_a_stack_file_are_what_is_expected_of_its_node_
     assert ends(found.hourly) == ("$1.15", "$1.75", "$15.23")
 
 
+def test_the_foundation_alone_costs_its_endpoints_link_and_keys() -> None:
+    platform = platform_object("hybrid")
+    found = estimate(declared(parse({**platform, "cloud": {**platform["cloud"], "declare": "foundation"}})))
+    # 18 x 0.01 + 0.05 + 3 / 730 at rest, and 9 / 730 for rotated keys at most.
+    assert ends(found.hourly) == ("$0.23", "$0.23", "$0.24")
+
+
 def test_a_rate_for_processors_is_refused() -> None:
     platform = platform_object("onprem")
     with pytest.raises(SettingsError, match=r"cost\.onPremUsdPerGpuHour\.cpu .*remove it"):
         parse({**platform, "cost": {"onPremUsdPerGpuHour": {"cpu": 1}}})
+
+
+def test_objects_of_both_clusters_of_a_hybrid_stack_are_told_apart() -> None:
+    resources = resources_of("hybrid")
+    stack = Inventory(resources)
+    providers = [one.name for one in resources if one.type == "pulumi:providers:kubernetes"]
+    assert sorted(providers) == ["cluster", EKS_PROVIDER]
+    services = {one.name: stack.place_of(one) for one in resources if one.type.endswith(":RayService")}
+    assert services == {"qwen3-8b": "on-prem", "qwen3-8b-burst": "EKS"}

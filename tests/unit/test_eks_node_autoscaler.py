@@ -2,6 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+import yaml
+
+from rehearsal.eks.autoscaler_status import BACK_OFF_S, BackOff, status
 from rehearsal.eks.node_autoscaler import ENABLED_TAG, Group, plan
 from rehearsal.site.api import Json
 
@@ -85,3 +89,32 @@ def test_an_empty_node_goes_after_its_time_but_never_below_the_least_and_not_whi
     assert plan([busy], [], {"n1": 600, "n2": 0}, 600).remove == [("g6e", "n1")]
     assert plan([replace(busy, least=2)], [], {"n1": 600}, 600).remove == []
     assert plan([busy], [pod("a", 9)], {"n1": 600}, 600).remove == []
+
+
+def test_after_a_failed_launch_a_group_is_left_alone_and_what_was_asked_in_vain_is_given_up() -> None:
+    asked = replace(GROUP, desired=2, existing=frozenset({"n1"}))
+    busy = pod("b", pending=False, nodeName="n1")
+    assert plan([asked], [pod("a"), busy], {}, 600, {"g6e"}).desired == {"g6e": 1}
+    assert plan([GROUP], [pod("a")], {}, 600, {"g6e"}).desired == {}
+
+
+def test_a_group_backs_off_once_for_each_failed_launch() -> None:
+    back_off, failed = BackOff(), replace(GROUP, failed=frozenset({"one"}))
+    assert back_off.groups([GROUP], 0.0) == frozenset()
+    assert back_off.groups([failed], 1.0) == {"g6e"}
+    assert back_off.groups([failed], 1.0 + BACK_OFF_S) == frozenset()
+    again = replace(GROUP, failed=frozenset({"one", "two"}))
+    assert back_off.groups([again], 20.0) == {"g6e"}
+
+
+@pytest.mark.parametrize(
+    ("desired", "backed_off", "activity"),
+    [(0, (), "NoActivity"), (2, (), "InProgress"), (2, ("g6e",), "Backoff")],
+)
+def test_the_status_says_what_was_asked_of_the_cloud_and_whether_launches_fail(
+    desired: int, backed_off: tuple[str, ...], activity: str
+) -> None:
+    told = yaml.safe_load(status([replace(GROUP, desired=desired)], backed_off)["data"]["status"])
+    (group,) = told["nodeGroups"]
+    assert group["health"]["cloudProviderTarget"] == desired
+    assert group["scaleUp"]["status"] == activity

@@ -82,6 +82,16 @@ def test_a_copy_over_nodes_goes_only_where_there_is_a_fabric() -> None:
     assert group("a", "p5.48xlarge", efa=True, zones=("us-east-1a",)).nodes_for(over_two, 1) == 2
 
 
+def test_a_node_holds_no_more_pods_of_a_copy_over_nodes_than_it_has_adapters() -> None:
+    half = there(accelerator="nvidia-l40s", tensorParallel=2, worker={"cpu": "4", "memory": "64Gi"})
+    over_two = half.model_copy(update={"pipeline_parallel": 2})
+    one_card = group("a", "g6e.12xlarge", efa=True, zones=("us-east-1a",))
+    assert (one_card.adapters_per_pod(over_two), one_card.nodes_for(over_two, 1)) == (1, 2)
+    four_cards = group("a", "g6e.48xlarge", efa=True, zones=("us-east-1a",))
+    assert (four_cards.adapters_per_pod(over_two), four_cards.nodes_for(over_two, 2)) == (1, 1)
+    assert four_cards.adapters_per_pod(half) == 0, "a copy within a node needs no fabric"
+
+
 @pytest.mark.parametrize(
     ("types", "region", "keys"),
     [

@@ -157,3 +157,8 @@ def test_a_reason_why_the_update_may_never_end_is_shown_beside_what_is_waited_fo
     out = io.StringIO()
     scripted(tmp_path, "sleep 0.1").update("up", Progress(out), trouble=lambda: "kubelet of the site ended")
     assert "pulumi up: preview, 0 resources; kubelet of the site ended" in out.getvalue()
+
+
+def test_a_shell_without_pulumi_is_told_how_to_get_it(tmp_path: Path) -> None:
+    with pytest.raises(PulumiError, match="source the file that `make env` names"):
+        PulumiCli(tmp_path, "local", {"PATH": str(tmp_path)}).output("stack", "ls")

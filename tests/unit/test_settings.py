@@ -1,6 +1,5 @@
 """Wrong stack files: each mistake is one message with key, value, what is allowed and the fix."""
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,7 @@ Change = Callable[[dict[str, Any]], object]
 
 
 def mistakes(change: Change, stack: str = "onprem") -> list[str]:
-    value = copy.deepcopy(platform_object(stack))
+    value = platform_object(stack)
     change(value)
     with pytest.raises(SettingsError) as error:
         parse(value)

@@ -7,11 +7,10 @@ from typing import Any
 
 import pulumi
 import pytest
-import yaml
 
 from runtime.cluster import UnreachableError
 from stacks.takeover import IN_NO_NAMESPACE, TakeoverCheck, TakeoverError, asking, is_asked_for
-from tests.support.stack_files import CLUSTER_STACKS, EXAMPLES, ROOT, STACKS
+from tests.support.stack_files import CLUSTER_STACKS, EXAMPLES, STACKS, golden_resources
 
 STACK = "organization/spillway/lab"
 CLAIM = f"{STACK}:aaaa"
@@ -157,10 +156,9 @@ def test_in_a_namespace_of_others_a_stack_asks_for_every_object_but_a_helm_relea
 
 @pytest.mark.parametrize("stack", [*STACKS, *CLUSTER_STACKS, *EXAMPLES])
 def test_no_stack_declares_an_object_without_namespace_that_is_not_asked_for(stack: str) -> None:
-    declared = yaml.safe_load((ROOT / "tests" / "golden" / f"{stack}.yaml").read_text())["resources"]
     outside = {
         one["type"]
-        for one in declared
+        for one in golden_resources(stack)
         if (metadata := one.get("inputs", {}).get("metadata"))
         and "namespace" not in metadata
         # The EKS cluster is the stack's own, so there is nobody to ask.

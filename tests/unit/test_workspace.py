@@ -12,9 +12,11 @@ import yaml
 
 from rehearsal import workspace as module
 from rehearsal.platform import Platform, pods_by_model, stand_in_images
-from rehearsal.workspace import Workspace, WorkspaceError, as_rehearsed
+from rehearsal.rehearsed_stack import as_rehearsed
+from rehearsal.workspace import Workspace, WorkspaceError
 from runtime.ops.progress import Progress
 from stacks import check
+from stacks.settings import parse
 
 
 @pytest.fixture
@@ -309,6 +311,25 @@ def test_an_operator_that_is_there_already_stays_as_the_stack_says() -> None:
     platform = {"kuberay": {"install": "existing", "namespace": "ray"}}
     rehearsed = as_rehearsed({"config": {"spillway:platform": platform}})["config"]["spillway:platform"]
     assert rehearsed["kuberay"] == platform["kuberay"]
+
+
+def test_a_model_that_runs_for_real_on_prem_keeps_its_name_and_what_it_is_in_the_cloud() -> None:
+    hybrid = yaml.safe_load((module.PROJECT / "stacks" / "Pulumi.hybrid.yaml").read_text())
+    simulated, real = (
+        parse(as_rehearsed(hybrid, weights)["config"]["spillway:platform"]).models[0]
+        for weights in (None, Path("/tmp/weights"))
+    )
+    assert (real.accelerator, real.image) == ("cpu", "site.local/ray-llm-cpu:2.60.0")
+    assert (real.name, real.model_id, real.max_sequences) == (simulated.name, simulated.model_id, 8)
+    there, before = real.in_cloud, simulated.in_cloud
+    assert there is not None
+    assert before is not None
+    assert (there.accelerator, there.worker, there.tensor_parallel) == (
+        before.accelerator,
+        before.worker,
+        before.tensor_parallel,
+    )
+    assert there.image == "rayproject/ray-llm:2.60.0-py312-cu130"
 
 
 def test_every_image_that_a_rehearsed_stack_names_has_a_stand_in() -> None:

@@ -30,7 +30,7 @@ FEW = settings(max_examples=40, deadline=None, derandomize=True, suppress_health
 
 
 def changed(changes: Mapping[str, Any]) -> dict[str, Any]:
-    value = copy.deepcopy(platform_object("onprem"))
+    value = platform_object("onprem")
     for place, new in changes.items():
         *way, last = [place] if " " in place else place.split(".")
         here: Any = value

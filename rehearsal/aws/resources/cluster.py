@@ -152,6 +152,10 @@ def _sizes(inputs: Properties) -> dict[str, int]:
     return {key: int(value) for key, value in inputs["scalingConfig"].items() if value is not None}
 
 
+class Undeleted(Exception):  # noqa: N818 - it is the resource that failed
+    """AWS has taken the call and did not delete it; the text is the whole message."""
+
+
 class NodeGroup:
     """aws.eks.NodeGroup. Waits for its nodes as the real provider does."""
 
@@ -274,7 +278,10 @@ class NodeGroup:
     def delete(self, aws: Aws, id_: str, known: Properties) -> None:
         """Removes it and ends its instances."""
         cluster, _, name = id_.partition(":")
-        aws.client("eks").delete_nodegroup(clusterName=cluster, nodegroupName=name)
+        eks = aws.client("eks")
+        status = eks.delete_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]["status"]
+        if status == "DELETE_FAILED":
+            raise Undeleted(f"waiting for EKS node group {name} to be deleted: its state is {status}")
 
 
 class Addon:

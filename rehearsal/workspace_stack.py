@@ -1,0 +1,47 @@
+"""A stack as its teardown drives it, in a workspace of `make`: with its stack file and what mends a kill."""
+
+from collections.abc import Callable
+
+from runtime.ops.progress import Progress
+from runtime.ops.pulumi_cli import PulumiCli
+from runtime.ops.teardown.stack import PulumiStack
+
+
+class WorkspaceStack(PulumiStack):
+    """A stack of a workspace.
+
+    Args:
+        cli: Drives it.
+        name: As the CLI takes it.
+        progress: Where updates are shown.
+        settled: Finds out what became of what a killed Pulumi was making.
+        destroyed: Destroys it once.
+        unstaged: Removes the staged copies.
+    """
+
+    def __init__(
+        self,
+        cli: PulumiCli,
+        name: str,
+        progress: Progress,
+        *,
+        settled: Callable[[], None],
+        destroyed: Callable[[], None],
+        unstaged: Callable[[], None],
+    ) -> None:
+        super().__init__(cli, name, progress)
+        self._settled = settled
+        self._destroyed = destroyed
+        self._unstaged = unstaged
+
+    def settle(self) -> None:
+        """See Stack."""
+        self._settled()
+
+    def unstage(self) -> None:
+        """See Stack."""
+        self._unstaged()
+
+    def destroy(self) -> None:
+        """See Stack."""
+        self._destroyed()

@@ -1,0 +1,76 @@
+"""A stack as its teardown drives it: by the Pulumi CLI, with the copies that staging made."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from runtime.ops.ecr import Ecr
+from runtime.ops.progress import Progress
+from runtime.ops.pulumi_cli import PulumiCli
+from runtime.ops.stage import Registry, StagingPlan, unstage
+from runtime.ops.staged_weights import StagedWeights
+from runtime.ops.teardown.account import Clients, boto3_clients
+from runtime.ops.teardown.ledger import Cloud, mapping, read_ledger, resources_of
+
+_STACK = "pulumi:pulumi:Stack"
+
+Stores = Callable[[Clients], tuple[Any, Registry]]
+"""From the clients of an account: boto3's of S3, and what copies images there."""
+
+
+def aws_stores(clients: Clients) -> tuple[Any, Registry]:
+    """S3 and ECR of the account."""
+    return clients("s3"), Ecr(clients("ecr"))
+
+
+class PulumiStack:
+    """A stack of a project.
+
+    Args:
+        cli: Drives it.
+        name: As the CLI takes it.
+        progress: Where updates are shown.
+        config_file: Stack file that the CLI may write a salt to; None lets it take its own.
+    """
+
+    def __init__(
+        self, cli: PulumiCli, name: str, progress: Progress, config_file: Path | None = None
+    ) -> None:
+        self._cli = cli
+        self._name = name
+        self._progress = progress
+        self._options = [] if config_file is None else ["--config-file", str(config_file)]
+        self._config_file = config_file
+
+    @property
+    def name(self) -> str:
+        """As the CLI takes it."""
+        return self._name
+
+    def state(self) -> Mapping[str, Any]:
+        """The exported state; without resources where there is no stack."""
+        return self._cli.state()
+
+    def settle(self) -> None:
+        """Finds out what became of what a killed Pulumi was making."""
+        self._cli.settle_creations(self._progress, self._config_file)
+
+    def unstage(self) -> None:
+        """Removes what `stage` brought, as the stack's output says."""
+        self.remove_staged(boto3_clients, aws_stores)
+
+    def remove_staged(self, clients: Callable[[Cloud], Clients], stores: Stores) -> None:
+        """The same with other ways to reach the account."""
+        resources = resources_of(self._cli.state())
+        ledger = read_ledger(self._name, resources)
+        outputs = mapping(next((one.outputs for one in resources if one.type == _STACK), None))
+        if "cloudStaging" not in outputs or not ledger.clouds:
+            return
+        plan = StagingPlan.read(outputs["cloudStaging"])
+        s3, registry = stores(clients(ledger.clouds[0]))
+        unstage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, self._progress)
+
+    def destroy(self) -> None:
+        """Runs `pulumi destroy --refresh` once; nothing where the state is empty."""
+        if resources_of(self._cli.state()):
+            self._cli.update("destroy", self._progress, "--refresh", *self._options)
