@@ -11,8 +11,8 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up rehearse stage down teardown validate cost preview compliance env test test-fast test-faults check bench golden docs tools \
-  tools-status images site-status clean
+.PHONY: help setup up rehearse stage down teardown validate cost preview comment compliance env test test-fast test-faults \
+  check bench golden docs tools tools-status images site-status clean
 
 help: ## Show the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,10 @@ cost: setup ## What a stack costs, from its file alone (STACK=… or FILE=…, F
 
 preview: setup ## What `up` would change, judged by the policy packs
 	@$(BIN)/python -m rehearsal preview --stack $(STACK) --site $(SITE)
+
+comment: setup ## What reviewers read of a preview, as Markdown (OUT=comment.md; EVENTS=FILE of one that ran elsewhere)
+	@$(BIN)/python -m $(if $(EVENTS),runtime.ops preview-comment --events '$(EVENTS)',rehearsal comment --site $(SITE)) \
+	  --stack $(STACK) $(if $(OUT),--out '$(OUT)')
 
 compliance: setup ## All policy rules on what a stack declares, without deploying: SARIF, a table (STATE=FILE)
 	@$(BIN)/python -m policies.compliance --stack $(STACK) $(if $(STATE),--state '$(STATE)')

@@ -1,4 +1,4 @@
-"""What the Makefile calls: `python -m rehearsal up|down|teardown|preview|env|rehearse|stage`."""
+"""What the Makefile calls: `python -m rehearsal up|down|teardown|preview|comment|env|rehearse|stage`."""
 
 import signal
 
@@ -53,12 +53,13 @@ _KNOWN = (
 )
 
 _STOPPED = 130
+_COMMANDS = ("up", "down", "teardown", "preview", "comment", "env", "rehearse", "stage")
 
 
 def main() -> int:
     """Runs one command; mistakes that the user can act on come out as one message, not as a traceback."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal", description=__doc__)
-    parser.add_argument("command", choices=["up", "down", "teardown", "preview", "env", "rehearse", "stage"])
+    parser.add_argument("command", choices=_COMMANDS)
     parser.add_argument("--stack", default="local", help="stack name (default: local)")
     parser.add_argument("--site", default=DEFAULT_SITE, help="embedded site's name")
     parser.add_argument(
@@ -74,6 +75,7 @@ def main() -> int:
         "--gone", action="append", default=[], metavar="CLUSTER", help="for teardown: it is gone for good"
     )
     parser.add_argument("--patience", type=float, default=Patience.step_s, help="seconds a step may wait")
+    parser.add_argument("--out", type=Path, help="file that comment writes, instead of standard output")
     arguments = parser.parse_args()
     simulated = arguments.simulated or arguments.command == "rehearse"
     try:
@@ -88,6 +90,8 @@ def main() -> int:
         if arguments.command == "stage":
             print("\n".join(platform.stage(arguments.folder).lines))
             return 0
+        if arguments.command == "comment":
+            return platform.comment(arguments.out)
         if arguments.command == "teardown":
             return _teardown(arguments, platform)
         return _run(arguments.command, platform)

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import sys
 import time
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -152,10 +153,22 @@ class Platform:
 
     def preview(self) -> int:
         """Shows what `up` would change; returns the CLI's exit status."""
+        return self._look("pulumi", "preview", "--diff")
+
+    def comment(self, out: Path | None) -> int:
+        """Writes what reviewers read of what `up` would change; returns the status of `preview-comment`."""
+        where = [] if out is None else ["--out", str(out.absolute())]
+        return self._look(sys.executable, "-m", "runtime.ops", "preview-comment", *where)
+
+    def _look(self, *command: str) -> int:
         self.workspace.check_settings()
         workspace = self.prepare()
-        command = ["pulumi", "preview", "--stack", workspace.stack, "--diff", *self._options()]
-        done = subprocess.run(command, cwd=PROJECT, env=workspace.environment(), check=False)
+        done = subprocess.run(
+            [*command, "--stack", workspace.stack, *self._options()],
+            cwd=PROJECT,
+            env=workspace.environment(),
+            check=False,
+        )
         return done.returncode
 
     def burst(self, running: Running) -> BurstCycle | None:

@@ -24,7 +24,7 @@ UNKNOWN_SENTINELS: Final = (
 # The key by which Pulumi marks an object that stands for something else, and what it stands for
 # (sdk/go/common/resource/sig/sig.go).
 SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
-_SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - names a kind, and is no secret
+SECRET_SIGNATURE: Final = "1b47061264138c4ac30d75fd1eb44270"  # noqa: S105 - names a kind, and is no secret
 _OUTPUT_SIGNATURE: Final = "d0e6a833031e9bbcd3f4e8bde6ca49a4"
 
 MASKED: Final = "[secret]"
@@ -167,7 +167,7 @@ def plain(value: object) -> object:
         match mapping.get(SIGNATURE):
             case None:
                 return {key: plain(item) for key, item in mapping.items()}
-            case str() as kind if kind == _SECRET_SIGNATURE:
+            case str() as kind if kind == SECRET_SIGNATURE:
                 return MASKED
             case str() as kind if kind == _OUTPUT_SIGNATURE:
                 # An output with its dependencies: the value if it is known, and nothing if it is not.

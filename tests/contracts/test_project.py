@@ -7,6 +7,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+import pytest
 import yaml
 
 from rehearsal.tools import catalogue
@@ -18,6 +19,12 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 def test_the_sdk_and_the_cli_have_one_version() -> None:
     assert metadata.version("pulumi") == catalogue.PULUMI
+
+
+@pytest.mark.parametrize("workflow", ["preview", "drift"])
+def test_workflows_preview_with_the_cli_that_is_tested(workflow: str) -> None:
+    text = (ROOT / ".github" / "workflows" / f"{workflow}.yml").read_text()
+    assert re.findall(r"pulumi-version: ([0-9.]+)", text) == [catalogue.PULUMI]
 
 
 def test_the_kubernetes_sdk_and_its_plugin_have_one_version() -> None:
@@ -74,9 +81,9 @@ def test_a_stack_without_a_cloud_needs_no_sdk_of_one() -> None:
 
 def test_ci_runs_the_commands_of_the_makefile() -> None:
     assert "make test" in (ROOT / ".ci/run").read_text()
-    workflow = yaml.safe_load((ROOT / ".github/workflows/check.yml").read_text())
-    commands = [step.get("run", "") for job in workflow["jobs"].values() for step in job["steps"]]
-    targets = {match for command in commands for match in re.findall(r"make ([a-z-]+)", command)}
+    workflows = [yaml.safe_load(file.read_text()) for file in (ROOT / ".github/workflows").glob("*.yml")]
+    steps = [step for workflow in workflows for job in workflow["jobs"].values() for step in job["steps"]]
+    targets = {match for step in steps for match in re.findall(r"make ([a-z-]+)", step.get("run", ""))}
     assert {"test-fast", "test"} <= targets
     known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert targets <= known
@@ -84,3 +91,14 @@ def test_ci_runs_the_commands_of_the_makefile() -> None:
 
 def _lock() -> dict[str, list[dict[str, str]]]:
     return tomllib.loads((ROOT / "uv.lock").read_text())  # pyright: ignore[reportReturnType]
+
+
+def test_a_fork_gets_no_secret_and_no_right_to_write() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/preview.yml").read_text())
+    # YAML 1.1 reads the key `on` as true. `pull_request_target` would run a fork's program with secrets.
+    assert workflow[True] == {"pull_request": None}
+    assert workflow["permissions"] == {"contents": "read"}
+    fork, stack = workflow["jobs"]["fork"], workflow["jobs"]["stack"]
+    assert "permissions" not in fork
+    assert "secrets." not in yaml.safe_dump(fork)
+    assert "head.repo.full_name == github.repository" in stack["if"]
