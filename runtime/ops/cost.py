@@ -17,6 +17,7 @@ from runtime.cost.report_text import as_text
 from runtime.cost.summary import Report
 from runtime.ops.command import Command
 from runtime.ops.pulumi_cli import PulumiCli, PulumiError
+from runtime.ops.stack_expiry import expiry_of
 from runtime.stack_resources import ResourcesError, StackResource, from_preview_events, from_state
 
 FORMATS: Final[Mapping[str, Callable[[Report], str]]] = {
@@ -37,7 +38,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--title", help="what the report calls it")
     parser.add_argument("--format", choices=FORMATS, default="text")
     parser.add_argument("--out", type=Path, help="file to write to, instead of standard output")
-    parser.add_argument("--expires", type=_time, help="when the stack goes, as 2026-12-31T18:00+01:00")
+    parser.add_argument(
+        "--expires",
+        type=_time,
+        help="when the stack goes, as 2026-12-31T18:00+01:00; without it, what its tags say",
+    )
     parser.add_argument("--region", default="", help="AWS region, where the resources name none")
 
 
@@ -47,11 +52,12 @@ def _run(given: argparse.Namespace) -> int:
     except (OSError, ValueError, ResourcesError, PulumiError) as error:
         print(f"no estimate: {error}", file=sys.stderr)
         return 1
+    now = dt.datetime.now(dt.UTC)
     report = Report(
         title=given.title or title,
         estimate=estimate(after, region=given.region),
-        made=dt.datetime.now(dt.UTC),
-        expires=given.expires,
+        made=now,
+        expires=given.expires or expiry_of(after, now),
         before=None if before is None else estimate(before, region=given.region),
     )
     text = FORMATS[given.format](report)

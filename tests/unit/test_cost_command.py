@@ -81,6 +81,16 @@ def test_a_change_is_shown_from_an_earlier_state(
     assert "| change | +$0.05 | +$0.05 | +$0.05 |" in capsys.readouterr().out
 
 
+def test_without_a_time_a_report_goes_until_the_stack_expires_by_its_own_tags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tags = {"tags": {"spillway:expires": "2h"}}
+    path = tmp_path / "state.json"
+    path.write_text(state(resource(AWS, region="us-east-1", defaultTags=tags), GATEWAY))
+    assert main(["cost", "--state", str(path)]) == 0
+    assert "$0.09" in capsys.readouterr().out, "two hours of a NAT gateway at 0.045"
+
+
 def test_a_report_goes_to_a_file_and_says_until_when(exported: Path, tmp_path: Path) -> None:
     out = tmp_path / "cost.html"
     options = ["--format", "html", "--out", str(out), "--expires", "2000-01-01T00:00"]

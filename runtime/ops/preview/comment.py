@@ -12,10 +12,10 @@ from runtime.cost.estimate import Estimate, estimate
 from runtime.cost.summary import listed, money, number, signed, unpriced_lines
 from runtime.ops.preview.differences import property_changes
 from runtime.ops.preview.events import PolicyResult, Preview, Step
-from runtime.ops.preview.expiry import expiry_of
 from runtime.ops.preview.markdown import Section, code, fit, row, table, text
 from runtime.ops.preview.openness import openings, regions
 from runtime.ops.preview.risk import Loss, destructive
+from runtime.ops.stack_expiry import expiry_of
 
 # GitHub takes 65,536 characters; some are left for what a workflow may add.
 LIMIT: Final = 60_000
