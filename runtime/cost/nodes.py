@@ -210,7 +210,11 @@ def _disk(resource: StackResource, stack: Inventory, count: Band) -> Charge:
     inputs = resource.inputs
     price = price_of(GP3_GIB, stack.region_of(resource))
     if inputs.get("launchTemplate") is None:
-        gib = number_at(inputs, "diskSize", default=_DEFAULT_DISK_GIB)
+        try:
+            gib = number_at(inputs, "diskSize", default=_DEFAULT_DISK_GIB)
+        except NotKnownError as error:
+            # The engine shows stack policies what AWS will fill in as unknown: the nodes are priced anyway.
+            return unpriced(resource, "EKS", GP3_GIB, str(error), count)
         return priced(resource, "EKS", price, count * Band.same(gib))
     try:
         meant = value_at(inputs, "launchTemplate.id") or value_at(inputs, "launchTemplate.name")

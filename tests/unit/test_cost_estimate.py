@@ -144,6 +144,12 @@ def test_disks_are_those_of_the_launch_template_beside_the_group_while_ids_are_u
     assert [one.count.ceiling for one in found.charges] == [2, 600]
 
 
+def test_a_disk_size_that_aws_fills_in_leaves_the_nodes_priced() -> None:
+    found = of(group(["g6e.xlarge"], 0, 2, diskSize=UNKNOWN))
+    assert amounts(nodes(found)) == ("$0.00", "$0.00", "$3.72")
+    assert ["diskSize" in one.why_unpriced for one in found.unpriced] == [True]
+
+
 def test_disks_of_a_launch_template_that_is_not_the_stacks_are_unpriced() -> None:
     found = of(group(["g6e.xlarge"], 0, 2, launchTemplate={"id": "lt-1", "version": "1"}))
     assert ["launch template" in one.why_unpriced for one in found.unpriced] == [True]
