@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -21,6 +22,11 @@ TIMEOUT_S = 10.0
 
 Json = dict[str, Any]
 Connect = Callable[[float], socket.socket]
+
+
+# "etcdserver: request timed out" is a 500, "storage is (re)initializing" a 429.
+_BUSY = frozenset({429, 500, 503, 504})
+_APPLY_TRIES, _APPLY_PAUSE_S = 6, 2.0
 
 
 class ApiError(Exception):
@@ -86,12 +92,22 @@ class ApiClient:
         return self.apply_text(path, json.dumps(document).encode())
 
     def apply_text(self, path: str, text: bytes, *, timeout_s: float = 30.0) -> Json:
-        """Like `apply`, for YAML or JSON text of an object at a known path."""
+        """Like `apply`, for YAML or JSON text of an object at a known path.
+
+        What is applied may be applied again, so an API server whose etcd is slow is asked a few times.
+        """
         query = urlencode({"fieldManager": FIELD_MANAGER, "force": "true"})
-        answer = self.request(
-            "PATCH", f"{path}?{query}", text, content_type="application/apply-patch+yaml", timeout_s=timeout_s
-        )
-        return json.loads(answer)
+        kind = "application/apply-patch+yaml"
+        for tries_left in reversed(range(_APPLY_TRIES)):
+            try:
+                return json.loads(
+                    self.request("PATCH", f"{path}?{query}", text, content_type=kind, timeout_s=timeout_s)
+                )
+            except ApiError as error:
+                if error.status not in _BUSY or not tries_left:
+                    raise
+                time.sleep(_APPLY_PAUSE_S)
+        raise AssertionError("the last try returns or raises")
 
     def delete(self, path: str, **options: object) -> None:
         """Deletes an object; one that is not there is fine."""
