@@ -92,6 +92,7 @@ def _framework(rule: AnyRule) -> PolicyComplianceFramework | None:
 
 def _validation(rule: Rule, judge: Judge) -> Callable[[ResourceValidationArgs, ReportViolation], None]:
     def validate(args: ResourceValidationArgs, report_violation: ReportViolation) -> None:
+        _inputs[args.urn] = args.props
         resource = Resource(
             args.resource_type,
             args.name,
@@ -147,8 +148,16 @@ def _resources(given: Sequence[PolicyResource]) -> tuple[Resource, ...]:
     return _last.resources
 
 
+# What each resource was given, by URN. At a preview the engine shows stack rules outputs, and there are none
+# yet of a provider that cannot be configured before `up`: all that is on the EKS cluster.
+_inputs: dict[str, Mapping[str, object]] = {}
+
+
 def _resource(given: PolicyResource) -> Resource:
     props: Mapping[str, object] = given.props
+    inputs = _inputs.get(given.urn, {})
+    if not inputs.keys() <= props.keys():
+        props = inputs
     return Resource(
         given.resource_type,
         given.name,
