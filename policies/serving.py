@@ -92,7 +92,7 @@ def _framework(rule: AnyRule) -> PolicyComplianceFramework | None:
 
 def _validation(rule: Rule, judge: Judge) -> Callable[[ResourceValidationArgs, ReportViolation], None]:
     def validate(args: ResourceValidationArgs, report_violation: ReportViolation) -> None:
-        _inputs[args.urn] = args.props
+        given_inputs[args.urn] = args.props
         resource = Resource(
             args.resource_type,
             args.name,
@@ -143,19 +143,21 @@ _last = _Last()
 def _resources(given: Sequence[PolicyResource]) -> tuple[Resource, ...]:
     # Properties are the same objects within one call of the engine, and in no other (policies/once.py).
     if not given or _last.props is not given[0].props or len(_last.resources) != len(given):
-        _last.resources = tuple(_resource(one) for one in given)
+        _last.resources = tuple(resource_of(one) for one in given)
         _last.props = given[0].props if given else None
     return _last.resources
 
 
 # What each resource was given, by URN. At a preview the engine shows stack rules outputs, and there are none
 # yet of a provider that cannot be configured before `up`: all that is on the EKS cluster.
-_inputs: dict[str, Mapping[str, object]] = {}
+given_inputs: dict[str, Mapping[str, object]] = {}
+"""Inputs of the resources that were judged so far, by URN."""
 
 
-def _resource(given: PolicyResource) -> Resource:
+def resource_of(given: PolicyResource) -> Resource:
+    """What a stack rule judges: the outputs, or what was given where some of that is not among them."""
     props: Mapping[str, object] = given.props
-    inputs = _inputs.get(given.urn, {})
+    inputs = given_inputs.get(given.urn, {})
     if not inputs.keys() <= props.keys():
         props = inputs
     return Resource(
