@@ -158,7 +158,8 @@ def resource_of(given: PolicyResource) -> Resource:
     """What a stack rule judges: the outputs, or what was given where some of that is not among them."""
     props: Mapping[str, object] = given.props
     inputs = given_inputs.get(given.urn, {})
-    if not inputs.keys() <= props.keys():
+    # Sets, because a proxy raises where it is asked for a key whose value is unknown.
+    if not set(inputs) <= set(props):
         props = inputs
     return Resource(
         given.resource_type,
