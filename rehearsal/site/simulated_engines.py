@@ -91,21 +91,23 @@ class Room:
 
 
 class _Engine:
-    """One engine's requests that are under way, and the room that it last had."""
+    """One engine's requests: those that it holds, those of them that run, and the room that it last had."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
+        self.held = 0
         self.running = 0
-        self.waiting = 0
+        self._asking = threading.Lock()
         self._room = Room(0, 0)
         self._room_at = float("-inf")
 
     def room(self, ask: Callable[[], Room]) -> Room:
         """The room of now; looked up a few times a second, and not by every request."""
-        if time.monotonic() - self._room_at > _LOOK_S:
-            self._room_at = time.monotonic()
-            self._room = ask()
-        return self._room
+        with self._asking:
+            if time.monotonic() - self._room_at > _LOOK_S:
+                self._room = ask()
+                self._room_at = time.monotonic()
+            return self._room
 
 
 class Queues:
@@ -124,23 +126,23 @@ class Queues:
         engine = self._engines[name]
         now = engine.room(room)
         with engine.changed:
-            if engine.running >= now.slots and engine.waiting >= now.queue:
+            if engine.held >= now.slots + now.queue:
                 raise RefusedError(
                     HTTPStatus.SERVICE_UNAVAILABLE,
                     f"Request dropped due to backpressure (max_queued_requests={now.queue}).",
                 )
-            engine.waiting += 1
+            engine.held += 1
         try:
             self._wait(engine, room)
+            try:
+                yield
+            finally:
+                with engine.changed:
+                    engine.running -= 1
+                    engine.changed.notify()
         finally:
             with engine.changed:
-                engine.waiting -= 1
-        try:
-            yield
-        finally:
-            with engine.changed:
-                engine.running -= 1
-                engine.changed.notify()
+                engine.held -= 1
 
     def _wait(self, engine: _Engine, room: Callable[[], Room]) -> None:
         deadline = time.monotonic() + _WAIT_S

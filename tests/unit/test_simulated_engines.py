@@ -6,9 +6,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Generator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from http.server import ThreadingHTTPServer
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rehearsal.site import simulated_engines
 from rehearsal.site.simulated_engines import (
     ANSWER,
     Handler,
+    Queues,
     SimulatedPod,
     SimulatedPods,
     Speed,
@@ -111,7 +113,7 @@ class Asked:
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Asked]:
     pods = KnownPods(tmp_path)
-    handler = type("TestedHandler", (Handler,), {"pods": pods})
+    handler = type("TestedHandler", (Handler,), {"pods": pods, "queues": Queues()})
     servers = [ThreadingHTTPServer(("127.0.0.1", 0), handler) for _ in range(2)]
     dashboard, engine = (server.server_address[1] for server in servers)
     monkeypatch.setattr(simulated_engines, "DASHBOARD_PORT", dashboard)
@@ -268,16 +270,25 @@ def test_a_scaler_without_the_flag_the_token_or_a_known_deployment_is_refused_as
 
 
 def test_a_full_queue_answers_503_and_a_free_slot_lets_one_that_waits_in(
-    burst: Burst, tmp_path: Path
+    burst: Burst, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    free = threading.Event()
+
+    def answer_once_free(seconds: float) -> None:
+        assert seconds > 0
+        assert free.wait(30)
+
+    monkeypatch.setattr(simulated_engines.time, "sleep", answer_once_free)
     set_speed(tmp_path, Speed(token_s=0.1))
     burst.asked.pods.cluster = [HEAD, INGRESS, WORKER]
     burst.scale(1)
     with ThreadPoolExecutor(5) as clients:
         answers = [clients.submit(burst.chat) for _ in range(5)]
-        statuses = sorted(answer.result() for answer in answers)
-    # Two at a time and one that waits.
-    assert statuses == [200, 200, 200, 503, 503]
+        # Two at a time and one that waits.
+        refused = [answer.result() for answer in islice(as_completed(answers), 2)]
+        free.set()
+        assert refused == [503, 503]
+        assert sorted(answer.result() for answer in answers) == [200, 200, 200, 503, 503]
 
 
 def test_without_a_replica_a_request_waits_and_more_are_refused(burst: Burst) -> None:
