@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-import yaml
 
 from runtime.cluster import plural
-from tests.support.stack_files import ROOT, golden_resources
+from tests.support.stack_files import golden_resources, namespace_role
 
 # What the documented Role marks as needed for a setting that the namespaced stack does not use.
 OPTIONAL = {("gateway.networking.k8s.io", "httproutes"), ("policy", "poddisruptionbudgets")}
@@ -19,30 +18,21 @@ def objects(golden: str) -> list[dict[str, Any]]:
     return [one["inputs"] for one in golden_resources(golden) if "apiVersion" in one.get("inputs", {})]
 
 
-def granted() -> dict[tuple[str, str], set[str]]:
-    role = yaml.safe_load((ROOT / "docs" / "namespace-role.yaml").read_text())
-    assert role["kind"] == "Role"
-    return {
-        (group, resource): set(rule["verbs"])
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
-
-
 @pytest.fixture
 def declared() -> set[tuple[str, str]]:
     return {(str(one["apiVersion"]).rpartition("/")[0], plural(one["kind"])) for one in objects("namespaced")}
 
 
 def test_the_role_grants_what_the_namespaced_stack_declares(declared: set[tuple[str, str]]) -> None:
-    role = granted()
+    role = namespace_role()
     for resource in declared:
         assert role.get(resource) == DECLARE, resource
 
 
 def test_the_role_lets_nothing_be_changed_that_no_stack_declares(declared: set[tuple[str, str]]) -> None:
-    changeable = {resource for resource, verbs in granted().items() if verbs & {"create", "patch", "delete"}}
+    changeable = {
+        resource for resource, verbs in namespace_role().items() if verbs & {"create", "patch", "delete"}
+    }
     assert changeable == declared | OPTIONAL
 
 
@@ -54,5 +44,5 @@ def test_a_namespaced_stack_declares_nothing_outside_its_namespace() -> None:
 
 
 def test_the_role_says_no_star() -> None:
-    for (group, resource), verbs in granted().items():
+    for (group, resource), verbs in namespace_role().items():
         assert "*" not in {group, resource, *verbs}

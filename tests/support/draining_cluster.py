@@ -5,22 +5,28 @@ its objects stay, as they do when an operator is dead.
 """
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from runtime.cluster import UnreachableError, object_path
+from runtime.cluster import ForbiddenError, UnreachableError, object_path
 
 Json = dict[str, Any]
 
 
+# What a Role in a namespace grants there: verbs by API group and resource.
+Role = Mapping[tuple[str, str], set[str]]
+
+
 class DrainingCluster:
-    """One API server. `down` makes it answer nobody."""
+    """One API server. `down` makes it answer nobody, `role` only what a namespace's Role grants."""
 
     def __init__(self, uid: str = "uid-1") -> None:
         self.objects: dict[str, Json] = {}
         self.controllers = {"ray.io/rayservice-finalizer", "kubernetes.io/pvc-protection", "kubernetes"}
         self.down = False
         self.deleted: list[str] = []
+        self.role: Role | None = None
         self.put("v1", "Namespace", None, "kube-system", uid=uid)
 
     def put(
@@ -50,8 +56,8 @@ class DrainingCluster:
 
     def get(self, path: str, accept: str = "application/json") -> Json | None:
         """As ClusterApi."""
-        self._reached()
         plain = urlsplit(path)
+        self._reached("get" if plain.path in self.objects else "list", plain.path)
         if (one := self.objects.get(plain.path)) is not None:
             return copy.deepcopy(one)
         where, _, plural = plain.path.rpartition("/")
@@ -65,13 +71,14 @@ class DrainingCluster:
 
     def metadata(self, api_version: str, kind: str, namespace: str | None, name: str) -> Json | None:
         """As ClusterApi."""
-        self._reached()
-        found = self.objects.get(object_path(api_version, kind, namespace, name))
+        path = object_path(api_version, kind, namespace, name)
+        self._reached("get", path)
+        found = self.objects.get(path)
         return copy.deepcopy(found["metadata"]) if found else None
 
     def write(self, method: str, path: str, body: Json) -> Json | None:
         """As ClusterApi."""
-        self._reached()
+        self._reached(method.lower(), path)
         there = self.objects.get(path)
         if there is None:
             return None
@@ -109,15 +116,26 @@ class DrainingCluster:
 
     def _remove(self, path: str) -> None:
         gone = self.objects.pop(path, None)
+        for place, one in list(self.objects.items()):
+            owners = one["metadata"].get("ownerReferences", ())
+            if gone and any(owner["name"] == gone["metadata"]["name"] for owner in owners):
+                self._remove(place)
         if gone and gone["kind"] == "PersistentVolumeClaim":
             volume = object_path("v1", "PersistentVolume", None, str(gone["spec"].get("volumeName")))
             kept = self.objects.get(volume, {}).get("spec", {})
             if kept.get("persistentVolumeReclaimPolicy") == "Delete":
                 self.objects.pop(volume, None)
 
-    def _reached(self) -> None:
+    def _reached(self, verb: str, path: str) -> None:
         if self.down:
             raise UnreachableError("no answer from https://cluster (context 'c'): connection refused")
+        if self.role is None:
+            return
+        group, _, of_it = path.removeprefix("/apis/").partition("/") if "/apis/" in path else ("", "", path)
+        _, namespaced, rest = of_it.partition("/namespaces/")
+        resource = rest.split("/")[1] if namespaced and "/" in rest else "namespaces"
+        if verb not in self.role.get((group, resource), set()):
+            raise ForbiddenError(f"https://cluster does not allow it: cannot {verb} {path}")
 
 
 def _everywhere(where: str, place: str) -> bool:

@@ -38,6 +38,16 @@ def golden_resources(stack: str) -> list[dict[str, Any]]:
     return _read(ROOT / "tests" / "golden" / f"{stack}.yaml")["resources"]
 
 
+def namespace_role() -> dict[tuple[str, str], set[str]]:
+    """Verbs by API group and resource, as docs/namespace-role.yaml grants them in its namespace."""
+    return {
+        (group, resource): set(rule["verbs"])
+        for rule in _read(ROOT / "docs" / "namespace-role.yaml")["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
 def platform_settings(stack: str) -> PlatformSettings:
     """The same, validated."""
     return parse(platform_object(stack))

@@ -11,6 +11,7 @@ from runtime.ops.teardown.certificate import Certificate, newest
 from runtime.ops.teardown.journal import Journal
 from runtime.ops.teardown.run import RefusedError
 from tests.support.draining_cluster import DrainingCluster
+from tests.support.stack_files import namespace_role
 from tests.support.torn_down import LABELS, MARK, TornDown, kubernetes_object, state_of
 
 STEPS = [
@@ -281,7 +282,9 @@ def test_a_service_with_a_load_balancer_goes_before_the_controller_that_has_to_s
     assert stack.cluster.deleted.index("extra") < stack.cluster.deleted.index("llm")
 
 
-def test_in_a_namespace_of_others_only_what_bears_the_platforms_label_is_touched(tmp_path: Path) -> None:
+@pytest.fixture
+def guest(tmp_path: Path) -> TornDown:
+    """A stack in a namespace of others, by an identity that has the documented Role there and no more."""
     claim = kubernetes_object(
         "v1", "ConfigMap", "team", "llm-claim", annotations={"spillway.dev/claim": MARK}
     )
@@ -297,8 +300,28 @@ def test_in_a_namespace_of_others_only_what_bears_the_platforms_label_is_touched
     stack.cluster.put("ray.io/v1", "RayService", "team", "theirs")
     stack.cluster.put("ray.io/v1", "RayService", "team", "ours", labels=LABELS)
     stack.cluster.put("v1", "PersistentVolumeClaim", "team", "their-data")
-    assert certificate_of(stack).clean
-    assert stack.cluster.names() == ["team", "their-data", "theirs"]
+    stack.cluster.put("v1", "ConfigMap", "team", "kube-root-ca.crt", body={"data": {"ca.crt": "a CA"}})
+    made_by: dict[str, Any] = {"labels": LABELS, "ownerReferences": [{"kind": "RayService", "name": "ours"}]}
+    stack.cluster.put("ray.io/v1", "RayCluster", "team", "ours-x", **made_by)
+    stack.cluster.role = namespace_role()
+    return stack
+
+
+def test_in_a_namespace_of_others_only_what_bears_the_platforms_label_is_touched(guest: TornDown) -> None:
+    certificate = certificate_of(guest)
+    assert certificate.clean, certificate.text()
+    assert guest.cluster.names() == ["kube-root-ca.crt", "team", "their-data", "theirs"]
+
+
+def test_a_cluster_of_others_is_known_again_by_its_ca(guest: TornDown) -> None:
+    held: dict[str, Any] = {"labels": LABELS, "finalizers": ["of/somebody"]}
+    guest.cluster.put("ray.io/v1", "RayService", "team", "ours", **held)
+    assert not certificate_of(guest).clean
+    guest.cluster.put("v1", "ConfigMap", "team", "kube-root-ca.crt", body={"data": {"ca.crt": "another"}})
+    with pytest.raises(
+        RefusedError, match=r"is not the one that the stack was on \(the digest of its CA is sha"
+    ):
+        guest.teardown().run()
 
 
 def test_a_stack_without_resources_and_without_a_journal_has_no_certificate(stack: TornDown) -> None:

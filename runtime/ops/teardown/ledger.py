@@ -68,7 +68,7 @@ class Site:
         claims: Namespace to the claim that it, or the ConfigMap in it, bears.
         own: Those of the namespaces that the stack made, and that go with it.
         objects: Everything that the state has there.
-        uid: UID of the namespace `kube-system`, once a claim was found there: it tells clusters apart.
+        uid: What tells the cluster from others (`LiveSite.identify`), once a claim was found there.
     """
 
     name: str

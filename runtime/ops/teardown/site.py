@@ -1,6 +1,7 @@
 """One Kubernetes cluster of a stack: whether it is the right one, what of the stack is there, and its end."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import Any, Literal, Protocol
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ _RAY = (
     ("ray.io/v1", "RayJob"),
     ("ray.io/v1", "RayCluster"),
 )
+_DECLARED = {"RayService", "Deployment"}
 _KARPENTER = "karpenter.sh/v1"
 
 
@@ -72,16 +74,16 @@ class LiveSite:
             ClusterError: It cannot be asked.
         """
         site = self.site
-        system = self.api.metadata("v1", "Namespace", None, "kube-system") or {}
-        uid = str(system.get("uid") or "")
         if not site.claims:
             return None
+        uid = self._uid()
         if site.uid is not None:
             if site.uid == uid:
                 return uid
+            what = "UID of kube-system" if site.own else "digest of its CA"
             raise NotOursError(
-                f"cluster {site.name}: the one that answers is not the one that the stack was on (the UID of "
-                f"kube-system is {uid or 'none'}, it was {site.uid}); name the right kubeconfig"
+                f"cluster {site.name}: the one that answers is not the one that the stack was on (the {what} "
+                f"is {uid or 'none'}, it was {site.uid}); name the right kubeconfig"
             )
         found = {namespace: self._claim_in(namespace) for namespace in site.claims}
         for namespace, claim in found.items():
@@ -97,6 +99,19 @@ class LiveSite:
                 f"that cluster is gone for good, say --gone {site.name}"
             )
         return uid
+
+    def _uid(self) -> str:
+        """That of kube-system; for a stack in others' namespaces a digest of the cluster's CA.
+
+        Who may act in one namespace only may not ask for kube-system, and Kubernetes gives the CA to each
+        namespace. One that is the stack's own goes, and its copy of the CA with it.
+        """
+        if self.site.own:
+            system = self.api.metadata("v1", "Namespace", None, "kube-system")
+            return str(mapping(system).get("uid") or "")
+        bundle = self.api.get(object_path("v1", "ConfigMap", min(self.site.claims), "kube-root-ca.crt"))
+        certificate = str(mapping(mapping(bundle).get("data")).get("ca.crt") or "")
+        return f"sha256:{sha256(certificate.encode()).hexdigest()}" if certificate else ""
 
     def _claim_in(self, namespace: str) -> str | None:
         if namespace in self.site.own:
@@ -179,10 +194,11 @@ class LiveSite:
             StepError: Something stays; each line says who holds it and what is safe to do.
         """
         servers = [("apps/v1", "Deployment")]
-        gone = [*self.objects(_RAY), *self.objects(servers, labelled=MODEL_LABEL)]
-        for one in gone:
-            # In the background: the clean-up Job that KubeRay's finalizer waits for must not be taken away.
-            self.api.write("DELETE", _path(one), _background())
+        for one in [*self.objects(_RAY), *self.objects(servers, labelled=MODEL_LABEL)]:
+            # In others' namespaces one may delete what stacks declare; what that made goes with it.
+            if one.namespace in self.site.own or one.kind in _DECLARED:
+                # In the background: the clean-up Job that KubeRay's finalizer waits for must stay.
+                self.api.write("DELETE", _path(one), _background())
         self._await(
             step, lambda: [*self.objects(_RAY), *self.objects(servers, labelled=MODEL_LABEL)], patience
         )
@@ -241,6 +257,8 @@ class LiveSite:
     def volumes(self, *, deleted_with_claim: bool = False) -> list[ObjectReference]:
         """Volumes that are, or were, bound in the stack's own namespaces and not declared in the state."""
         found: list[ObjectReference] = []
+        if not self.site.own:
+            return found  # and who may act in one namespace only may not ask for volumes
         declared = {one.name for one in self.site.objects if one.kind == "PersistentVolume"}
         for item in self._items("v1", "PersistentVolume", None, ""):
             spec, name = item["spec"], str(item["metadata"]["name"])
