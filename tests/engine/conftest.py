@@ -2,10 +2,12 @@
 
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from rehearsal.aws.account import AwsDouble
 from rehearsal.plugins import EXEC_SCRIPT, MODULES
 from rehearsal.plugins.launchers import write_launchers
 from rehearsal.tools import Toolbox
@@ -40,3 +42,12 @@ def pulumi_env(pulumi_cli: Path, plugin_folder: Path, tmp_path: Path) -> dict[st
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
     }
+
+
+@pytest.fixture
+def double(tmp_path: Path) -> Generator[AwsDouble]:
+    """An AWS double of the test's own."""
+    running = AwsDouble(tmp_path / "spillway")
+    running.start()
+    yield running
+    running.stop()

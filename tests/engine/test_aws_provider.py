@@ -8,7 +8,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +113,6 @@ CLUSTER = """
     pulumi.export("endpoint", cluster.endpoint)
     pulumi.export("group", scaling_group)
 """
-
-
-@pytest.fixture
-def double(tmp_path: Path) -> Generator[AwsDouble]:
-    running = AwsDouble(tmp_path / "spillway")
-    running.start()
-    yield running
-    running.stop()
 
 
 class Project:

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -52,14 +52,6 @@ if not config.get_bool("foundation"):
     side = deploy_cloud_side(cloud, account, aws, tags, foundation)
     pulumi.export("group", side.groups["l40s"].autoscaling_group)
 """
-
-
-@pytest.fixture
-def double(tmp_path: Path) -> Generator[AwsDouble]:
-    running = AwsDouble(tmp_path / "spillway")
-    running.start()
-    yield running
-    running.stop()
 
 
 def costs_the_same_in_all_three(previewed: PreviewedStack, exported: Sequence[StackResource]) -> None:

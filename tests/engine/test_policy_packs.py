@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,14 +21,6 @@ pytestmark = pytest.mark.engine
 
 Pulumi = Callable[..., tuple[int, str]]
 CONFIG = ROOT / "policies" / "config" / "hybrid.json"
-
-
-@pytest.fixture
-def double(tmp_path: Path) -> Generator[AwsDouble]:
-    running = AwsDouble(tmp_path / "spillway")
-    running.start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture

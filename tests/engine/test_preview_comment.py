@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -58,14 +57,6 @@ RULES = {
 RAISED = {name: {"maxUsdPerHour": 600} for name in ("gpu-pool-hourly-ceiling", "gpu-hourly-ceiling")}
 SECRET = "a-known-secret"
 RECORDED = ROOT / "tests" / "unit" / "previews"
-
-
-@pytest.fixture
-def double(tmp_path: Path) -> Generator[AwsDouble]:
-    running = AwsDouble(tmp_path / "spillway")
-    running.start()
-    yield running
-    running.stop()
 
 
 def test_a_pool_is_refused_by_the_default_cap_and_passes_with_a_raised_one(

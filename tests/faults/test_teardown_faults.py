@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,24 +79,17 @@ class Drilled:
 
     def teardown(self) -> dict[str, Any]:
         """One teardown to its end, and its certificate, judged by another look."""
-        done = subprocess.run(
-            self.command("teardown"),
-            cwd=ROOT,
-            env=self.stage.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-        return self._judged(done.returncode, done.stdout)
+        return self._ran(self.command("teardown"))
 
     def plain_teardown(self) -> dict[str, Any]:
         """The same by the command for plain Pulumi, which mends no site before."""
         command = f"{sys.executable} -m runtime.ops teardown --stack {self.workspace.stack}"
         script = f". {self.workspace.environment_file}; {command} --patience {PATIENCE_S}"
+        return self._ran(["bash", "-euc", f"{script} --folder {self.folder}"])
+
+    def _ran(self, command: Sequence[str]) -> dict[str, Any]:
         done = subprocess.run(
-            ["bash", "-euc", f"{script} --folder {self.folder}"],
+            command,
             cwd=ROOT,
             env=self.stage.environment,
             stdout=subprocess.PIPE,
