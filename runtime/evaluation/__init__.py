@@ -1,0 +1,1 @@
+"""Evaluation of served models: a job on Clarify's contract, metrics by well-kept libraries, and a gate."""

@@ -1,0 +1,70 @@
+"""What evaluation is handed from outside: the model, and scorers that need models of their own."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class ModelError(Exception):
+    """A model gave no answer, also not when asked again; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a model answered.
+
+    Attributes:
+        text: The text.
+        seconds: How long it took.
+        finish_reason: Why it ended: `stop`, or `length` where it was cut off.
+    """
+
+    text: str
+    seconds: float
+    finish_reason: str = "stop"
+
+
+class Model(Protocol):
+    """The model under evaluation, or a judge. Called from several threads at once."""
+
+    def answer(self, prompt: str) -> Answer:
+        """Asks once.
+
+        Raises:
+            ModelError: There is no answer.
+        """
+        ...
+
+
+class ToxicityScorer(Protocol):
+    """Says how toxic texts are, such as a Detoxify model or a moderation endpoint."""
+
+    def __call__(self, text: str) -> float:
+        """From 0, not at all, to 1."""
+        ...
+
+
+class SentenceScorer(Protocol):
+    """Says how likely the model under evaluation finds a sentence."""
+
+    def __call__(self, text: str) -> float:
+        """Natural logarithm of the sentence's probability, 0 or less.
+
+        Raises:
+            ModelError: The model does not say.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What some algorithms need; each is None where no algorithm of the job does.
+
+    Attributes:
+        judge: For `llm_judge`.
+        toxicity: For `toxicity`.
+        sentences: For `prompt_stereotyping`.
+    """
+
+    judge: Model | None = None
+    toxicity: ToxicityScorer | None = None
+    sentences: SentenceScorer | None = None
