@@ -147,6 +147,7 @@ def _asked(
     told: Callable[[str], None],
 ) -> dict[str, RecordResult]:
     found: dict[str, RecordResult] = {}
+    failed = set[str]()
     total = before + len(missing)
     stopped = threading.Event()
 
@@ -156,12 +157,13 @@ def _asked(
     def keep(done: Iterable[Future[RecordResult | None]]) -> None:
         for one in done:
             result = one.result()
-            if result is not None and result.identity not in found:
-                file.write(result.line())
-                file.flush()
-                found[result.identity] = result
-        failed = sum(one.error is not None for one in found.values())
-        told(f"{before + len(found)} of {total} records{f', {failed} failed' if failed else ''}")
+            if result is None or result.identity in found:
+                continue
+            file.write(result.line())
+            file.flush()
+            found[result.identity] = result
+            failed.update([result.identity] if result.error else [])
+            told(f"{before + len(found)} of {total} records{f', {len(failed)} failed' if failed else ''}")
 
     with ThreadPoolExecutor(at_once, thread_name_prefix="evaluate") as pool:
         every = [pool.submit(ask, record) for record in missing]
