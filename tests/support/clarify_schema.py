@@ -74,8 +74,8 @@ def _object(node: dict[Any, Any]) -> dict[str, Any]:
 
 def _choice(function: Any) -> dict[str, Any]:
     # `lambda s: s in ("a", "b")`: the values are the function's one constant.
-    values = next(one for one in function.__code__.co_consts if isinstance(one, tuple | frozenset))
-    return {"enum": sorted(values)}
+    constants: tuple[Any, ...] = function.__code__.co_consts
+    return {"enum": next(sorted(one) for one in constants if type(one) in (tuple, frozenset))}
 
 
 if __name__ == "__main__":
