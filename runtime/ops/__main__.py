@@ -8,6 +8,7 @@ from typing import Final
 # By name, because a command imports only what it needs, and boto3 takes a second.
 COMMANDS: Final = {
     "cost": "runtime.ops.cost",
+    "evaluate": "runtime.ops.evaluation.command",
     "preview-comment": "runtime.ops.preview_comment",
     "prices": "runtime.ops.price_list",
     "teardown": "runtime.ops.teardown.command",

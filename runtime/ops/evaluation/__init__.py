@@ -1,0 +1,1 @@
+"""Runs, submits, publishes and judges evaluations: what of them needs AWS or a tracking server."""
