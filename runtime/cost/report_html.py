@@ -1,5 +1,6 @@
 """An estimate as one HTML file: the environment's picture, cost bars, tables; no script, nothing loaded."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from html import escape
@@ -15,6 +16,8 @@ _STYLE = files("runtime.cost") / "report.css"
 _VPN = "aws:ec2/vpnConnection:VpnConnection"
 _DIRECT_CONNECT = "aws:directconnect/gatewayAssociation:GatewayAssociation"
 _NODES = ("aws:eks/nodeGroup:NodeGroup", "kubernetes:karpenter.sh/v1:NodePool")
+# Lines are Markdown as far as commands are concerned.
+_COMMAND, _AS_CODE = re.compile("`([^`]+)`"), r"<code>\1</code>"
 # Squares for devices in the picture; what is more is a number.
 _MOST_SQUARES = 24
 _PLACE_WORDS: dict[Place, str] = {
@@ -81,15 +84,23 @@ def _figures(report: Report) -> Iterator[str]:
 
 
 def _changes(change: Difference) -> Iterator[str]:
-    yield "<h2>Change, USD per hour</h2><table><thead><tr><th></th><th>before</th><th>after</th></tr></thead>"
-    ends = " / ".join(signed(amount) for amount in change.hourly)
-    yield f'<tr class="sum"><td>floor / expected / ceiling</td><td></td><td>{ends}</td></tr>'
+    heads = "".join(f"<th>{head}</th>" for head in ("", "before", "after", "change"))
+    yield f'<h2>Change, USD per hour</h2><table class="change"><thead><tr>{heads}</tr></thead>'
+    old, new = change.before.hourly, change.after.hourly
+    sums = (
+        ("floor", old.floor, new.floor),
+        ("expected", old.expected, new.expected),
+        ("ceiling", old.ceiling, new.ceiling),
+    )
+    for (name, before, after), more in zip(sums, change.hourly, strict=True):
+        cells = f"<td>{money(before)}</td><td>{money(after)}</td><td>{signed(more)}</td>"
+        yield f'<tr class="sum"><td>{name}</td>{cells}</tr>'
     for one in change.items:
         cells = "".join(f"<td>{_amount_span(side)}</td>" for side in (one.before, one.after))
-        yield f"<tr><td>{one.place} {escape(one.item)}</td>{cells}</tr>"
+        yield f"<tr><td>{one.place} {escape(one.item)}</td>{cells}<td></td></tr>"
     for one in change.devices:
         cells = "".join(f"<td>{'' if side is None else span(side)}</td>" for side in (one.before, one.after))
-        yield f"<tr><td>{one.place} {escape(one.item)}, accelerators</td>{cells}</tr>"
+        yield f"<tr><td>{one.place} {escape(one.item)}, accelerators</td>{cells}<td></td></tr>"
     yield "</table>"
 
 
@@ -98,9 +109,11 @@ def _picture(estimate: Estimate) -> Iterator[str]:
     left = [one for one in estimate.charges if one.place == "on-prem"]
     right = [one for one in estimate.charges if one.place != "on-prem"]
     yield '<section class="picture">'
-    yield from _side("on-prem", left, estimate)
+    if has_site := bool(left) or not right or any(one.place == "EKS" for one in right):
+        yield from _side("on-prem", left, estimate)
     if right:
-        yield from _link(estimate)
+        if has_site:
+            yield from _link(estimate)
         yield '<div class="side cloud"><h3>AWS</h3>'
         for place in ("EKS", "SageMaker", "AWS"):
             charges = [one for one in right if one.place == place]
@@ -209,6 +222,6 @@ def _amount_span(amount: Band | None) -> str:
 
 
 def _list(title: str, lines: Iterable[str], kind: str = "") -> Iterator[str]:
-    found = [f"<li>{escape(line)}</li>" for line in lines]
+    found = [f"<li>{_COMMAND.sub(_AS_CODE, escape(line))}</li>" for line in lines]
     if found:
         yield f'<section class="{kind}"><h2>{title}</h2><ul>{"".join(found)}</ul></section>'

@@ -142,6 +142,17 @@ def test_a_report_of_a_change_shows_it(render: Callable[[Report], str]) -> None:
     assert "+$253.18" in render(report(charge(), before=before))
 
 
+def test_the_page_shows_sums_of_a_change_before_after_and_between() -> None:
+    text = as_html(report(charge(), before=report(charge(count=Band.same(2))).estimate))
+    row = "<td>ceiling</td><td>$126.59</td><td>$253.18</td><td>+$126.59</td>"
+    assert row in text
+
+
+def test_the_picture_has_a_site_only_where_the_stack_has_one() -> None:
+    assert "your own site" in as_html(report(charge()))
+    assert "your own site" not in as_html(report(charge(place="SageMaker")))
+
+
 def test_json_has_infracosts_keys_with_the_expected_figures() -> None:
     document = json.loads(as_json(report(charge(), before=report().estimate)))
     assert document["currency"] == "USD"
