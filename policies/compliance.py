@@ -25,7 +25,7 @@ from policies.enforcement import Environment, environment_of
 from policies.judging import Judge
 from policies.packs import ALL_RULES, RULE_NAMES
 from policies.reading import read
-from policies.results import RuleResult, judge_all
+from policies.results import RuleResult, judge_all, verdict_of
 from policies.rule import Resource, Step
 from policies.waivers import WaiverError, read_waivers
 from runtime.stack_resources import ResourcesError, StackResource, from_preview_events, from_state
@@ -198,8 +198,7 @@ def _close(stack: str, environment: Environment, results: Sequence[RuleResult], 
             print(f"{one.rule.name} on {where}: {finding.message}\n  Fix: {finding.remediation}")
     counts = Counter(one.outcome.value for one in results)
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
-    verdict = f"{len(blocking)} mandatory rules are violated" if blocking else "no mandatory rule is violated"
-    print(f"{stack} ({environment.value}): {verdict}. Of {len(results)} rules: {told}.")
+    print(f"{stack} ({environment.value}): {verdict_of(results)}. Of {len(results)} rules: {told}.")
     print(f"{folder}/{stack}.md has the table, {folder}/{stack}.sarif the same for tools.")
     return 1 if blocking else 0
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from policies.enforcement import Environment, Level
 from policies.frameworks import Framework
 from policies.packs import PACKS
-from policies.results import Outcome, RuleResult
+from policies.results import Outcome, RuleResult, verdict_of
 from policies.rule import AnyRule, Severity
 from policies.waivers import Waiver
 
@@ -101,11 +101,11 @@ def markdown(
     results: Sequence[RuleResult], stack: str, environment: Environment, waivers: Sequence[Waiver]
 ) -> str:
     """A page: the verdict, every rule with its controls and result, and each framework's controls."""
-    blocking = [one for one in results if one.blocks]
-    verdict = (
-        f"**{len(blocking)} mandatory rules are violated.**" if blocking else "No mandatory rule is violated."
-    )
-    parts = [f"# Compliance of stack {stack} ({environment.value})", verdict]
+    verdict = verdict_of(results)
+    parts = [
+        f"# Compliance of stack {stack} ({environment.value})",
+        f"**{verdict[0].upper()}{verdict[1:]}.**",
+    ]
     if waivers:
         in_force = sum(len(one.waived) for one in results)
         parts.append(f"{len(waivers)} waivers, which keep {in_force} findings from counting.")

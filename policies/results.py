@@ -48,6 +48,21 @@ class RuleResult:
         """Whether it would stop a preview."""
         return self.level is Level.MANDATORY and bool(self.violations)
 
+    @property
+    def undecided(self) -> bool:
+        """Whether it would stop a preview and cannot be told from what is known."""
+        return self.level is Level.MANDATORY and not self.violations and bool(self.unknown)
+
+
+def verdict_of(results: Sequence[RuleResult]) -> str:
+    """What decides, in a sentence without its full stop: mandatory rules violated, and not evaluated."""
+    blocking = sum(one.blocks for one in results)
+    undecided = [one.rule.name for one in results if one.undecided]
+    said = f"{blocking or 'no'} mandatory rule{'s are' if blocking > 1 else ' is'} violated"
+    if undecided:
+        said += f", and {len(undecided)} cannot be evaluated before `pulumi up`: {', '.join(undecided)}"
+    return said
+
 
 def judge_all(
     judge: Judge,

@@ -20,9 +20,11 @@ from moto.autoscaling.exceptions import ValidationError
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.budgets.models import Budget
 from moto.budgets.responses import BudgetsResponse
+from moto.core.base_backend import AccountSpecificBackend
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.models import ec2_backends
 from moto.eks import urls as eks_urls
+from moto.eks import utils as eks_utils
 from moto.eks.exceptions import (
     InvalidParameterException,
     InvalidRequestException,
@@ -695,6 +697,8 @@ def apply(script: Callable[[], Script]) -> None:
     for class_, replaced in REPLACED.items():
         for name, (function, _) in replaced.items():
             setattr(class_, name, function)
+    # For each role that it is given it makes a session, and reads all endpoints of AWS: a tenth of a second.
+    eks_utils.Session = AccountSpecificBackend.get_session
     base = "{0}/clusters/(?P<name>[^/]+)/"
     for route in _ROUTES:
         eks_urls.url_paths[f"{base}{route}$"] = EKSResponse.dispatch

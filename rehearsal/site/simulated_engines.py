@@ -115,6 +115,7 @@ class Queues:
 
     def __init__(self) -> None:
         self._engines: defaultdict[str, _Engine] = defaultdict(_Engine)
+        self._finding = threading.Lock()
 
     @contextmanager
     def place(self, name: str, room: Callable[[], Room]) -> Generator[None]:
@@ -123,7 +124,9 @@ class Queues:
         Raises:
             RefusedError: As many wait already as may (503), or no slot came.
         """
-        engine = self._engines[name]
+        # Two that come first together must not make an engine each.
+        with self._finding:
+            engine = self._engines[name]
         now = engine.room(room)
         with engine.changed:
             if engine.held >= now.slots + now.queue:

@@ -20,7 +20,7 @@ from rehearsal.tools import Toolbox
 from runtime.cluster import Access, ClusterApi, ClusterError
 
 _ADMIN = "administrator-of-a-test"
-_START_S = 60.0
+_START_S = 180.0
 
 
 class ApiServer:

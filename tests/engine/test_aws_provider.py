@@ -284,7 +284,7 @@ def test_nodes_follow_the_autoscaler_and_an_up_in_the_middle_of_a_burst_does_not
     ]
 
     scaling.set_desired_capacity(AutoScalingGroupName=outputs["group"], DesiredCapacity=2)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while len(double.nodes()) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.1)

@@ -214,7 +214,7 @@ class World:
         lines = (self.folder / f"{name}.log").read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
-    def until(self, what: str, there: Callable[[], bool], within_s: float = 30.0) -> float:
+    def until(self, what: str, there: Callable[[], bool], within_s: float = 120.0) -> float:
         started = time.monotonic()
         while not there():
             logs = {name: (self.folder / f"{name}.log").read_text()[-1500:] for name in self.pods}
@@ -269,14 +269,14 @@ def test_two_pods_carry_a_burst_through_a_kill_with_the_declared_rights_alone(wo
     assert world.ray.scaled == []
 
     world.gateway.wanted = 300
-    world.until("replicas are asked for", lambda: world.ray.wanted > 0, within_s=60)
+    world.until("replicas are asked for", lambda: world.ray.wanted > 0)
     wanted, before = world.ray.wanted, remembered(world)
     assert before["groups"]["l40s"]["reserved"] >= 1
     assert not any(line["leads"] for line in world.rounds("b"))
 
     world.pods["a"].send_signal(signal.SIGKILL)
     world.pods["a"].wait()
-    seconds = world.until("b leads", lambda: holder(world).startswith("b-"), within_s=20)
+    seconds = world.until("b leads", lambda: holder(world).startswith("b-"))
     assert seconds < 15
     world.until("b decides", lambda: any(line["event"] == "decision" for line in world.rounds("b")))
     assert world.ray.wanted >= wanted
@@ -292,7 +292,7 @@ def test_two_pods_carry_a_burst_through_a_kill_with_the_declared_rights_alone(wo
     world.until("the switch is obeyed", lambda: world.ray.wanted == 0)
 
     world.pods["b"].send_signal(signal.SIGTERM)
-    assert world.pods["b"].wait(timeout=10) == 0
+    assert world.pods["b"].wait(timeout=60) == 0
     assert holder(world) == "", "who goes in order leaves the Lease to the next one"
     events = world.admin.get("/api/v1/namespaces/llm/events") or {}
     assert "Replicas" in {event["reason"] for event in events["items"]}

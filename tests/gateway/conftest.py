@@ -16,6 +16,9 @@ from .running_gateway import RunningGateway, free_ports
 MAX_REQUEST_BYTES = 256 * 1024
 SPILL_KEY = "sk-link-0123456789abc"
 
+PATIENT = Overflow(clients=("alice",), connect_timeout_s=30, health_timeout_s=30)
+"""Alice's requests may be spilled, and the other side is not given up for being slow on a loaded machine."""
+
 RunGateway = Callable[..., RunningGateway]
 
 
@@ -150,7 +153,7 @@ def run_overflow(run_gateway: RunGateway, spilling_models: tuple[ModelRoute, ...
     """Starts gateways with a spill pool for one test; alice's requests may be spilled, bob's never."""
 
     def run(*, start: bool = True, **changes: Any) -> RunningGateway:
-        spilling = {"models": spilling_models, "overflow": Overflow(clients=("alice",))}
+        spilling = {"models": spilling_models, "overflow": PATIENT}
         gateway = run_gateway(start=False, **(spilling | changes))
         gateway.spill_key = SPILL_KEY
         if start:
@@ -166,7 +169,7 @@ def overflowing(
     prepare_gateway: RunGateway, spilling_models: tuple[ModelRoute, ...]
 ) -> Iterator[RunningGateway]:
     """One gateway with a spill pool for most tests."""
-    gateway = prepare_gateway(models=spilling_models, overflow=Overflow(clients=("alice",)))
+    gateway = prepare_gateway(models=spilling_models, overflow=PATIENT)
     gateway.spill_key = SPILL_KEY
     try:
         gateway.start()

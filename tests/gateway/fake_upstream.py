@@ -67,7 +67,7 @@ class FakeUpstream:
             self._loop.run_forever()
 
         threading.Thread(target=serve, daemon=True).start()
-        assert started.wait(10)
+        assert started.wait(60)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -90,8 +90,10 @@ class FakeUpstream:
                     self.asked.append(request.path)
                     await _send_json(writer, 200 if self.is_healthy else 503, {})
                     continue
+                # Decided before a test can see the request, and may change its mind for the next.
+                refuses_with = self.refuses_with
                 self.received.append(request)
-                await self._answer(request, reader, writer)
+                await self._answer(request, refuses_with, reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -99,11 +101,15 @@ class FakeUpstream:
                 writer.close()
 
     async def _answer(
-        self, request: Received, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        request: Received,
+        refuses_with: int | None,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         problem = self._problem(request)
-        if self.refuses_with is not None:
-            await _send_json(writer, self.refuses_with, {"detail": f"{self.name} is full"})
+        if refuses_with is not None:
+            await _send_json(writer, refuses_with, {"detail": f"{self.name} is full"})
         elif problem:
             await _send_json(writer, 400, {"error": {"message": problem, "code": "fake_upstream"}})
         elif request.path == "/v1/chat/completions":

@@ -151,4 +151,4 @@ def test_the_gateway_reports_its_requests_in_flight_per_model(
     assert f"{active} 1" in gateway.metrics()
     connection.close()
     response.close()
-    wait_until(lambda: f"{active} 0" in gateway.metrics(), 5, "no request is in flight")
+    wait_until(lambda: f"{active} 0" in gateway.metrics(), "no request is in flight")

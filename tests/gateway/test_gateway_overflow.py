@@ -6,9 +6,9 @@ import http.client
 import json
 import re
 import socket
-import statistics
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -16,9 +16,9 @@ import pytest
 import yaml
 from openai.types.chat import ChatCompletionUserMessageParam
 
-from runtime.gateway import ModelRoute, Overflow, Upstream, render, render_alerts, render_api_keys
+from runtime.gateway import ModelRoute, Upstream, render, render_alerts, render_api_keys
 
-from .conftest import SPILL_KEY, RunGateway
+from .conftest import PATIENT, SPILL_KEY, RunGateway
 from .fake_upstream import FakeUpstream
 from .running_gateway import KEYS, RunningGateway, chat_body, free_ports, wait_until
 
@@ -147,7 +147,7 @@ def test_a_full_server_and_a_spill_pool_that_is_not_there_are_a_429_too(
 
 
 def test_the_time_to_try_again_is_a_setting(run_overflow: RunGateway, llama: FakeUpstream) -> None:
-    gateway = run_overflow(overflow=Overflow(retry_after_s=17))
+    gateway = run_overflow(overflow=replace(PATIENT, clients=(), retry_after_s=17))
     llama.refuses_with = 503
     assert gateway.chat(model="org/llama-3.1").headers["retry-after"] == "17"
 
@@ -172,7 +172,7 @@ def test_a_model_that_cannot_be_reached_and_may_not_leave_is_still_a_503(
 def test_openais_client_waits_as_told_and_gets_its_answer(
     run_overflow: RunGateway, llama: FakeUpstream
 ) -> None:
-    gateway = run_overflow(overflow=Overflow(clients=("alice",), retry_after_s=1))
+    gateway = run_overflow(overflow=replace(PATIENT, retry_after_s=1))
     client = openai.OpenAI(
         base_url=f"http://127.0.0.1:{gateway.config.listen_port}/v1", api_key=KEYS["bob"], max_retries=1
     )
@@ -187,7 +187,7 @@ def test_openais_client_waits_as_told_and_gets_its_answer(
     before = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor() as pool:
         answer = pool.submit(ask)
-        wait_until(lambda: len(llama.received) == 1, 5, "the first try")
+        wait_until(lambda: len(llama.received) == 1, "the first try")
         llama.refuses_with = None
         assert answer.result() == "llama heard 5"
     assert time.monotonic() - before >= 0.9
@@ -218,7 +218,7 @@ def test_the_links_key_is_replaced_without_a_restart(
         gateway.chat()
         return cloud.received[-1].headers["authorization"] == "Bearer sk-link-second-0123456"
 
-    wait_until(is_new, 10, "the new key")
+    wait_until(is_new, "the new key")
     assert len(cloud.received) > seen
 
 
@@ -298,6 +298,10 @@ def _tiny(own: FakeUpstream, elsewhere: FakeUpstream) -> tuple[ModelRoute, ...]:
     return (ModelRoute(name="tiny", upstream=Upstream(host="127.0.0.1", port=own.port), spill=there),)
 
 
+SWALLOWED = replace(PATIENT, health_timeout_s=0.5)
+"""Gives the link up at once, but a request that tried it would wait for half a minute."""
+
+
 @pytest.fixture
 def swallowing() -> Iterator[Upstream]:
     """An address that answers no connection attempt, not even by refusing it: its queue of them is full."""
@@ -321,31 +325,33 @@ def test_a_link_that_swallows_everything_delays_no_request_that_on_prem_can_serv
 ) -> None:
     own = Upstream(host="127.0.0.1", port=tiny.port)
     cut = ModelRoute(name="tiny", upstream=own, spill=swallowing)
-    gateway = run_overflow(models=(cut, ModelRoute(name="whole", upstream=own)))
+    gateway = run_overflow(models=(cut, ModelRoute(name="whole", upstream=own)), overflow=SWALLOWED)
 
-    def median_ms(model: str, headers: Mapping[str, str] | None = None) -> float:
-        times: list[float] = []
-        for _ in range(40):
-            before = time.monotonic()
-            assert gateway.chat(model=model, headers=headers).status == 200
-            times.append((time.monotonic() - before) * 1000)
-        return statistics.median(times)
+    def took_ms(model: str, headers: Mapping[str, str] | None = None) -> float:
+        before = time.monotonic()
+        assert gateway.chat(model=model, headers=headers).status == 200
+        return (time.monotonic() - before) * 1000
 
-    plain = median_ms("whole")
-    assert median_ms("tiny") < plain + 5
-    assert median_ms("tiny", headers=STICKY) < plain + 10
+    # By turns, and the quickest of each: what else the machine does is in all of them alike.
+    times = [(took_ms("whole"), took_ms("tiny"), took_ms("tiny", STICKY)) for _ in range(40)]
+    plain, own_first, spill_first = (min(taken) for taken in zip(*times, strict=True))
+    assert own_first < plain + 5
+    assert spill_first < plain + 10
+    assert max(map(max, times)) < SWALLOWED.connect_timeout_s * 1000, "none waited for the link"
 
 
 def test_a_dead_link_is_not_tried_again_and_again(
     run_overflow: RunGateway, tiny: FakeUpstream, swallowing: Upstream
 ) -> None:
     own = Upstream(host="127.0.0.1", port=tiny.port)
-    gateway = run_overflow(models=(ModelRoute(name="tiny", upstream=own, spill=swallowing),))
+    gateway = run_overflow(
+        models=(ModelRoute(name="tiny", upstream=own, spill=swallowing),), overflow=SWALLOWED
+    )
     tiny.refuses_with = 503
     before = time.monotonic()
     for _ in range(20):
         assert gateway.chat().status == 429
-    assert time.monotonic() - before < 1, "twenty connect timeouts would be ten seconds"
+    assert time.monotonic() - before < SWALLOWED.connect_timeout_s, "not even one of twenty waited for it"
 
 
 def test_the_spill_pool_is_left_alone_while_it_is_down_and_used_when_it_is_back(
@@ -353,17 +359,17 @@ def test_the_spill_pool_is_left_alone_while_it_is_down_and_used_when_it_is_back(
 ) -> None:
     gateway = run_overflow(
         models=_tiny(tiny, own_cloud),
-        overflow=Overflow(clients=("alice",), health_interval_s=0.1, health_timeout_s=0.5),
+        overflow=replace(PATIENT, health_interval_s=0.1),
     )
     tiny.refuses_with = 503
     assert gateway.chat().status == 200
     own_cloud.is_healthy = False
-    wait_until(lambda: gateway.chat().status == 429, 10, "it is seen to be down")
+    wait_until(lambda: gateway.chat().status == 429, "it is seen to be down")
     seen = len(own_cloud.received)
     assert [gateway.chat().status for _ in range(5)] == [429] * 5
     assert len(own_cloud.received) == seen
     own_cloud.is_healthy = True
-    wait_until(lambda: gateway.chat().status == 200, 10, "it is seen to be back")
+    wait_until(lambda: gateway.chat().status == 200, "it is seen to be back")
 
 
 def test_a_full_spill_pool_is_not_taken_for_one_that_is_down(
@@ -399,19 +405,27 @@ def controller() -> Iterator[FakeUpstream]:
 
 
 @pytest.fixture
-def gated(
+def run_gated(
     run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream, controller: FakeUpstream
-) -> RunningGateway:
-    ready = Upstream(host="localhost", port=controller.port)
-    gateway = run_overflow(
-        models=_tiny(tiny, own_cloud),
-        overflow=Overflow(
-            clients=("alice",), ready=ready, ready_hold_s=3, health_interval_s=0.2, health_timeout_s=0.3
-        ),
-    )
-    tiny.refuses_with = 503
-    wait_until(lambda: gateway.chat().status == 200, 10, "the gate is open")
-    return gateway
+) -> RunGateway:
+    """Starts a gateway whose gate is open: `run_gated(**changes of its Overflow)`."""
+
+    def run(**changes: Any) -> RunningGateway:
+        ready = Upstream(host="localhost", port=controller.port)
+        gateway = run_overflow(
+            models=_tiny(tiny, own_cloud),
+            overflow=replace(PATIENT, ready=ready, health_interval_s=0.2, **changes),
+        )
+        tiny.refuses_with = 503
+        wait_until(lambda: gateway.chat().status == 200, "the gate is open")
+        return gateway
+
+    return run
+
+
+@pytest.fixture
+def gated(run_gated: RunGateway) -> RunningGateway:
+    return run_gated()
 
 
 def test_no_request_goes_where_there_is_no_server_for_it(
@@ -419,19 +433,19 @@ def test_no_request_goes_where_there_is_no_server_for_it(
 ) -> None:
     assert set(controller.asked) == {"/ready/tiny"}
     controller.is_healthy = False
-    wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+    wait_until(lambda: gated.chat().status == 429, "the gate is closed")
     seen = len(own_cloud.received)
     assert [gated.chat().status for _ in range(5)] == [429] * 5
     tiny.refuses_with = None
     assert gated.chat(headers=STICKY).headers["x-spillway-pool"] == "onprem"
     assert len(own_cloud.received) == seen
     tiny.refuses_with, controller.is_healthy = 503, True
-    wait_until(lambda: gated.chat().status == 200, 5, "the gate is open")
+    wait_until(lambda: gated.chat().status == 200, "the gate is open")
 
 
 def test_the_link_counts_even_if_there_are_servers(gated: RunningGateway, own_cloud: FakeUpstream) -> None:
     own_cloud.is_healthy = False
-    wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+    wait_until(lambda: gated.chat().status == 429, "the gate is closed")
 
 
 def test_a_stream_goes_on_when_the_gate_closes(
@@ -441,20 +455,21 @@ def test_a_stream_goes_on_when_the_gate_closes(
     assert response.headers["x-spillway-pool"] == "spill"
     assert b"first" in response.readline()
     controller.is_healthy = own_cloud.is_healthy = False
-    wait_until(lambda: gated.chat().status == 429, 5, "the gate is closed")
+    wait_until(lambda: gated.chat().status == 429, "the gate is closed")
     own_cloud.may_continue.set()
     assert response.read().endswith(b"data: [DONE]\n\n")
     connection.close()
 
 
 def test_the_last_word_counts_for_a_while_when_nobody_says_anything(
-    gated: RunningGateway, controller: FakeUpstream
+    run_gated: RunGateway, controller: FakeUpstream
 ) -> None:
+    # The controller alone shall close the gate, so the link may fail as often as it likes.
+    gated = run_gated(ready_hold_s=3, health_timeout_s=1, health_failures=100)
+    stopped = time.monotonic()
     controller.stop()
-    held_until = time.monotonic() + 1.5
-    while time.monotonic() < held_until:
-        assert gated.chat().status == 200
-    wait_until(lambda: gated.chat().status == 429, 15, "the gate is closed")
+    wait_until(lambda: gated.chat().status == 429, "the gate is closed")
+    assert time.monotonic() - stopped > 1.5
 
 
 def test_a_controller_that_was_never_there_opens_nothing(
@@ -462,13 +477,14 @@ def test_a_controller_that_was_never_there_opens_nothing(
 ) -> None:
     (nobody,) = free_ports(1)
     tiny.refuses_with = 503
+    gateways: list[RunningGateway] = []
     for ready in (Upstream(host="127.0.0.1", port=nobody), Upstream(host="no-such-host.invalid", port=80)):
-        overflow = Overflow(clients=("alice",), ready=ready, health_interval_s=0.1)
-        gateway = run_overflow(start=False, models=_tiny(tiny, own_cloud), overflow=overflow)
-        gateway.start()
-        until = time.monotonic() + 1.5
-        while time.monotonic() < until:
-            assert gateway.chat().status == 429
+        overflow = replace(PATIENT, ready=ready, health_interval_s=0.1)
+        gateways.append(run_overflow(start=False, models=_tiny(tiny, own_cloud), overflow=overflow))
+        gateways[-1].start()
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        assert [gateway.chat().status for gateway in gateways] == [429, 429]
     assert not own_cloud.received
 
 
@@ -524,7 +540,7 @@ def test_a_spilled_stream_outlives_the_end_of_its_models_spill_pool(
     own = ModelRoute(name="tiny", upstream=Upstream(host="127.0.0.1", port=tiny.port))
     llama = ModelRoute(name="other", upstream=own.upstream, spill=own.upstream)
     gateway.publish_config(gateway.changed(models=(own, llama)))
-    wait_until(lambda: gateway.chat().status == 429, 10, "the pool is gone")
+    wait_until(lambda: gateway.chat().status == 429, "the pool is gone")
     cloud.may_continue.set()
     assert response.read().endswith(b"data: [DONE]\n\n")
     connection.close()
@@ -564,9 +580,7 @@ def test_the_counters_tell_what_became_of_every_request(
     run_overflow: RunGateway, tiny: FakeUpstream, own_cloud: FakeUpstream
 ) -> None:
     """The burst controller decides by these; the page on overflow says what they mean."""
-    gateway = run_overflow(
-        models=_tiny(tiny, own_cloud), overflow=Overflow(clients=("alice",), health_interval_s=0.1)
-    )
+    gateway = run_overflow(models=_tiny(tiny, own_cloud), overflow=replace(PATIENT, health_interval_s=0.1))
 
     def ask(count: int, status: int, **options: Any) -> None:
         assert [gateway.chat(**options).status for _ in range(count)] == [status] * count
@@ -586,7 +600,7 @@ def test_the_counters_tell_what_became_of_every_request(
     assert counted(went_on, "onprem", "503") == 10
     assert counted(answered, "spill", "200") == 10
     own_cloud.is_healthy = False
-    wait_until(lambda: gateway.chat().status == 429, 10, "the gate is closed")
+    wait_until(lambda: gateway.chat().status == 429, "the gate is closed")
     before = counted(answered, "spill", "503")
     ask(7, 429)
     assert counted(answered, "spill", "503") == before + 7, "refused, and could have left"

@@ -26,8 +26,8 @@ def test_a_new_model_is_served_and_a_removed_one_is_not_without_a_restart(
     pid = own_gateway.pid
     new = ModelRoute(name="new", upstream=Upstream(host="127.0.0.1", port=llama.port))
     own_gateway.publish_config(replace(own_gateway.config, models=(new,)))
-    wait_until(lambda: _served(own_gateway) == ["new"], 10, "the new list of models")
-    wait_until(lambda: own_gateway.chat(model="new").status == 200, 10, "the new model is served")
+    wait_until(lambda: _served(own_gateway) == ["new"], "the new list of models")
+    wait_until(lambda: own_gateway.chat(model="new").status == 200, "the new model is served")
     assert own_gateway.chat(model="tiny").error_code == "model_not_found"
     assert own_gateway.pid == pid
 
@@ -44,7 +44,7 @@ def test_a_model_moves_to_another_server_while_a_stream_ends_on_the_old_one(
         assert own_gateway.chat().status == 200
         return bool(llama.received)
 
-    wait_until(is_moved, 10, "requests reach the new server")
+    wait_until(is_moved, "requests reach the new server")
     tiny.may_continue.set()
     assert response.read().endswith(b"data: [DONE]\n\n")
     connection.close()
@@ -57,7 +57,7 @@ def test_a_stream_outlives_the_removal_of_its_model_and_the_drain_time(
     connection, response = gateway.open_stream("stream and wait")
     assert b"first" in response.readline()
     gateway.publish_config(replace(gateway.config, models=()))
-    wait_until(lambda: not _served(gateway), 10, "no model is left")
+    wait_until(lambda: not _served(gateway), "no model is left")
     assert gateway.chat().error_code == "model_not_found"
     assert not tiny.client_left.wait(2)
     tiny.may_continue.set()
@@ -72,7 +72,7 @@ def test_a_key_is_replaced_without_a_restart(own_gateway: RunningGateway) -> Non
     def new_key_works() -> bool:
         return own_gateway.request("GET", "/v1/models", key="sk-alice-second-0123").status == 200
 
-    wait_until(new_key_works, 10, "the new key")
+    wait_until(new_key_works, "the new key")
     assert own_gateway.request("GET", "/v1/models", key="sk-alice-0123456789").status == 401
     assert own_gateway.pid == pid
 
@@ -81,7 +81,7 @@ def test_a_changed_limit_takes_effect_without_a_restart(
     own_gateway: RunningGateway, tiny: FakeUpstream
 ) -> None:
     own_gateway.publish_config(replace(own_gateway.config, max_request_bytes=2048))
-    wait_until(lambda: own_gateway.chat("x" * 4000).status == 413, 10, "the new limit")
+    wait_until(lambda: own_gateway.chat("x" * 4000).status == 413, "the new limit")
     assert own_gateway.chat("x" * 1000).status == 200
 
 

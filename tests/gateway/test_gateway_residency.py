@@ -9,7 +9,7 @@ import pytest
 
 from runtime.gateway import Overflow
 
-from .conftest import SPILL_KEY, RunGateway
+from .conftest import PATIENT, SPILL_KEY, RunGateway
 from .fake_upstream import FakeUpstream
 from .running_gateway import KEYS, RunningGateway, chat_body, wait_until
 
@@ -141,7 +141,7 @@ def test_without_named_clients_nothing_leaves(
 def test_a_dot_in_a_clients_name_stands_for_itself(
     run_overflow: RunGateway, tiny: FakeUpstream, cloud: FakeUpstream
 ) -> None:
-    gateway = run_overflow(start=False, overflow=Overflow(clients=("team.a",)))
+    gateway = run_overflow(start=False, overflow=replace(PATIENT, clients=("team.a",)))
     gateway.keys = {"team.a": "sk-team-a-0123456789", "team-a": "sk-team-b-0123456789"}
     gateway.start()
     gateway.wait_for_gate()
@@ -159,7 +159,7 @@ def test_a_client_that_loses_the_permission_stays_from_then_on(
     tiny.refuses_with = 503
     assert gateway.chat().status == 200
     gateway.publish_config(gateway.changed(overflow=replace(gateway.config.overflow, clients=())))
-    wait_until(lambda: gateway.chat().status == 429, 10, "the permission is gone")
+    wait_until(lambda: gateway.chat().status == 429, "the permission is gone")
     seen = len(cloud.received)
     assert gateway.chat(headers={"cookie": "spillway-pool=spill"}).status == 429
     assert len(cloud.received) == seen
@@ -202,7 +202,7 @@ def test_nothing_leaves_before_the_links_key_is_there(
     gateway.launch()
     tiny.refuses_with = 503
     try:
-        wait_until(lambda: gateway.answers_metrics, 5, "Envoy is up")
+        wait_until(lambda: gateway.answers_metrics, "Envoy is up")
         status = gateway.chat().status
     except (AssertionError, OSError, http.client.HTTPException):
         status = None

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from runtime.gateway import LinkTls, ModelRoute, Overflow, Upstream, render
+from runtime.gateway import LinkTls, ModelRoute, Upstream, render
 
-from .conftest import SPILL_KEY, RunGateway
+from .conftest import PATIENT, SPILL_KEY, RunGateway
 from .fake_upstream import FakeUpstream
 from .running_gateway import RunningGateway, wait_until
 
@@ -85,7 +85,7 @@ class Link:
         self.there.publish_config(self.there.config)
         self.there.publish_keys(self.there.keys)
         self.there.launch()
-        wait_until(lambda: self.served() == self.valid.certificate, 20, "the other side speaks TLS")
+        wait_until(lambda: self.served() == self.valid.certificate, "the other side speaks TLS")
 
     def served(self) -> str:
         """The certificate that the other side shows."""
@@ -100,7 +100,7 @@ class Link:
         own = Upstream(host="127.0.0.1", port=self.own.port)
         return self.run_spill(
             models=(ModelRoute(name="tiny", upstream=own, spill=edge),),
-            overflow=Overflow(clients=("alice",), tls=tls, health_interval_s=0.2),
+            overflow=replace(PATIENT, tls=tls, health_interval_s=0.2),
         )
 
 
@@ -116,9 +116,9 @@ def test_a_spilled_request_crosses_the_link_by_tls_and_a_renewed_certificate_nee
     renewed = issued()
     both = link.valid.certificate + renewed.certificate
     here = link.here(LinkTls(server_name=NAME, authority=both))
-    wait_until(lambda: here.chat().headers.get("x-spillway-pool") == "spill", 10, "it is spilled")
+    wait_until(lambda: here.chat().headers.get("x-spillway-pool") == "spill", "it is spilled")
     renewed.write(link.folder)
-    wait_until(lambda: link.served() == renewed.certificate, 15, "the new certificate is shown")
+    wait_until(lambda: link.served() == renewed.certificate, "the new certificate is shown")
     assert here.chat().headers["x-spillway-pool"] == "spill"
     assert "deprecated" not in (here.log + link.there.log).lower()
 

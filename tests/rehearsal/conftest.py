@@ -29,8 +29,11 @@ RAY_IMAGE = "site.local/ray-llm-cpu:2.60.0"
 
 Result = TypeVar("Result")
 
+PATIENCE_S = 300.0
+"""Ends only what would wait for ever; a loaded machine may be several times slower than a quiet one."""
 
-def eventually(what: str, look: Callable[[], Result | None], timeout_s: float = 60.0) -> Result:
+
+def eventually(what: str, look: Callable[[], Result | None], timeout_s: float = PATIENCE_S) -> Result:
     """Looks again and again until there is something to see."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -50,7 +53,7 @@ class Cluster:
     def pod(self, namespace: str, name: str) -> Json:
         return self.api.get(object_path("v1", "Pod", namespace, name))
 
-    def when_ready(self, namespace: str, name: str, timeout_s: float = 60.0) -> Json:
+    def when_ready(self, namespace: str, name: str, timeout_s: float = PATIENCE_S) -> Json:
         def look() -> Json | None:
             pod = self.pod(namespace, name)
             conditions: list[Json] = pod["status"].get("conditions", [])

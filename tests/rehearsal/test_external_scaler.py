@@ -76,13 +76,13 @@ class Ray:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": TOKEN,
             "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_raylet_start_wait_time_s": "150",
+            "RAY_raylet_start_wait_time_s": "300",
             "HF_HUB_OFFLINE": "1",
         }
         log = (self._folder / "ray.log").open("ab")
         with log:
             subprocess.run(
-                [str(self._ray), *arguments], env=environment, stdout=log, stderr=log, check=True, timeout=180
+                [str(self._ray), *arguments], env=environment, stdout=log, stderr=log, check=True, timeout=360
             )
 
     def config(self, **changes: Any) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Ray:
         except DashboardError:
             return None
 
-    def until(self, what: str, there: Callable[[Deployment], bool], within_s: float = 120.0) -> Deployment:
+    def until(self, what: str, there: Callable[[Deployment], bool], within_s: float = 360.0) -> Deployment:
         deadline = time.monotonic() + within_s
         while (found := self.says()) is None or not there(found):
             assert time.monotonic() < deadline, f"{what}: not within {within_s:.0f} s; {found}"

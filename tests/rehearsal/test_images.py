@@ -157,7 +157,7 @@ def fixture_registry(tmp_path: Path) -> Generator[str]:
 
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            eventually("the registry", answers, 20.0)
+            eventually("the registry", answers)
             yield address
         finally:
             process.terminate()

@@ -135,12 +135,12 @@ def test_a_pulumi_can_be_killed_while_helm_installs_the_operator(up: Deployment)
             return None  # the site is still starting
         return bool(secrets["items"]) or None
 
-    eventually("Helm installs", half_made, 300.0)
+    eventually("Helm installs", half_made, 600.0)
     for process in psutil.Process(first.pid).children(recursive=True):
         if process.name().startswith("pulumi"):
             with contextlib.suppress(psutil.Error):
                 process.kill()
-    first.communicate(timeout=120)
+    first.communicate(timeout=300)
     assert first.returncode != 0
 
 
@@ -278,7 +278,7 @@ def test_ctrl_c_in_the_middle_of_up_is_orderly_and_the_next_up_finishes(up: Depl
     first = up.start("up")
     _read_until(first, "Job tiny-check since")
     os.killpg(first.pid, signal.SIGINT)  # what a terminal does
-    printed, _ = first.communicate(timeout=120)
+    printed, _ = first.communicate(timeout=300)
     assert first.returncode != 0
     assert "stopped; the same command goes on from here" in printed
     assert "Traceback" not in printed
@@ -297,7 +297,7 @@ def test_after_kill_9_of_pulumi_in_the_middle_of_up_the_next_up_finishes(up: Dep
         if process.name() == "pulumi"
     ]
     engine.kill()
-    first.communicate(timeout=120)
+    first.communicate(timeout=300)
     assert first.returncode != 0
     printed = up.make("up")
     assert "answered" in printed
@@ -310,7 +310,7 @@ def test_after_kill_9_of_pulumi_in_the_middle_of_up_the_next_up_finishes(up: Dep
 def test_on_a_site_that_was_stopped_and_lost_everything_the_next_up_serves_again(up: Deployment) -> None:
     key = up.output("apiKey")
     stop = [sys.executable, "-m", "rehearsal.site", "stop", "--site", SITE]
-    subprocess.run(stop, cwd=ROOT, env=up.environment, check=True, capture_output=True, timeout=120)
+    subprocess.run(stop, cwd=ROOT, env=up.environment, check=True, capture_output=True, timeout=300)
     printed = up.make("up")
     assert "the site is a new one" in printed
     assert "answered" in printed
@@ -358,7 +358,7 @@ def test_make_down_shows_that_nothing_is_left(up: Deployment) -> None:
             None if any(state in " ".join(_arguments(process)) for process in psutil.process_iter()) else True
         )
 
-    eventually("no process of the site", nothing_runs, 5.0)
+    eventually("no process of the site", nothing_runs, 30.0)
 
 
 def _read_until(process: subprocess.Popen[str], text: str) -> None:

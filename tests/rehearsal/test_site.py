@@ -105,16 +105,17 @@ def test_a_pod_above_the_restricted_level_is_refused(cluster: Cluster) -> None:
 
 def test_pods_find_services_and_the_api_server_by_name(cluster: Cluster) -> None:
     code = (
-        "import socket, urllib.request\n"
+        "import socket, time\n"
         "print(socket.gethostbyname('kubernetes.default.svc.cluster.local'))\n"
         "print(socket.create_connection(('kubernetes.default', 443), 5).getpeername()[1])\n"
+        "started = time.monotonic()\n"
         "try: socket.gethostbyname('example.com')\n"
         "except socket.gaierror as error: print(error.errno == socket.EAI_NONAME)\n"
+        # A resolver without an answer waits for five seconds before it asks again.
+        "print(time.monotonic() - started < 5)\n"
     )
-    started = time.monotonic()
     printed = cluster.run_in(NAMESPACE, "web", ["python", "-c", code])
-    assert printed.split() == ["10.96.0.1", "443", "True"]
-    assert time.monotonic() - started < 10
+    assert printed.split() == ["10.96.0.1", "443", "True", "True"]
 
 
 def test_a_load_balancer_service_answers_on_the_hosts_loopback(cluster: Cluster) -> None:
@@ -205,7 +206,7 @@ def test_the_sites_own_users_can_do_their_work_and_no_more(cluster: Cluster) -> 
 def test_nobody_gets_in_without_a_certificate(cluster: Cluster) -> None:
     tls = ssl.create_default_context(cafile=str(certificate_file(cluster.site.layout, CLUSTER_CA)))
     port = active_ports(cluster.site.layout)[API_KEY]
-    connection = http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=5)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, context=tls, timeout=60)
     connection.request("GET", "/api/v1/secrets")
     assert connection.getresponse().status == http.client.UNAUTHORIZED
     connection.close()
@@ -228,7 +229,7 @@ def test_services_answer_when_endpoints_went_away_just_before_kube_proxy_ended(
     restored["metadata"] = {key: saved["metadata"][key] for key in ("name", "namespace", "labels")}
     cluster.api.apply(restored)
     cluster.site.start(tools, quiet())
-    assert eventually("the API server's Service", lambda: service_reached(cluster) or None, 20.0)
+    assert eventually("the API server's Service", lambda: service_reached(cluster) or None)
 
 
 def test_a_killed_api_server_comes_back_with_its_data(cluster: Cluster, tools: SiteTools) -> None:

@@ -84,7 +84,7 @@ class Watching:
             self.under_way += 1
             self.most = max(self.most, self.under_way)
             self.changed.notify_all()
-            if not self.changed.wait_for(self._full, timeout=5):
+            if not self.changed.wait_for(self._full, timeout=60):
                 self.starved += 1
         # Long enough for one request too many to arrive as well.
         time.sleep(0.02)
@@ -114,7 +114,7 @@ def serving(watching: Watching) -> Generator[Watching]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         watching.url = f"http://127.0.0.1:{server.server_address[1]}"
         try:
             yield watching

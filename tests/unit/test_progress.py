@@ -1,12 +1,26 @@
 """Progress output: what is shown, when, and what a failure looks like."""
 
 import io
-import time
+import threading
 
 import pytest
 
 from runtime.ops import progress as module
 from runtime.ops.progress import Progress
+
+
+class Shown(io.StringIO):
+    """What was shown; knows when a running step was shown for the second time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice = threading.Event()
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self.getvalue().count("  ...  ") == 2:
+            self.twice.set()
+        return written
 
 
 def test_a_short_step_prints_one_line_with_its_time() -> None:
@@ -21,10 +35,10 @@ def test_a_short_step_prints_one_line_with_its_time() -> None:
 def test_a_long_step_shows_what_runs_and_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "QUIET_S", 0.01)
     monkeypatch.setattr(module, "HEARTBEAT_S", 0.02)
-    out = io.StringIO()
+    out = Shown()
     with Progress(out).step("build kubelet") as step:
         step.update("3 of 9 packages")
-        time.sleep(0.2)
+        assert out.twice.wait(60)
     lines = out.getvalue().splitlines()
     assert len(lines) > 2
     assert lines[0].startswith("  ...     build kubelet: 3 of 9 packages (")

@@ -67,7 +67,7 @@ def test_a_closed_terminal_stops_the_command_in_order(tmp_path: Path) -> None:
     assert b"ready" in os.read(ours, 100)
     os.close(ours)
     process.send_signal(signal.SIGHUP)  # the kernel's, for the leader of a session with a terminal
-    process.wait(20)
+    process.wait(60)
     assert told.read_text() == "stopped in order"
 
 

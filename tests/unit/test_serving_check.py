@@ -73,7 +73,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}"
     values = {
         "DASHBOARD_URL": url,
@@ -83,7 +83,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Cluster
         "MODEL": "tiny",
         "APPLICATION": "llm",
         "ARGUMENTS_SHA256": serving_check.digest({"llm_configs": [{"replicas": 1, "revision": "new"}]}),
-        "TIMEOUT_SECONDS": "5",
+        "TIMEOUT_SECONDS": "60",
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)

@@ -64,7 +64,7 @@ def test_a_process_that_ignores_the_request_is_killed() -> None:
 def test_a_zombie_does_not_run() -> None:
     process = sleeper()
     process.kill()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while ProcessIdentity.of(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert ProcessIdentity.of(process.pid) is None
@@ -105,20 +105,33 @@ def test_a_port_that_another_program_took_is_replaced_and_the_new_one_kept(tmp_p
     assert ports.ensure("api", listening=False) == second
 
 
-def hold(home: Path, held: Event, seconds: float) -> None:
+def hold(home: Path, held: Event, release: Event) -> None:
     with locked(SiteLayout("probe", home), Progress(StringIO())):
         held.set()
-        time.sleep(seconds)
+        release.wait(60)
         (home / "released").touch()
+
+
+class Releasing(StringIO):
+    """A terminal that lets the holder go on once it shows that somebody waits."""
+
+    def __init__(self, release: Event) -> None:
+        super().__init__()
+        self._release = release
+
+    def write(self, text: str) -> int:
+        if "waiting for" in text:
+            self._release.set()
+        return super().write(text)
 
 
 def test_a_second_start_waits_and_says_for_whom(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    held = context.Event()
-    holder = context.Process(target=hold, args=(tmp_path, held, 0.5))
+    held, release = context.Event(), context.Event()
+    holder = context.Process(target=hold, args=(tmp_path, held, release))
     holder.start()
-    assert held.wait(20)
-    out = StringIO()
+    assert held.wait(60)
+    out = Releasing(release)
     with locked(SiteLayout("probe", tmp_path), Progress(out)):
         assert (tmp_path / "released").exists()
     assert f"waiting for pid {holder.pid}" in out.getvalue()
@@ -228,7 +241,7 @@ def test_a_component_has_the_usual_umask_whoever_starts_the_site(tmp_path: Path)
         )
     finally:
         os.umask(before)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while record.identity.running() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert layout.log("etcd").read_text().strip() == "0022"

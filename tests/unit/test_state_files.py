@@ -2,11 +2,12 @@
 
 import json
 import os
-import time
+import threading
 from pathlib import Path
 
 import pytest
 
+from rehearsal import state_files
 from rehearsal.state_files import StateFileError, kept_whole, mend_state
 
 WHOLE = json.dumps({"version": 3, "checkpoint": {"latest": {"resources": [1, 2, 3]}}})
@@ -53,20 +54,46 @@ def test_where_the_copy_beside_it_is_broken_too_the_newest_of_an_earlier_update_
     assert json.loads(file.read_text()) == {"from": "local-2.checkpoint.json"}
 
 
-def test_a_full_disk_that_empties_the_state_and_pulumis_copy_loses_one_step_at_most(tmp_path: Path) -> None:
+def test_a_full_disk_that_empties_the_state_and_pulumis_copy_loses_one_step_at_most(
+    tmp_path: Path, looks: threading.Semaphore
+) -> None:
     file = checkpoint(tmp_path)
     with kept_whole(tmp_path, "spillway", "local"):
         for number in range(3):
             write(file, json.dumps({"step": number}))
-        deadline = time.monotonic() + 5
-        while kept_step(file) != 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        a_whole_look(looks)
         write(file.with_name("local.json.bak"), "")
         write(file, "")
-        time.sleep(0.3)  # for a keeper that would take an empty one
+        a_whole_look(looks)  # for a keeper that would take an empty one
     mend_state(tmp_path, "spillway")
     assert json.loads(file.read_text()) == {"step": 2}
     assert sorted(path.name for path in file.parent.glob(".*")) == []
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """One more for each look that the keeper has taken."""
+    taken = threading.Semaphore(0)
+    keep = state_files._keep  # pyright: ignore[reportPrivateUsage]
+
+    def counted(file: Path) -> None:
+        try:
+            keep(file)
+        finally:
+            taken.release()
+
+    monkeypatch.setattr(state_files, "_keep", counted)
+    monkeypatch.setattr(state_files, "_LOOK_S", 0.01)
+    return taken
+
+
+def a_whole_look(looks: threading.Semaphore) -> None:
+    """Waits until the keeper has begun a look, and ended it, after this was called."""
+    while looks.acquire(blocking=False):
+        pass
+    # The first of the two may have begun before.
+    for _ in range(2):
+        assert looks.acquire(timeout=60)
 
 
 def write(file: Path, text: str) -> None:
@@ -74,11 +101,6 @@ def write(file: Path, text: str) -> None:
     temporary = file.with_suffix(".tmp")
     temporary.write_text(text)
     temporary.replace(file)
-
-
-def kept_step(file: Path) -> int | None:
-    kept = file.with_name("local.kept")
-    return json.loads(kept.read_text())["step"] if kept.exists() and "step" in kept.read_text() else None
 
 
 def test_without_a_whole_copy_the_message_says_what_can_be_done(tmp_path: Path) -> None:

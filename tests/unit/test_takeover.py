@@ -134,9 +134,9 @@ def test_it_is_asked_although_all_threads_of_the_loop_wait_for_registrations() -
     async def ask() -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
-        registration = loop.run_in_executor(None, asked.wait, 10)
+        registration = loop.run_in_executor(None, asked.wait, 60)
         arguments = pulumi.ResourceHookArgs("urn", "id", "llm", "kubernetes:core/v1:Namespace", namespace())
-        await asyncio.wait_for(asking(check(cluster))(arguments), 5)
+        await asyncio.wait_for(asking(check(cluster))(arguments), 30)
         asked.set()
         assert await registration
 

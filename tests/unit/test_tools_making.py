@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 import zipfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -46,7 +47,7 @@ echo "$@" >> "$FAKE_GO_CALLS"
 mkdir -p "$GOMODCACHE/read-only" "$GOCACHE" && touch "$GOMODCACHE/read-only/file"
 chmod 555 "$GOMODCACHE/read-only"
 if [ -n "$FAKE_GO_FAILS" ]; then seq -f "line %g" 1 30; exit 1; fi
-sleep "${FAKE_GO_SECONDS:-0}"
+until [ -z "$FAKE_GO_WAITS_FOR" ] || [ -e "$FAKE_GO_WAITS_FOR" ]; do sleep 0.05; done
 while [ "$1" != -o ]; do shift; done
 echo example.com/package
 printf '#!/bin/sh\\necho tool version %s\\n' "${FAKE_GO_BUILDS:-1.2.3}" > "$2"
@@ -291,8 +292,14 @@ def test_what_a_killed_run_left_is_replaced(workshop: Workshop) -> None:
     assert not left.exists()
 
 
-def test_two_processes_at_once_build_once(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FAKE_GO_SECONDS", "1")
+WAITING = r"tool 1\.2\.3: waiting for process (\d+), which holds tool"
+
+
+def test_two_processes_at_once_build_once(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = tmp_path / "go on"
+    monkeypatch.setenv("FAKE_GO_WAITS_FOR", str(go_on))
     build = workshop.tool.build
     assert build
     program = textwrap.dedent(f"""
@@ -301,20 +308,25 @@ def test_two_processes_at_once_build_once(workshop: Workshop, monkeypatch: pytes
         from rehearsal.tools.catalogue import GoBuild, Tool
         from rehearsal.tools.making import Maker
         from runtime.ops import progress
-        progress.QUIET_S = 0.5  # The first look at the lock may come before its holder's name is in it.
+        progress.QUIET_S = progress.HEARTBEAT_S = 0.1
         build = GoBuild(Path({str(build.pins)!r}), ("example.com/tool",), ("tool",))
         tool = Tool(name="tool", version="1.2.3", group=None, programs=("tool",), build=build)
         Maker(Cache.locate(), progress.Progress()).make([tool])
     """)
     command = [sys.executable, "-c", program]
     root = Path(__file__).parents[2]
-    running = [subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    shown = [process.communicate(timeout=60)[1] for process in running]
+    shown = tmp_path / "shown"
+    with shown.open("a") as terminal:
+        running = [subprocess.Popen(command, cwd=root, stderr=terminal) for _ in range(2)]
+    deadline = time.monotonic() + 60
+    # The first look at the lock may come before its holder's name is in it.
+    while not (waited := re.search(WAITING, shown.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    go_on.touch()
 
-    assert [process.returncode for process in running] == [0, 0], shown
+    assert [process.wait(60) for process in running] == [0, 0], shown.read_text()
     assert workshop.builds == 1
-    waited = re.search(r"tool 1\.2\.3: waiting for process (\d+), which holds tool", "".join(shown))
-    assert waited
+    assert waited, shown.read_text()
     assert int(waited[1]) in {process.pid for process in running}
 
 
