@@ -1,7 +1,8 @@
-"""One measurement of the policy benchmark, in a process of its own: `policy_worker stock|once`.
+"""One measurement of the policy benchmark, in a process of its own: `policy_worker stock|ours`.
 
-Asks the SDK's own server, in process, about the resources of a golden preview, as the engine does: Remediate
-and Analyze for each, then AnalyzeStack for all. Prints CPU seconds as JSON; wall time would be the machine's.
+Asks the SDK's server or ours, in process, about the resources of a golden preview, as the engine does:
+Remediate and Analyze for each, then AnalyzeStack for all. Prints CPU seconds as JSON; wall time would be the
+machine's.
 """
 
 import copy
@@ -19,11 +20,11 @@ from google.protobuf import json_format, struct_pb2
 from pulumi.runtime import proto
 from pulumi_policy import EnforcementLevel
 
-from policies import once
+from benchmarks.policy_sdk import policies_of
+from policies.analyzer import PolicyAnalyzer
 from policies.enforcement import Environment
 from policies.judging import Judge
 from policies.packs import ALL_RULES
-from policies.serving import policies_of
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "hybrid.yaml"
 RESOURCES = 300
@@ -64,11 +65,12 @@ def cpu_seconds(work: Callable[[], object]) -> float:
 
 def main(variant: str) -> None:
     """Measures once and prints."""
-    if variant == "once" and not once.install():
-        raise SystemExit(1)
-    servicer: Any = vars(pulumi_policy.policy)["_PolicyAnalyzerServicer"]
-    rules = policies_of(Judge(ALL_RULES, (), datetime.now(UTC)), Environment.PROD)
-    server: Any = servicer("bench", "0", rules, EnforcementLevel.MANDATORY)
+    judge = Judge(ALL_RULES, (), datetime.now(UTC))
+    server: Any = PolicyAnalyzer("bench", judge, Environment.PROD)
+    if variant == "stock":
+        servicer: Any = vars(pulumi_policy.policy)["_PolicyAnalyzerServicer"]
+        rules = policies_of(judge, Environment.PROD)
+        server = servicer("bench", "0", rules, EnforcementLevel.MANDATORY)
     analyze, remediate, stack = messages(declared())
     server.Analyze(analyze[0], None)  # whatever is made once, such as compiled patterns
     found = {
@@ -76,7 +78,7 @@ def main(variant: str) -> None:
         "analyze": cpu_seconds(lambda: [server.Analyze(one, None) for one in analyze]),
         "stack": cpu_seconds(lambda: server.AnalyzeStack(stack, None)),
         "bytes": sum(one.ByteSize() for one in analyze),
-        "policies": len(rules),
+        "policies": len(ALL_RULES),
     }
     print(json.dumps(found))
 

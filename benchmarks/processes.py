@@ -1,8 +1,10 @@
 """Commands that a benchmark runs, and servers that it starts and ends again."""
 
 import contextlib
+import ctypes
 import http.client
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -10,10 +12,12 @@ import subprocess
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 _END_S = 20.0
 _LOG_LINES = 15
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class BenchmarkError(Exception):
@@ -36,6 +40,37 @@ def output(
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-_LOG_LINES:])
         raise BenchmarkError(f"{shlex.join(map(str, command))} ended with {done.returncode}:\n{said}")
     return done.stdout
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command cost.
+
+    Attributes:
+        cpu_s: CPU seconds of it and of every process that it started, user and system.
+        wall_s: Seconds on the clock until it ended.
+    """
+
+    cpu_s: float
+    wall_s: float
+
+
+def cost(command: Sequence[str | Path], *, folder: Path, environment: Mapping[str, str]) -> Cost:
+    """Runs a command and all that it starts to their ends, and returns what that cost.
+
+    Raises:
+        BenchmarkError: It failed.
+    """
+    # Whoever is left behind becomes our child, so that its CPU is counted as well.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    output(command, folder=folder, environment=environment)
+    wall_s = time.perf_counter() - started
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, wall_s)
 
 
 def free_port() -> int:

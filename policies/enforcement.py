@@ -1,7 +1,6 @@
 """What a violation does, and in which environment: the same rule may stop production and only warn in dev."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -68,20 +67,15 @@ def environment_of(platform: Mapping[str, object]) -> Environment:
     return next((one for one in Environment if one.value == named), Environment.PROD)
 
 
-def environment_of_process() -> Environment:
-    """What the stack is for in whose preview or update this process serves a pack.
+def environment_of_config(config: Mapping[str, str]) -> Environment:
+    """What the stack with that configuration is for.
 
-    The language host hands the stack's configuration over in `PULUMI_CONFIG`. `pulumi policy analyze` has no
-    stack, and so no environment: then it is production.
+    Args:
+        config: The stack's configuration as the engine hands it over: objects as JSON. `pulumi policy
+            analyze` has no stack, and so none: then it is production.
     """
-    return environment_of(platform_of_process())
-
-
-def platform_of_process() -> Mapping[str, object]:
-    """The object under `spillway:platform` of that stack; empty where there is none."""
     try:
-        config: Any = json.loads(os.environ.get("PULUMI_CONFIG") or "{}")
         platform: Any = json.loads(config.get("spillway:platform") or "{}")
-    except (ValueError, AttributeError):
-        return {}
-    return cast("Mapping[str, object]", platform) if isinstance(platform, dict) else {}
+    except ValueError:
+        platform = {}
+    return environment_of(cast("Mapping[str, object]", platform) if isinstance(platform, dict) else {})

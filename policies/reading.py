@@ -1,12 +1,12 @@
 """Reads resource properties of which some values may not be known yet.
 
 During a preview a property may be *missing*, *known*, or *unknown* because it depends on something that
-`pulumi up` has yet to create. The policy SDK raises when a rule touches an unknown value, abandons the whole
-rule and reports it as advisory, so a mandatory cap would stop to be one. Here every value is a `Node` that
-carries its own path and state. Asking a node for a typed value that cannot be had raises `Unreadable`, which
-`policies.rule.Rule` reports as a violation: a rule that forgets about unknown values fails closed.
+`pulumi up` has yet to create. A rule that passed over an unknown value would make a cap stop to be one. So
+every value is a `Node` that carries its own path and state. Asking a node for a typed value that cannot be
+had raises `Unreadable`, which `policies.rule.Rule` reports as a violation: a rule that forgets about unknown
+values fails closed.
 
-Nothing here imports the policy SDK: plain dicts and the SDK's proxies read alike.
+Nothing here imports Pulumi: an unknown is the engine's placeholder for it, or UNKNOWN.
 """
 
 import re
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import cast
 
-from runtime.stack_resources import UNKNOWN, UNKNOWN_SENTINELS
+from runtime.stack_resources import UNKNOWN, UNKNOWN_SENTINELS, plain
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
@@ -163,13 +163,7 @@ class Node:
 
     def plain(self) -> object:
         """Returns the value and all in it as plain dicts and lists, UNKNOWN for what is unknown."""
-        if self.presence is Presence.UNKNOWN:
-            return UNKNOWN
-        if _as_mapping(self.value) is not None:
-            return {key: node.plain() for key, node in self.entries().items()}
-        if _as_sequence(self.value) is not None:
-            return [node.plain() for node in self.items()]
-        return self.value
+        return UNKNOWN if self.presence is Presence.UNKNOWN else plain(self.value)
 
     def descend(self) -> Iterator[tuple[str, "Node"]]:
         """Yields every property below this one with its key, parents first; nothing below unknown values.
@@ -224,7 +218,7 @@ def read(props: Mapping[str, object], path: str = "") -> Node:
     """Wraps a resource's inputs, or a policy's configuration, for reading.
 
     Args:
-        props: A plain dict or the SDK's proxy.
+        props: Its properties.
         path: What to put before every path, for input that is not the resource itself.
     """
     return Node(path, Presence.KNOWN, props)
@@ -236,7 +230,6 @@ def _join(path: str, key: str) -> str:
 
 
 def _as_mapping(value: object) -> Mapping[str, object] | None:
-    # The SDK's proxies are Mapping and Sequence, not dict and list.
     return cast("Mapping[str, object]", value) if isinstance(value, Mapping) else None
 
 
@@ -248,15 +241,9 @@ def _as_sequence(value: object) -> Sequence[object] | None:
 
 def _fetch(container: Mapping[str, object] | Sequence[object], key: str | int, path: str) -> Node:
     try:
-        # Only subscription tells missing from unknown: on a proxy `in` and `get` raise for both.
         value = cast("Mapping[str | int, object]", container)[key]
     except KeyError:
         return Node(path, Presence.MISSING)
-    except Exception as error:
-        # pulumi_policy.proxy.UnknownValueError, known by its attribute so that this file needs no SDK.
-        if hasattr(error, "unknown_type_sentinel"):
-            return Node(path, Presence.UNKNOWN)
-        raise
     if value is None:
         return Node(path, Presence.MISSING)
     if value is UNKNOWN:

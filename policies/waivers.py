@@ -75,13 +75,17 @@ def waiver_file(stack: str) -> Path:
     return FOLDER / f"{stack}.yaml"
 
 
-def waivers_of_process(rules: Collection[str]) -> tuple[Waiver, ...]:
-    """The waivers of the stack in whose preview or update this process serves a pack.
+def waivers_of_stack(stack: str, rules: Collection[str]) -> tuple[Waiver, ...]:
+    """The waivers of the stack that this process judges.
+
+    Args:
+        stack: Its name; empty where there is none.
+        rules: The names of all rules that there are.
 
     Raises:
         WaiverError: The file is wrong.
     """
-    named, stack = os.environ.get(FILE_VARIABLE), os.environ.get("PULUMI_STACK")
+    named = os.environ.get(FILE_VARIABLE)
     file = Path(named) if named else waiver_file(stack) if stack else None
     return read_waivers(file, rules) if file is not None and (named or file.is_file()) else ()
 

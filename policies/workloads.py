@@ -2,7 +2,6 @@
 
 import math
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
@@ -177,14 +176,8 @@ _CONTAINERS_OF_OBJECTS: Final = frozenset(
 )
 
 
-class _Last(threading.local):
-    """The workload that was read last: many rules in turn ask about the same resource."""
-
-    props: object = None
-    workload: "Workload | None" = None
-
-
-_last = _Last()
+# The resource that was read last, and its workload: many rules in turn ask about the same one.
+_last: tuple[Resource, Workload | None] | None = None
 
 
 def read_workload(resource: Resource) -> Workload | None:
@@ -199,14 +192,12 @@ def read_workload(resource: Resource) -> Workload | None:
     Raises:
         Unreadable: A property without which the pools cannot be listed is unknown.
     """
+    global _last
     if not resource.type.startswith("kubernetes:"):
         return None
-    # A plain dict may be changed between two calls; the SDK's proxies are read-only.
-    if isinstance(resource.props, dict):
-        return _read_workload(resource)
-    if _last.props is not resource.props:
-        _last.workload, _last.props = _read_workload(resource), resource.props
-    return _last.workload
+    if _last is None or _last[0] is not resource:
+        _last = (resource, _read_workload(resource))
+    return _last[1]
 
 
 def _read_workload(resource: Resource) -> Workload | None:

@@ -31,7 +31,7 @@ from runtime.stack_file import StackFileError, list_mistakes, read_stack_file
 PROJECT = Path(__file__).parents[1]
 
 # All packs in one process (docs/adr/0019).
-POLICY_PACK = PROJECT / "policies"
+POLICY_PACK = PROJECT / "policies" / "pack"
 POLICY_CONFIGS = PROJECT / "policies" / "config"
 WAIVERS = PROJECT / "policies" / "waivers"
 EXAMPLES = PROJECT / "examples"

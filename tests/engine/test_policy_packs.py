@@ -50,7 +50,7 @@ def pulumi(tmp_path: Path, pulumi_cli: Path, pulumi_env: dict[str, str], double:
     return run
 
 
-JUDGED = ("--policy-pack", str(ROOT / "policies"), "--policy-pack-config")
+JUDGED = ("--policy-pack", str(ROOT / "policies" / "pack"), "--policy-pack-config")
 
 
 def test_the_aws_side_passes_at_preview_and_up_and_its_state_is_judged_the_same_way_twice(

@@ -1,19 +1,22 @@
-"""Asks policies as Pulumi does, without an engine: the SDK's own server with its proxies and unknowns.
-
-The SDK has no public way to do this in process (pulumi-policy#445): its private class is used here only.
-"""
+"""Asks a pack as Pulumi does, without an engine: with its messages, in process or over a socket."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
-import pulumi_policy.policy
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime import proto
 from pulumi.runtime.proto import analyzer_pb2_grpc
-from pulumi_policy import EnforcementLevel, Policy
+
+from policies.analyzer import PolicyAnalyzer
+from policies.enforcement import Environment
+from policies.judging import Judge
+from policies.rule import AnyRule
+from policies.waivers import Waiver
 
 TIMEOUT_S = 30
+NOW = datetime(2026, 12, 1, tzinfo=UTC)
 PROVIDER_URN = "urn:pulumi:test::spillway::pulumi:providers:aws::aws"
 
 
@@ -33,11 +36,20 @@ class Analyzer:
         """What the pack says about itself."""
         return self._server.GetAnalyzerInfo(empty_pb2.Empty(), TIMEOUT_S)
 
-    def configure(self, config: Mapping[str, Mapping[str, object]]) -> None:
+    def configure_stack(self, stack: str, config: Mapping[str, str]) -> None:
+        """Names the stack, as the engine does before it asks anything else."""
+        request = proto.AnalyzerStackConfigureRequest(stack=stack, config=dict(config))
+        self._server.ConfigureStack(request, TIMEOUT_S)
+
+    def configure(
+        self,
+        config: Mapping[str, Mapping[str, object]],
+        level: proto.EnforcementLevel.ValueType = proto.MANDATORY,
+    ) -> None:
         """Sends what --policy-pack-config holds, with the level that the engine always sends along."""
         request = proto.ConfigureAnalyzerRequest(
             policyConfig={
-                name: proto.PolicyConfig(enforcementLevel=proto.MANDATORY, properties=_struct(values))
+                name: proto.PolicyConfig(enforcementLevel=level, properties=_struct(values))
                 for name, values in config.items()
             }
         )
@@ -75,10 +87,11 @@ class Analyzer:
         return self._server.AnalyzeStack(request, TIMEOUT_S)
 
 
-def in_process(policies: Sequence[Policy]) -> Analyzer:
-    """Serves policies without a socket."""
-    servicer: Any = vars(pulumi_policy.policy)["_PolicyAnalyzerServicer"]
-    return Analyzer(servicer("test-pack", "0.0.1", list(policies), EnforcementLevel.ADVISORY))
+def in_process(
+    rules: Sequence[AnyRule], environment: Environment = Environment.PROD, *waivers: Waiver
+) -> Analyzer:
+    """Serves rules without a socket."""
+    return Analyzer(PolicyAnalyzer("test-pack", Judge(rules, waivers, NOW), environment))
 
 
 def behind(channel: grpc.Channel) -> Analyzer:

@@ -2,28 +2,39 @@
 
 from typing import Any
 
-import pytest
-from pulumi_policy import PolicyResource, PolicyResourceOptions
+from policies.reading import Node
+from policies.rule import Answer, Severity, Stack, StackRule
+from tests.policies.policy_analyzer import in_process
 
-from policies import serving
-
-URN = "urn:pulumi:dev::demo::kubernetes:core/v1:Namespace::llm"
-
-
-def shown(**props: Any) -> PolicyResource:
-    options = PolicyResourceOptions(False, [], False, [], None, [], None)  # pyright: ignore
-    return PolicyResource("kubernetes:core/v1:Namespace", props, URN, "llm", options, None, None, [], {})
+NAMESPACE = "kubernetes:core/v1:Namespace"
+INPUTS = {"metadata": {"name": "llm"}}
 
 
-@pytest.fixture(autouse=True)
-def fixture_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serving, "given_inputs", {URN: {"metadata": {"name": "llm"}}})
+def judged(outputs: dict[str, Any]) -> object:
+    seen: list[object] = []
+
+    def check(stack: Stack, config: Node) -> Answer:
+        seen.extend(resource.props for resource in stack.resources)
+        return []
+
+    rule = StackRule(
+        name="looks",
+        description="Looks.",
+        severity=Severity.LOW,
+        remediation="None.",
+        check=check,
+        example=Stack(()),
+    )
+    analyzer = in_process([rule])
+    analyzer.analyze(NAMESPACE, INPUTS)
+    analyzer.analyze_stack([(NAMESPACE, outputs)])
+    return seen[0]
 
 
 def test_without_outputs_the_inputs_are_judged() -> None:
-    assert serving.resource_of(shown()).props == {"metadata": {"name": "llm"}}
+    assert judged({}) == INPUTS
 
 
 def test_with_outputs_those_are_judged() -> None:
     outputs = {"metadata": {"name": "llm-x"}, "status": {}}
-    assert serving.resource_of(shown(**outputs)).props == outputs
+    assert judged(outputs) == outputs

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from policies.waivers import Waiver, WaiverError, find, read_waivers, waivers_of_process
+from policies.waivers import Waiver, WaiverError, find, read_waivers, waivers_of_stack
 
 URN = "urn:pulumi:prod::spillway::spillway:kubernetes:Gateway$kubernetes:apps/v1:Deployment::llm-gateway"
 RULES = {"image-digest", "pod-baseline"}
@@ -95,15 +95,13 @@ def test_a_process_reads_the_file_that_it_is_given_and_else_that_of_its_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SPILLWAY_WAIVERS", raising=False)
-    monkeypatch.setenv("PULUMI_STACK", "no-such-stack")
-    assert waivers_of_process(RULES) == ()
+    assert waivers_of_stack("", RULES) == ()
+    assert waivers_of_stack("no-such-stack", RULES) == ()
     monkeypatch.setattr("policies.waivers.FOLDER", tmp_path)
-    monkeypatch.setenv("PULUMI_STACK", "prod")
     file = written(tmp_path, GOOD)
-    assert waivers_of_process(RULES) == (waiver(),)
-    monkeypatch.setenv("PULUMI_STACK", "prod-rehearsal")
+    assert waivers_of_stack("prod", RULES) == (waiver(),)
     monkeypatch.setenv("SPILLWAY_WAIVERS", str(file))
-    assert waivers_of_process(RULES) == (waiver(),)
+    assert waivers_of_stack("prod-rehearsal", RULES) == (waiver(),)
     monkeypatch.setenv("SPILLWAY_WAIVERS", str(tmp_path / "gone.yaml"))
     with pytest.raises(WaiverError, match=r"gone\.yaml: cannot be read"):
-        waivers_of_process(RULES)
+        waivers_of_stack("prod-rehearsal", RULES)

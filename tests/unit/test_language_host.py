@@ -709,7 +709,7 @@ def test_a_plugin_started_by_hand_says_what_it_is(folder: Path, script: Path) ->
 
 def test_a_plugin_starts_without_importing_the_sdk() -> None:
     code = (
-        "import sys; from rehearsal.plugins.__main__ import skip_sdk; skip_sdk(); "
+        "import sys; from runtime.pulumi_messages import skip_sdk; skip_sdk(); "
         "import rehearsal.plugins.language_host, rehearsal.plugins.random_provider; "
         "unwanted = {'pulumi.resource', 'pulumi.runtime.rpc', 'pulumi_random', 'yaml'}; "
         "print(sorted(unwanted & sys.modules.keys()))"

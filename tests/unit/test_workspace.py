@@ -225,7 +225,7 @@ def test_kubeconfig_and_context_of_the_user_reach_the_program(
 
 def test_every_run_is_judged_by_the_policy_pack_with_the_stacks_config(workspace: Workspace) -> None:
     variables = workspace.variables()
-    assert variables["PULUMI_OPTION_POLICY_PACK"] == str(module.PROJECT / "policies")
+    assert variables["PULUMI_OPTION_POLICY_PACK"] == str(module.PROJECT / "policies/pack")
     assert "PULUMI_OPTION_POLICY_PACK_CONFIG" not in variables
     onprem = Workspace(workspace.home, "onprem", workspace.kubeconfig).variables()
     assert onprem["PULUMI_OPTION_POLICY_PACK_CONFIG"] == str(module.PROJECT / "policies/config/onprem.json")
