@@ -75,7 +75,7 @@ check: setup ## Lint, types, layers
 test-fast: setup check ## Checks and the fast tier, without network
 	@$(BIN)/pytest -n auto --dist loadfile -m "not engine and not rehearsal and not faults"
 
-# What needs the whole machine goes to one worker, see tests/conftest.py; the other does the rest meanwhile.
+# What needs the whole machine goes to one worker when all else is through: tests/conftest.py.
 test: setup check tools ## All checks and every test tier; the first run builds the tools
 	@$(BIN)/pytest -n 2 --dist loadfile
 

@@ -40,14 +40,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Schedu
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begins with what takes longest when there are workers.
+    """Where there are workers, the files with the most tests come first, and what runs alone last.
 
-    That is what runs alone, the engine before the sites, so that the other workers are through with all else
-    when the first site starts; and then the files with the most tests.
+    The engine's tests are the first of those, so that the other workers are through with all else when the
+    first site starts.
     """
     if hasattr(config, "workerinput"):
         tests = Counter(item.path for item in items)
-        items.sort(key=lambda item: 0 if item.nodeid.startswith(_ALONE) else 1 / tests[item.path])
+        items.sort(key=lambda item: 2 if item.nodeid.startswith(_ALONE) else 1 / tests[item.path])
 
 
 def pytest_sessionstart() -> None:
