@@ -172,6 +172,17 @@ def test_from_s3_to_s3_and_cloudwatch(server: Server, s3: Any, job_file: Path, t
     assert main(again) == 0
 
 
+def test_results_are_not_judged_by_the_gate_of_another_job(
+    server: Server, job_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    main(["run", str(job_file), "--out", out, "--endpoint", server.url, "--no-gate"])
+    assert not (tmp_path / "out" / "decision.json").exists()
+    job_file.write_text(job_file.read_text().replace('"r2"', '"r3"'))
+    assert main(["decide", str(job_file), "--out", out, "--first-revision"]) == 1
+    assert "holds results of spillway-tiny r2" in capsys.readouterr().err
+
+
 def test_mistakes_are_said_in_one_message_and_nothing_is_asked(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ from runtime.evaluation.results import (
     EvaluationResult,
     RecordResult,
     ResultsError,
+    job_digest,
     read_records,
 )
 from runtime.evaluation.run import evaluate
@@ -169,6 +170,12 @@ def _decided(given: argparse.Namespace, job: EvaluationJob, progress: Progress) 
     if policy is None:
         return None
     result, records = _results(str(given.out))
+    asked = (job.evaluation.model, job.evaluation.revision, job_digest(job))
+    if asked != (result.model, result.revision, result.job):
+        raise ResultsError(
+            f"{given.out} holds results of {result.model} {result.revision} (job {result.job}), and the job "
+            f"file is for {asked[0]} {asked[1]} (job {asked[2]}); name the file that they were made with"
+        )
     baseline: EvaluationResult | None = None
     differing: dict[str, Any] = {}
     if given.baseline:
@@ -212,7 +219,7 @@ def _job(given: argparse.Namespace, job: EvaluationJob) -> _Submission:
     if not ours and not given.region:
         raise JobError("--region is missing; Clarify's image is of a region")
     if ours:
-        job.evaluation  # noqa: B018 (refuses a job that is for Clarify alone)
+        _ = job.evaluation  # a job that is for Clarify alone is refused here, and not hours later
     config_uri = beside(given.results, f"config/{processing_job.CONFIG_NAME}")
     machine = processing_job.Machine(
         image=given.image or clarify.image(given.region),
