@@ -269,7 +269,7 @@ PRIVATE_ENDPOINTS: Final = StackRule(
     severity=Severity.MEDIUM,
     remediation="Declare an aws.ec2.VpcEndpoint for each service.",
     enforcement=ADVISORY,
-    controls=gdpr(32),
+    controls=(*fsbp("EC2.55", "EC2.56"), *gdpr(32)),
     check=_check_endpoints,
     example=Stack((Resource(VPC, "llm", {"cidrBlock": "10.20.0.0/16"}),)),
     config={
@@ -315,7 +315,7 @@ TLS_EVERYWHERE: Final = StackRule(
     severity=Severity.HIGH,
     remediation="Use TLS, or keep the load balancer internal.",
     enforcement=ADVISORY_IN_DEV,
-    controls=(*cis_eks("5.4.5"), *gdpr(32)),
+    controls=(*cis_eks("5.4.5"), *fsbp("ELB.18"), *gdpr(32)),
     check=_check_tls,
     example=Stack((Resource(LISTENER, "public", {"port": 80, "protocol": "HTTP"}),)),
 )
@@ -326,7 +326,7 @@ NETWORK_POLICIES: Final = StackRule(
     severity=Severity.HIGH,
     remediation="Declare a NetworkPolicy with an empty podSelector and Ingress in policyTypes.",
     enforcement=ADVISORY_IN_DEV,
-    controls=(*cis_eks("4.3.2", "4.5.2"), *cis_kubernetes("5.3.2"), *gdpr(32)),
+    controls=(*cis_eks("4.3.2", "4.5.2"), *cis_kubernetes("5.3.2", "5.7.4"), *gdpr(32)),
     check=_check_policies,
     example=Stack((Resource(NAMESPACE, "llm", {"metadata": {"name": "llm"}}),)),
 )
