@@ -75,8 +75,9 @@ check: setup ## Lint, types, layers
 test-fast: setup check ## Checks and the fast tier, without network
 	@$(BIN)/pytest -n auto --dist loadfile -m "not engine and not rehearsal and not faults"
 
+# What needs the whole machine goes to one worker when all else is through: tests/conftest.py.
 test: setup check tools ## All checks and every test tier; the first run builds the tools
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --dist loadfile
 
 test-faults: setup tools ## Faults at random moments, counted (FAULT_RUNS=104, FAULT_SEED=1); hours
 	@$(BIN)/pytest -m faults tests/faults tests/rehearsal/test_hybrid.py

@@ -1,16 +1,21 @@
-"""For all tests: the options of our own, and no network beyond this machine in the fast tier."""
+"""For all tests: our own options, who may run beside whom, and no network in the fast tier."""
 
 import gc
 import ipaddress
 import socket
+from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.remote import Producer  # pyright: ignore[reportMissingTypeStubs]
+from xdist.scheduler import LoadFileScheduling  # pyright: ignore[reportMissingTypeStubs]
 
 # Tests with one of these marks may go where they like.
 _FREE = ("engine", "rehearsal", "faults")
+# One worker takes all of these folders, one test after the other: an embedded site needs the whole machine.
+_ALONE = ("tests/engine/", "tests/rehearsal/", "tests/faults/")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,11 +24,43 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+class _Scheduling(LoadFileScheduling):
+    """Gives each worker whole files, and one worker everything that runs alone."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "alone" if nodeid.startswith(_ALONE) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling | None:
+    if config.getoption("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # the order is that of the collection
+    return _Scheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where there are workers, the files with the most tests come first, and what runs alone last.
+
+    The engine's tests are the first of those, so that the other workers are through with all else when the
+    first site starts.
+    """
+    if hasattr(config, "workerinput"):
+        tests = Counter(item.path for item in items)
+        items.sort(key=lambda item: 2 if item.nodeid.startswith(_ALONE) else 1 / tests[item.path])
+
+
+def pytest_sessionstart() -> None:
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    # What the SDKs and moto left is there to the end; a collection that looks through it again takes longer
-    # than most tests.
+    # What the SDKs and moto leave is there to the end: looking through it again and again, while they are
+    # imported and later, takes longer than most tests. Cycles of the tests themselves are few.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
+    gc.enable()
 
 
 @pytest.fixture

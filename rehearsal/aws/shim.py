@@ -698,7 +698,7 @@ def apply(script: Callable[[], Script]) -> None:
         for name, (function, _) in replaced.items():
             setattr(class_, name, function)
     # For each role that it is given it makes a session, and reads all endpoints of AWS: a tenth of a second.
-    eks_utils.Session = AccountSpecificBackend.get_session
+    eks_utils.Session = AccountSpecificBackend.get_session  # pyright: ignore[reportPrivateImportUsage]
     base = "{0}/clusters/(?P<name>[^/]+)/"
     for route in _ROUTES:
         eks_urls.url_paths[f"{base}{route}$"] = EKSResponse.dispatch

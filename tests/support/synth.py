@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import pytest
 from google.protobuf import json_format
-from pulumi.runtime import mocks, resource, settings, stack
+from pulumi.runtime import mocks, settings, stack
+from pulumi.runtime import resource as registration
 from pulumi.runtime.proto import source_pb2
 
 
@@ -179,7 +180,7 @@ def synth(program: Callable[[], None]) -> Synthesized:
 
     with pytest.MonkeyPatch.context() as patch:
         # Where in the program each resource is made: a quarter of the time, and no test asks.
-        patch.setattr(resource, "_get_stack_trace", source_pb2.StackTrace)
+        patch.setattr(registration, "_get_stack_trace", source_pb2.StackTrace)
         asyncio.run(run())
     return Synthesized(monitor.recorded, monitor.outputs)
 
