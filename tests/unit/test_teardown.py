@@ -22,6 +22,7 @@ STEPS = [
     "GPU nodes",
     "load balancers",
     "volumes",
+    "buckets",
     "pulumi destroy",
     "network",
 ]
@@ -347,7 +348,7 @@ def test_a_later_look_is_added_to_the_certificate_and_finds_what_came_since(stac
 
 
 def test_the_plan_says_what_would_go_and_touches_nothing(stack: TornDown) -> None:
-    lines = stack.teardown().plan()
+    lines = stack.teardown().plan().lines
     assert "owner ml, environment dev, expires 7d" in lines
     assert "cluster cluster: 2 objects go, with namespace llm" in lines
     assert stack.cluster.deleted == []
