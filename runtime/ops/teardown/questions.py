@@ -286,6 +286,9 @@ def _file_systems(sweep: AskedCloud) -> Iterator[Finding]:
             yield sweep.find("file system", one["FileSystemId"])
 
 
+ONLY_THE_STATE_KNEW = " that the state knew"
+"""How a question ends that asks by ids from the state, and finds nothing without one."""
+
 Question = tuple[str, str, Callable[[AskedCloud], Iterator[Finding]]]
 QUESTIONS: Sequence[Question] = (
     ("ec2", "instances", _instances),
@@ -351,12 +354,12 @@ QUESTIONS: Sequence[Question] = (
     ("s3", "buckets", _buckets),
     ("ecr", "repositories", _repositories),
     ("logs", "log groups", _log_groups),
-    ("kms", "keys that the state knew", _keys),
+    ("kms", f"keys{ONLY_THE_STATE_KNEW}", _keys),
     ("efs", "file systems", _file_systems),
-    ("cloudwatch", "alarms that the state knew", _alarms),
-    ("budgets", "budgets that the state knew", _budgets),
-    ("iam", "roles that the state knew", _roles),
-    ("sqs", "queues that the state knew", _queues),
-    ("sns", "topics that the state knew", _topics),
+    ("cloudwatch", f"alarms{ONLY_THE_STATE_KNEW}", _alarms),
+    ("budgets", f"budgets{ONLY_THE_STATE_KNEW}", _budgets),
+    ("iam", f"roles{ONLY_THE_STATE_KNEW}", _roles),
+    ("sqs", f"queues{ONLY_THE_STATE_KNEW}", _queues),
+    ("sns", f"topics{ONLY_THE_STATE_KNEW}", _topics),
 )
 """Service, what is asked, and how: the whole list of what a certificate's AWS side stands on."""
