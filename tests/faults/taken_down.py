@@ -18,7 +18,7 @@ from rehearsal.aws.clients import client
 from rehearsal.cloud import RehearsedCloud
 from rehearsal.site.layout import SiteLayout
 from rehearsal.site.processes import load_record
-from rehearsal.workspace import Workspace
+from rehearsal.workspace import POLICY_CONFIGS, Workspace
 from tests.faults.teardown_ledger import GOOD, Ending, Run, TeardownLedger
 from tests.faults.terminal import Terminal
 from tests.faults.witness import Witness
@@ -50,22 +50,29 @@ class TakenDown:
         self._name = f"test-{stage.name}-{title.partition(' ')[0]}"
         self._stack_file = ROOT / "stacks" / f"Pulumi.{self._name}.yaml"
         self._stack_file.write_text(yaml.safe_dump({"config": {"spillway:platform": platform}}))
+        self._policy_config = POLICY_CONFIGS / f"{self._name}.json"
+        if platform.get("cloud"):
+            self._policy_config.write_text((POLICY_CONFIGS / "hybrid.json").read_text())
         self.workspace = Workspace.rehearsing(stage.home, self._name, stage.site.kubeconfig)
         self.cloud = RehearsedCloud(stage.home, stage.site, REGION) if platform.get("cloud") else None
         self.folder = stage.home / "teardown"
         self.said = ""
-        ledger.begin(title)
-        stage.run("env", *self.words)
-        self.witness = Witness(self.workspace, stage.site, self.cloud)
+
+    def begin(self) -> None:
+        """Starts what it will be on, and looks what is there before it."""
+        self._ledger.begin(self.title)
+        self.stage.run("env", *self.words)
+        self.witness = Witness(self.workspace, self.stage.site, self.cloud)
 
     @property
     def words(self) -> list[str]:
         """The options of `python -m rehearsal`."""
         return ["--simulated", "--stack", self._name, "--site", self.stage.name]
 
-    def end(self) -> None:
-        """Removes the stack file; the stage ends its site."""
+    def forget(self) -> None:
+        """Removes its files from the project; the stage ends its site."""
         self._stack_file.unlink(missing_ok=True)
+        self._policy_config.unlink(missing_ok=True)
 
     def up(self) -> None:
         """Brings it up."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from runtime.ops.teardown.journal import write_durably
 from tests.faults.ledger import RESULTS, machine
 
 Ending = Literal["clean", "named", "refused", "killed", "falsely clean", "unnamed", "never ended"]
@@ -47,22 +48,25 @@ class TeardownLedger:
     def __init__(self, file: Path | None = None) -> None:
         today = datetime.datetime.now(datetime.UTC).date()
         self._file = file or RESULTS / f"teardown-faults-{today}.json"
-        self._runs: list[dict[str, Any]] = []
 
     def begin(self, stack: str) -> None:
         """Forgets earlier runs of a stack."""
-        before: list[dict[str, Any]] = []
-        if self._file.is_file():
-            before = json.loads(self._file.read_text())["runs"]
-        self._runs = [run for run in before if run["stack"] != stack]
+        self._write([run for run in self._runs() if run["stack"] != stack])
 
     def add(self, run: Run) -> None:
         """Adds one run and writes the files."""
-        self._runs.append(asdict(run))
-        document = {"machine": machine(), "runs": self._runs}
+        self._write([*self._runs(), asdict(run)])
+
+    def _runs(self) -> list[dict[str, Any]]:
+        # Read each time: the stacks may be taken down side by side, by several processes.
+        return json.loads(self._file.read_text())["runs"] if self._file.is_file() else []
+
+    def _write(self, runs: list[dict[str, Any]]) -> None:
+        document = {"machine": machine(), "runs": runs}
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(json.dumps(document, indent=1) + "\n")
-        self._file.with_suffix(".md").write_text(table(document))
+        write_durably(self._file, (json.dumps(document, indent=1) + "\n").encode())
+        if runs:
+            self._file.with_suffix(".md").write_text(table(document))
 
 
 def table(document: dict[str, Any]) -> str:

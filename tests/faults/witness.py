@@ -4,7 +4,9 @@ A cluster is compared with what was on it before the stack came, whatever kind o
 with an empty one; and Pulumi's state is read from the file.
 """
 
+import contextlib
 import json
+import time
 from typing import Any
 
 from rehearsal.aws.clients import client
@@ -15,6 +17,7 @@ from rehearsal.workspace import Workspace
 
 # They come and go by themselves, with a stack or without one.
 _OF_THE_CLUSTER = {"kube-system", "kube-public", "kube-node-lease", "default"}
+_TRIES = 30
 _NO_OBJECTS = {"events", "componentstatuses", "nodes", "leases"}
 _EMPTY: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("ec2", "describe_network_interfaces", "NetworkInterfaces", {}),
@@ -39,7 +42,7 @@ class Witness:
     def __init__(self, workspace: Workspace, site: Site, cloud: RehearsedCloud | None) -> None:
         self._workspace, self._cloud = workspace, cloud
         sites = [site] if cloud is None else [site, cloud.site]
-        self._before = [(one, objects_of(one.api())) for one in sites]
+        self._before = [(one, _settled(one.api())) for one in sites]
 
     def looks(self) -> list[str]:
         """What is left, one line each.
@@ -84,6 +87,19 @@ class Witness:
         found = [f"state: {one['urn']}" for one in latest.get("resources") or ()]
         pending = latest.get("pending_operations") or ()
         return [*found, *(f"pending: {one['resource']['urn']}" for one in pending)]
+
+
+def _settled(api: ApiClient) -> set[str]:
+    """What is on a cluster that was just started, once it makes nothing of its own any more."""
+    before = set[str]()
+    for _ in range(_TRIES):
+        with contextlib.suppress(ApiError):  # of a kind that was just brought: it is being initialized
+            now = objects_of(api)
+            if now == before:
+                return now
+            before = now
+        time.sleep(2.0)
+    raise AssertionError("the cluster does not settle")
 
 
 def objects_of(api: ApiClient) -> set[str]:
