@@ -413,13 +413,22 @@ class Teardown:
             self._stack.destroy()
         except PulumiError as error:
             if not left:
-                raise
+                raise StepError([str(error), *self._stuck()]) from None
             cleared = [line for cloud in self._clouds for line in cloud.clear_network()]
             self._progress.line(f"  failed  {DESTROY}: {str(error)[:300]}")
             step.update(f"removed {', '.join(cleared)}; tried again" if cleared else "tried again")
             self._patience.sleep(self._patience.look_s)
             return False
         return True
+
+    def _stuck(self) -> list[str]:
+        lines: list[str] = []
+        for site in self._sites:
+            try:
+                lines += site.stuck()
+            except ClusterError as error:
+                lines.append(str(error))
+        return lines
 
     def _clear_network(self, step: Step) -> None:
         cleared = [line for cloud in self._clouds for line in cloud.clear_network()]
