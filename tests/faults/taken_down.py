@@ -21,11 +21,10 @@ from rehearsal.site.processes import load_record
 from rehearsal.workspace import POLICY_CONFIGS, Workspace
 from tests.faults.teardown_ledger import GOOD, Ending, Run, TeardownLedger
 from tests.faults.terminal import Terminal
-from tests.faults.witness import Witness
+from tests.faults.witness import REGION, Witness
 from tests.support.stack_files import ROOT
 from tests.support.stage import Stage
 
-REGION = "us-east-1"
 PATIENCE_S = 20
 END_S = 900.0
 """A run that takes longer is one that never ends."""

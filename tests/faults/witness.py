@@ -17,6 +17,7 @@ from rehearsal.workspace import Workspace
 
 # They come and go by themselves, with a stack or without one.
 _OF_THE_CLUSTER = {"kube-system", "kube-public", "kube-node-lease", "default"}
+REGION = "us-east-1"
 _TRIES = 30
 _NO_OBJECTS = {"events", "componentstatuses", "nodes", "leases"}
 _EMPTY: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -63,19 +64,21 @@ class Witness:
         """What is on an EKS cluster goes with it; the site that stands for it runs on."""
         if self._cloud is None or site is not self._cloud.site:
             return True
-        return bool(self._ask("eks", "list_clusters", "clusters"))
+        return bool(client("eks", self._cloud.double.endpoint, REGION).list_clusters()["clusters"])
 
     def _account(self, cloud: RehearsedCloud) -> list[str]:
         further = [
             f"{service} {one}"
             for service, call, key, request in _EMPTY
             for one in self._ask(service, call, key, **request)
+            # EC2 goes on to name some things that are gone.
+            if one.get("State") != "deleted"
         ]
         return [*cloud.double.leftovers(), *further]
 
-    def _ask(self, service: str, call: str, key: str, **request: Any) -> list[Any]:
+    def _ask(self, service: str, call: str, key: str, **request: Any) -> list[dict[str, Any]]:
         assert self._cloud is not None
-        asked = client(service, self._cloud.double.endpoint, "us-east-1")
+        asked = client(service, self._cloud.double.endpoint, REGION)
         return list(getattr(asked, call)(**request).get(key) or ())
 
     def _state(self) -> list[str]:
