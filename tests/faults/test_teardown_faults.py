@@ -87,8 +87,8 @@ def test_a_teardown_under_faults_ends_clean_or_names_what_is_left(name: str, sta
     if stack.cloud is not None:
         _objects_in_the_bucket(stack)
     _data_is_refused(stack)
-    _nobody_answers(stack)
     _stuck_finalizers(stack)
+    _nobody_answers(stack)
     _kills(stack)
     if stack.cloud is None:
         _api_server_dies_in_the_destroy(stack)  # Pulumi waits six minutes for it: once is enough
