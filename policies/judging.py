@@ -1,6 +1,6 @@
 """Applies rules to a stack and keeps the record: what was waived, and what could not be told yet.
 
-The SDK's policies and `policies.compliance` both judge through it, so that they say the same.
+`policies.analyzer` and `policies.compliance` both judge through it, so that they say the same.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Finds the machines that a resource may start: node groups, Karpenter's pools, endpoints, instances.
+"""Finds the machines that a resource may start: node groups of all kinds, endpoints, instances.
 
 Pods ask for accelerators (`policies.workloads`); these are the machines that have them, and the bill.
 """
@@ -13,6 +13,7 @@ from policies.workloads import Factor, quantity
 from runtime.instances import INSTANCES, InstanceType
 
 NODE_GROUP: Final = "aws:eks/nodeGroup:NodeGroup"
+AUTO_SCALING_GROUP: Final = "aws:autoscaling/group:Group"
 INSTANCE: Final = "aws:ec2/instance:Instance"
 ENDPOINT: Final = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
 KARPENTER_POOL: Final = "kubernetes:karpenter.sh/v1:NodePool"
@@ -129,6 +130,17 @@ def _node_group(root: Node) -> Iterator[NodePool]:
     )
 
 
+def _auto_scaling_group(root: Node) -> Iterator[NodePool]:
+    # A launch template is another resource, of which a rule on this one sees nothing; overrides are here.
+    overrides = root.child("mixedInstancesPolicy", "launchTemplate", "overrides")
+    yield NodePool(
+        path=overrides.path,
+        types=tuple(one.child("instanceType") for one in overrides.items()),
+        least=Factor(root.child("minSize"), None),
+        most=Factor(root.child("maxSize"), None),
+    )
+
+
 def _single(root: Node) -> Iterator[NodePool]:
     kind = root.child("instanceType")
     nothing = root.child("count")
@@ -179,6 +191,7 @@ def _endpoint(root: Node) -> Iterator[NodePool]:
 
 _READERS: Final[dict[str, _Reader]] = {
     NODE_GROUP: _node_group,
+    AUTO_SCALING_GROUP: _auto_scaling_group,
     INSTANCE: _single,
     KARPENTER_POOL: _karpenter,
     ENDPOINT: _endpoint,

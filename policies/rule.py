@@ -1,6 +1,6 @@
 """What a policy rule is: plain data and a pure function, without the policy SDK.
 
-`policies.serving` turns rules into SDK policies, `policies.compliance` applies them to a preview or a state,
+`policies.analyzer` answers the engine by them, `policies.compliance` applies them to a preview or a state,
 and `docs.generator` writes a page for each from them.
 """
 

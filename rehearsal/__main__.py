@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--from", dest="folder", type=Path, help="folder with weights, for stage")
     parser.add_argument("--plan", action="store_true", help="for teardown: say what would go, no more")
     parser.add_argument("--again", action="store_true", help="for teardown: only look again")
-    parser.add_argument("--delete-data", action="store_true", help="for teardown: claims go with their data")
+    parser.add_argument("--delete-data", action="store_true", help="for teardown: data goes too")
     parser.add_argument(
         "--gone", action="append", default=[], metavar="CLUSTER", help="for teardown: it is gone for good"
     )
@@ -127,10 +127,11 @@ def _run(command: str, platform: Platform) -> int:
 
 
 def _teardown(arguments: argparse.Namespace, platform: Platform) -> int:
-    if arguments.plan:
-        print("\n".join(platform.plan_teardown() or ["there is nothing to take down"]))
-        return 0
     wishes = Wishes(delete_data=arguments.delete_data, gone=dict.fromkeys(arguments.gone, ""))
+    if arguments.plan:
+        plan = platform.plan_teardown(wishes)
+        print(plan.text)
+        return 1 if plan.refused else 0
     certificate = platform.look_again() if arguments.again else platform.teardown(wishes)
     return told(certificate, platform.certificates, platform.workspace.stack)
 

@@ -41,7 +41,7 @@ from runtime.ops.staged_weights import StagedWeights
 from runtime.ops.teardown.account import boto3_clients
 from runtime.ops.teardown.certificate import Certificate, newest
 from runtime.ops.teardown.command import reach_cluster
-from runtime.ops.teardown.run import Reach, Teardown, Wishes
+from runtime.ops.teardown.run import Plan, Reach, Teardown, Wishes
 from runtime.ops.teardown.waiting import Patience
 from runtime.staging import StagedImages
 
@@ -231,12 +231,12 @@ class Platform:
         with self.workspace.locked(self._progress):
             return self._teardown(wishes or Wishes()) or self.look_again()
 
-    def plan_teardown(self) -> list[str]:
-        """What a teardown would do; changes nothing. Raises RefusedError where it would be refused."""
+    def plan_teardown(self, wishes: Wishes) -> Plan:
+        """What a teardown would do; changes nothing. Raises RefusedError where its places are others'."""
         self.workspace.check()
         with self.workspace.locked(self._progress):
             self._prepare()
-            return self._teardown_of(self._cli(), Wishes()).plan()
+            return self._teardown_of(self._cli(), wishes).plan()
 
     def look_again(self) -> Certificate | None:
         """Looks for leftovers once more and adds it to the last certificate; None where there is none."""

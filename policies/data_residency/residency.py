@@ -196,7 +196,7 @@ MODEL_ORIGIN_DECLARED: Final = Rule(
     severity=Severity.MEDIUM,
     remediation="Name the commit in models[].source.revision, or stage the weights.",
     enforcement=ADVISORY,
-    controls=gdpr(5),
+    controls=gdpr(32),
     check=_check_origin,
     example=Resource(
         "kubernetes:ray.io/v1:RayService",

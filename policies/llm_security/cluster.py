@@ -201,7 +201,7 @@ IMDSV2: Final = Rule(
         "Set metadataOptions.httpTokens to required and httpPutResponseHopLimit to 1.\n"
         "Set encrypted of every volume to true."
     ),
-    controls=(*fsbp("EC2.170"), *gdpr(32)),
+    controls=(*fsbp("EC2.170", "EC2.181"), *gdpr(32)),
     check=_check_metadata,
     types=frozenset({LAUNCH_TEMPLATE, NODE_CLASS}),
     example=Resource(LAUNCH_TEMPLATE, "nodes", {"blockDeviceMappings": [{"ebs": {"volumeSize": 100}}]}),

@@ -112,7 +112,10 @@ RBAC_MINIMAL: Final = Rule(
     severity=Severity.HIGH,
     remediation="Name groups, resources, verbs and resourceNames.",
     enforcement=ADVISORY_IN_DEV,
-    controls=(*cis_eks("4.1.1", "4.1.3"), *cis_kubernetes("5.1.1", "5.1.2", "5.1.3", "5.1.8")),
+    controls=(
+        *cis_eks("4.1.1", "4.1.2", "4.1.3", "4.1.8"),
+        *cis_kubernetes("5.1.1", "5.1.2", "5.1.3", "5.1.8"),
+    ),
     check=_check_role,
     types=ROLES | BINDINGS,
     example=Resource(

@@ -4,7 +4,8 @@ from typing import Final
 
 from policies.enforcement import ADVISORY, ADVISORY_IN_DEV
 from policies.frameworks import cis_eks, cis_kubernetes, fsbp, gdpr
-from policies.reading import Node, read
+from policies.node_pools import AUTO_SCALING_GROUP, INSTANCE, NODE_GROUP, read_node_pools
+from policies.reading import Node, Unreadable, read
 from policies.rule import (
     Answer,
     ConfigKey,
@@ -22,6 +23,11 @@ SECURITY_GROUP: Final = "aws:ec2/securityGroup:SecurityGroup"
 INGRESS_RULE: Final = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 VPC: Final = "aws:ec2/vpc:Vpc"
 FLOW_LOG: Final = "aws:ec2/flowLog:FlowLog"
+SUBNET: Final = "aws:ec2/subnet:Subnet"
+ROUTE: Final = "aws:ec2/route:Route"
+ROUTE_TABLE: Final = "aws:ec2/routeTable:RouteTable"
+ROUTE_TABLE_ASSOCIATION: Final = "aws:ec2/routeTableAssociation:RouteTableAssociation"
+INTERNET_GATEWAY: Final = "aws:ec2/internetGateway:InternetGateway"
 VPC_ENDPOINT: Final = "aws:ec2/vpcEndpoint:VpcEndpoint"
 NAT_GATEWAY: Final = "aws:ec2/natGateway:NatGateway"
 LISTENER: Final = "aws:lb/listener:Listener"
@@ -101,6 +107,63 @@ def _without_endpoint(stack: Stack, config: Node) -> Found:
             f"The VPC has neither NAT nor private endpoints for {', '.join(missing)}.",
             "Declare an aws.ec2.VpcEndpoint for each of them.",
         )
+
+
+def _check_subnets(stack: Stack, _: Node) -> Answer:
+    machines = stack.of(NODE_GROUP, AUTO_SCALING_GROUP, INSTANCE)
+    return _in_public_subnets(stack, machines) if machines else NotApplicable("It starts no machines.")
+
+
+def _in_public_subnets(stack: Stack, machines: list[Resource]) -> Found:
+    public = _public_subnets(stack)
+    names = {one.urn: one.name for one in stack.resources}
+    for machine in machines:
+        try:
+            accelerated = any(pool.has_accelerators() for pool in read_node_pools(machine) or [])
+        except Unreadable as problem:
+            yield problem
+            continue
+        # By what it waits for: ids of new subnets are not known at a preview.
+        for subnet in machine.dependencies:
+            if accelerated and subnet in public:
+                yield Problem(
+                    f"{machine.name} may start machines with accelerators in subnet {names[subnet]}, "
+                    f"{public[subnet]}.",
+                    "Put them into subnets with neither public addresses nor a route to an internet gateway.",
+                    machine.urn,
+                )
+
+
+def _public_subnets(stack: Stack) -> dict[str, str]:
+    """Subnets of the stack that are on the internet, by URN, each with why."""
+    gateways = {one.urn for one in stack.of(INTERNET_GATEWAY)}
+    tables = {one.urn for one in stack.of(ROUTE_TABLE)}
+    # A table has its routes in it, or each is a resource of its own.
+    leading_out = {one.urn for one in stack.of(ROUTE_TABLE) if _leads_out(one, gateways)}
+    for route in stack.of(ROUTE):
+        if _leads_out(route, gateways):
+            leading_out |= tables.intersection(route.dependencies)
+    routed = {
+        urn
+        for one in stack.of(ROUTE_TABLE_ASSOCIATION)
+        if leading_out.intersection(one.dependencies)
+        for urn in one.dependencies
+    }
+    found: dict[str, str] = {}
+    for subnet in stack.of(SUBNET):
+        if subnet.urn in routed:
+            found[subnet.urn] = "which has a route to an internet gateway"
+        elif read(subnet.props).child("mapPublicIpOnLaunch").boolean(default=False):
+            found[subnet.urn] = "which gives machines public addresses"
+    return found
+
+
+def _leads_out(resource: Resource, gateways: set[str]) -> bool:
+    root = read(resource.props)
+    named = [root.child("gatewayId"), *(route.child("gatewayId") for route in root.child("routes").items())]
+    return bool(gateways.intersection(resource.dependencies)) or any(
+        isinstance(one.value, str) and one.value.startswith("igw-") for one in named
+    )
 
 
 def _check_tls(stack: Stack, _: Node) -> Answer:
@@ -206,7 +269,7 @@ PRIVATE_ENDPOINTS: Final = StackRule(
     severity=Severity.MEDIUM,
     remediation="Declare an aws.ec2.VpcEndpoint for each service.",
     enforcement=ADVISORY,
-    controls=gdpr(32),
+    controls=(*fsbp("EC2.55", "EC2.56"), *gdpr(32)),
     check=_check_endpoints,
     example=Stack((Resource(VPC, "llm", {"cidrBlock": "10.20.0.0/16"}),)),
     config={
@@ -222,13 +285,37 @@ PRIVATE_ENDPOINTS: Final = StackRule(
     },
 )
 
+GPU_SUBNETS_PRIVATE: Final = StackRule(
+    name="gpu-subnets-private",
+    description="Machines with accelerators are in subnets that the internet does not reach.",
+    severity=Severity.HIGH,
+    remediation=(
+        "Put them into subnets with mapPublicIpOnLaunch false and a route table without internet gateway.\n"
+        "Subnets that the stack does not declare are not seen."
+    ),
+    enforcement=ADVISORY_IN_DEV,
+    controls=(*cis_eks("5.4.3"), *fsbp("EC2.15"), *gdpr(32)),
+    check=_check_subnets,
+    example=Stack(
+        (
+            Resource(SUBNET, "public", {"mapPublicIpOnLaunch": True}, urn="subnet"),
+            Resource(
+                NODE_GROUP,
+                "l40s",
+                {"instanceTypes": ["g6e.4xlarge"], "scalingConfig": {"minSize": 0, "maxSize": 4}},
+                dependencies=("subnet",),
+            ),
+        )
+    ),
+)
+
 TLS_EVERYWHERE: Final = StackRule(
     name="tls-everywhere",
     description="Whatever clients reach from outside of the platform's own networks speaks TLS.",
     severity=Severity.HIGH,
     remediation="Use TLS, or keep the load balancer internal.",
     enforcement=ADVISORY_IN_DEV,
-    controls=(*cis_eks("5.4.5"), *gdpr(32)),
+    controls=(*cis_eks("5.4.5"), *fsbp("ELB.18"), *gdpr(32)),
     check=_check_tls,
     example=Stack((Resource(LISTENER, "public", {"port": 80, "protocol": "HTTP"}),)),
 )
@@ -239,7 +326,7 @@ NETWORK_POLICIES: Final = StackRule(
     severity=Severity.HIGH,
     remediation="Declare a NetworkPolicy with an empty podSelector and Ingress in policyTypes.",
     enforcement=ADVISORY_IN_DEV,
-    controls=(*cis_eks("4.3.2", "4.5.2"), *cis_kubernetes("5.3.2"), *gdpr(32)),
+    controls=(*cis_eks("4.3.2", "4.5.2"), *cis_kubernetes("5.3.2", "5.7.4"), *gdpr(32)),
     check=_check_policies,
     example=Stack((Resource(NAMESPACE, "llm", {"metadata": {"name": "llm"}}),)),
 )

@@ -215,7 +215,7 @@ SECRETS_AS_FILES: Final = Rule(
     severity=Severity.MEDIUM,
     remediation="Mount Secrets as files; set automountServiceAccountToken to false.",
     enforcement=ADVISORY_IN_DEV,
-    controls=(*cis_eks("4.1.6", "4.4.1"), *cis_kubernetes("5.1.5", "5.1.6", "5.4.1"), *gdpr(32)),
+    controls=(*cis_eks("4.1.5", "4.1.6", "4.4.1"), *cis_kubernetes("5.1.5", "5.1.6", "5.4.1"), *gdpr(32)),
     check=_check_secrets,
     example=_BAD_POD,
 )
@@ -247,7 +247,7 @@ IMAGE_DIGEST: Final = Rule(
     severity=Severity.MEDIUM,
     remediation="Add @sha256:… to the reference.",
     enforcement=ONLY_IN_PROD,
-    controls=(*cis_eks("5.1.4"), *cis_kubernetes("5.5.1")),
+    controls=cis_kubernetes("5.5.1"),
     check=_check_digests,
     example=_BAD_POD,
 )

@@ -13,6 +13,7 @@ from policies.llm_security.cluster import (
 from policies.llm_security.identity import LEAST_PRIVILEGE, RBAC_MINIMAL
 from policies.llm_security.network import (
     FLOW_LOGS,
+    GPU_SUBNETS_PRIVATE,
     NETWORK_POLICIES,
     NO_PUBLIC_INFERENCE_PORT,
     PRIVATE_ENDPOINTS,
@@ -42,6 +43,7 @@ RULES: Final[tuple[AnyRule, ...]] = (
     AUDIT_LOGS,
     SUPPORTED_KUBERNETES,
     PRIVATE_NODES,
+    GPU_SUBNETS_PRIVATE,
     IMDSV2,
     FLOW_LOGS,
     PRIVATE_ENDPOINTS,

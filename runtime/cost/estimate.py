@@ -17,6 +17,7 @@ from runtime.stack_resources import StackResource
 # Every type that is paid for. A type that is neither here nor in FREE is unpriced, and named.
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
+        nodes.AUTO_SCALING_GROUP: nodes.auto_scaling_group,
         "aws:cloudwatch/logGroup:LogGroup": aws_parts.log_group,
         "aws:cloudwatch/metricAlarm:MetricAlarm": aws_parts.alarm,
         "aws:ec2/eip:Eip": aws_parts.public_address,

@@ -1,4 +1,4 @@
-"""What nodes of the EKS side cost: managed node groups with their surge, Karpenter's pools, their disks."""
+"""What nodes of the EKS side cost: groups, managed ones with their surge, Karpenter's pools, their disks."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -21,6 +21,7 @@ from runtime.quantities import GIB, memory_bytes
 from runtime.stack_resources import StackResource
 
 NODE_GROUP: Final = "aws:eks/nodeGroup:NodeGroup"
+AUTO_SCALING_GROUP: Final = "aws:autoscaling/group:Group"
 NODE_POOL: Final = "kubernetes:karpenter.sh/v1:NodePool"
 NODE_CLASS: Final = "kubernetes:karpenter.k8s.aws/v1:EC2NodeClass"
 LAUNCH_TEMPLATE: Final = "aws:ec2/launchTemplate:LaunchTemplate"
@@ -51,6 +52,26 @@ def node_group(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
     count = Band(least, expected, most + surge)
     yield _nodes(resource, stack, types, count, [*duty, *notes])
     yield _disk(resource, stack, count)
+
+
+def auto_scaling_group(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
+    """Machines of an Auto Scaling group of the stack's own, on demand also where they are spot."""
+    inputs = resource.inputs
+    least = number_at(inputs, "minSize")
+    desired = number_at(inputs, "desiredCapacity", default=int(least))
+    count = Band(least, desired, number_at(inputs, "maxSize"))
+    mixed = mapping_at(inputs, "mixedInstancesPolicy.launchTemplate")
+    specified = mapping_at(mixed, "launchTemplateSpecification") or mapping_at(inputs, "launchTemplate")
+    template = _template(resource, stack, specified, "launchTemplateId" if mixed else "id")
+    types = [name for one in objects_at(mixed, "overrides") if (name := str(one.get("instanceType") or ""))]
+    if not types and template is not None and template.inputs.get("instanceType"):
+        types = [str(value_at(template.inputs, "instanceType"))]
+    if not types:
+        why = "neither overrides nor a launch template of the stack name its instance types"
+        yield unpriced(resource, "EKS", "machines of any type", why, count)
+        return
+    yield _nodes(resource, stack, types, count, [])
+    yield _template_disk(resource, stack, template, count)
 
 
 def node_pool(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
@@ -216,18 +237,31 @@ def _disk(resource: StackResource, stack: Inventory, count: Band) -> Charge:
             # The engine shows stack policies what AWS will fill in as unknown: the nodes are priced anyway.
             return unpriced(resource, "EKS", GP3_GIB, str(error), count)
         return priced(resource, "EKS", price, count * Band.same(gib))
+    template = _template(resource, stack, mapping_at(inputs, "launchTemplate"), "id")
+    return _template_disk(resource, stack, template, count)
+
+
+def _template(
+    resource: StackResource, stack: Inventory, specified: Mapping[str, object], key: str
+) -> StackResource | None:
+    """The launch template of the stack that is meant by id or name; None if it is not among the resources."""
     try:
-        meant = value_at(inputs, "launchTemplate.id") or value_at(inputs, "launchTemplate.name")
+        meant = value_at(specified, key) or value_at(specified, "name")
     except NotKnownError:
         meant = None
-    template = stack.named_by(LAUNCH_TEMPLATE, meant, resource)
+    return stack.named_by(LAUNCH_TEMPLATE, meant, resource)
+
+
+def _template_disk(
+    resource: StackResource, stack: Inventory, template: StackResource | None, count: Band
+) -> Charge:
     if template is None:
         return unpriced(resource, "EKS", GP3_GIB, "its launch template is not among the resources", count)
     each = total(
         Band.same(number_at(block, "ebs.volumeSize"))
         for block in objects_at(template.inputs, "blockDeviceMappings")
     )
-    return priced(resource, "EKS", price, count * each)
+    return priced(resource, "EKS", price_of(GP3_GIB, stack.region_of(resource)), count * each)
 
 
 def _object_name(resource: StackResource) -> str:

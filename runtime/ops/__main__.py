@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "preview-comment": "runtime.ops.preview_comment",
     "prices": "runtime.ops.price_list",
     "teardown": "runtime.ops.teardown.command",
+    "leftovers": "runtime.ops.teardown.leftovers",
     "reaper": "runtime.ops.teardown.reaper",
 }
 

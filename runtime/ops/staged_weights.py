@@ -15,6 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from runtime.ops import object_versions
+from runtime.ops.object_versions import KeptError, ObjectVersions
+
 PART_BYTES = 64 * 2**20
 # S3 numbers the parts of an object from 1 to 10,000.
 _MOST_PARTS = 10_000
@@ -26,15 +29,11 @@ class StagingError(Exception):
     """Weights cannot be staged or are not what they should be; the text is the whole message."""
 
 
-class S3(Protocol):
+class S3(object_versions.S3, Protocol):
     """The calls of boto3's S3 client that are used; its errors carry `response["Error"]["Code"]`."""
 
     def create_multipart_upload(self, **request: Any) -> dict[str, Any]:
         """Begins an object."""
-        ...
-
-    def list_multipart_uploads(self, **request: Any) -> dict[str, Any]:
-        """Objects that were begun and not completed."""
         ...
 
     def list_parts(self, **request: Any) -> dict[str, Any]:
@@ -49,20 +48,8 @@ class S3(Protocol):
         """Makes an object of its parts."""
         ...
 
-    def abort_multipart_upload(self, **request: Any) -> dict[str, Any]:
-        """Removes what was begun, which would be billed for ever."""
-        ...
-
     def head_object(self, **request: Any) -> dict[str, Any]:
         """Asks for an object's size and checksum."""
-        ...
-
-    def list_object_versions(self, **request: Any) -> dict[str, Any]:
-        """All versions of objects, a thousand at a time."""
-        ...
-
-    def delete_objects(self, **request: Any) -> dict[str, Any]:
-        """Deletes up to a thousand versions."""
         ...
 
     def get_object(self, **request: Any) -> dict[str, Any]:
@@ -240,29 +227,14 @@ class StagedWeights:
         Raises:
             StagingError: S3 keeps some of it.
         """
-        removed = 0
         try:
-            begun = self._s3.list_multipart_uploads(Bucket=self._bucket, Prefix=f"{self._prefix}/")
+            return ObjectVersions(self._s3, self._bucket, f"{self._prefix}/").delete()
+        except KeptError as error:
+            raise StagingError(f"{self.url} cannot be emptied: {error}") from None
         except Exception as error:
             if _code(error) == "NoSuchBucket":
                 return 0  # an earlier run got as far as the bucket itself
             raise
-        for upload in begun.get("Uploads", []):
-            self._s3.abort_multipart_upload(
-                Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-            )
-        while True:
-            page = self._s3.list_object_versions(Bucket=self._bucket, Prefix=f"{self._prefix}/")
-            found = [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-            if not found:
-                return removed
-            objects = [{"Key": one["Key"], "VersionId": one["VersionId"]} for one in found]
-            answer = self._s3.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
-            if errors := answer.get("Errors"):
-                raise StagingError(
-                    f"{self.url} cannot be emptied: {errors[0]['Key']}: {errors[0]['Message']}"
-                )
-            removed += len(objects)
 
     def _problem(self, file: StagedFile) -> str | None:
         try:

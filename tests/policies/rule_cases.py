@@ -19,6 +19,7 @@ CLUSTER = "aws:eks/cluster:Cluster"
 ENDPOINT = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
 AWS = "pulumi:providers:aws"
 DEPLOYMENT = "kubernetes:apps/v1:Deployment"
+SUBNET = "aws:ec2/subnet:Subnet"
 NAMESPACE = "kubernetes:core/v1:Namespace"
 NETWORK_POLICY = "kubernetes:networking.k8s.io/v1:NetworkPolicy"
 QUOTA = "kubernetes:core/v1:ResourceQuota"
@@ -246,6 +247,17 @@ CASES: dict[str, Case] = {
             metadataOptions={"httpTokens": UNKNOWN_STRING},
         ),
         "metadataOptions.httpTokens",
+    ),
+    "gpu-subnets-private": Case(
+        Stack((replace(group(), dependencies=("urn:" + SUBNET,)), of(SUBNET, mapPublicIpOnLaunch=False))),
+        Stack(
+            (
+                replace(group(), dependencies=("urn:" + SUBNET,)),
+                of(SUBNET, mapPublicIpOnLaunch=UNKNOWN_STRING),
+            )
+        ),
+        "mapPublicIpOnLaunch",
+        NO_STACK,
     ),
     "flow-logs": Case(
         Stack((VPC, Resource("aws:ec2/flowLog:FlowLog", "log", {}, dependencies=("vpc",)))),

@@ -150,8 +150,8 @@ class Synthesized:
         return found
 
     def _tokens(self) -> Iterator[str]:
-        for resource in self.resources:
-            yield f"{resource.type} {resource.name}"
+        for one in self.resources:
+            yield f"{one.type} {one.name}"
 
 
 def synth(program: Callable[[], None]) -> Synthesized:

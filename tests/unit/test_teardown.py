@@ -22,6 +22,7 @@ STEPS = [
     "GPU nodes",
     "load balancers",
     "volumes",
+    "buckets",
     "pulumi destroy",
     "network",
 ]
@@ -263,6 +264,26 @@ def test_a_destroy_that_never_works_is_no_clean_teardown(stack: TornDown) -> Non
     assert stack.destroys == 2
 
 
+def test_what_a_destroy_waited_for_in_vain_is_explained_with_the_object_and_who_holds_it(
+    stack: TornDown,
+) -> None:
+    condition = {
+        "type": "NamespaceFinalizersRemaining",
+        "status": "True",
+        "message": "Some content in the namespace has finalizers remaining: of/somebody in 1 instance",
+    }
+    stack.cluster.put("v1", "ConfigMap", "llm", "theirs", finalizers=["of/somebody"])
+    namespace = stack.cluster.objects["/api/v1/namespaces/llm"]
+    namespace |= {"metadata": {**namespace["metadata"], "deletionTimestamp": "now"}}
+    namespace |= {"status": {"conditions": [condition]}}
+    stack.failures = ["timed out"] * 9
+    certificate = certificate_of(stack)
+    (said, why) = certificate.sweeps[-1].problems
+    assert said == "pulumi destroy: timed out"
+    assert why.startswith("pulumi destroy: cluster cluster: Namespace llm stays Terminating: Some content in")
+    assert "of/somebody" in why
+
+
 def test_operations_that_were_begun_and_not_finished_are_not_clean(
     stack: TornDown, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,7 +368,7 @@ def test_a_later_look_is_added_to_the_certificate_and_finds_what_came_since(stac
 
 
 def test_the_plan_says_what_would_go_and_touches_nothing(stack: TornDown) -> None:
-    lines = stack.teardown().plan()
+    lines = stack.teardown().plan().lines
     assert "owner ml, environment dev, expires 7d" in lines
     assert "cluster cluster: 2 objects go, with namespace llm" in lines
     assert stack.cluster.deleted == []

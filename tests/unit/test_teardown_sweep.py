@@ -8,7 +8,8 @@ import pytest
 from moto.core.base_backend import BackendDict  # pyright: ignore[reportMissingTypeStubs]
 
 from rehearsal.aws.clients import client
-from runtime.ops.teardown import sweep
+from runtime.ops.teardown import leftovers, sweep
+from runtime.ops.teardown.account import AccountError, Clients
 from runtime.ops.teardown.findings import Finding, Look, Sweep
 from runtime.ops.teardown.ledger import AwsResource, Cloud
 from runtime.ops.teardown.sweep import QUESTIONS, CloudSweep
@@ -46,10 +47,11 @@ def looks(double: RunningDouble, *resources: AwsResource) -> list[Look]:
         resources=resources,
     )
 
-    def clients(service: str) -> Any:
-        return client(service, double.endpoint, REGION, None, 1)
+    return list(CloudSweep(cloud, double_clients(double)).looks())
 
-    return list(CloudSweep(cloud, clients).looks())
+
+def double_clients(double: RunningDouble) -> Clients:
+    return lambda service: client(service, double.endpoint, REGION, None, 1)
 
 
 def found(double: RunningDouble, *resources: AwsResource) -> list[Finding]:
@@ -200,3 +202,29 @@ def test_what_only_the_tagging_api_names_is_a_ghost_where_its_service_was_asked_
 
     monkeypatch.setattr(CloudSweep, "pages", pages)
     assert {one.id for one in found(double)} == {arns[1]}
+
+
+def cloud_without_a_state(account: str = "123456789012") -> Cloud:
+    return Cloud(
+        account=account, region=REGION, stack=STACK, platform=PLATFORM, clusters=(PLATFORM,), resources=()
+    )
+
+
+def test_without_a_state_what_bears_tags_is_named_and_what_only_the_state_knew_is_not_proven(
+    double: RunningDouble,
+) -> None:
+    made = volume(double, OF_CLUSTER, size=200)
+    lines = list(leftovers.found(cloud_without_a_state(), lambda _: double_clients(double)))
+    assert lines[0] == "1 found, $0.0219/h of what has a price"
+    assert f"volume {made}" in lines[1]
+    unproven = "\n".join(
+        lines[lines.index("This is no certificate: without the state nothing is proven of") :]
+    )
+    for kind in ("kms keys", "iam roles", "budgets", "sqs queues", "clusters outside of AWS"):
+        assert kind in unproven
+    assert "ec2 volumes" not in unproven
+
+
+def test_without_a_state_another_accounts_credentials_are_refused(double: RunningDouble) -> None:
+    with pytest.raises(AccountError, match="of account 123456789012"):
+        list(leftovers.found(cloud_without_a_state("999999999999"), lambda _: double_clients(double)))

@@ -20,6 +20,7 @@ class Bucket:
             **({"CreateBucketConfiguration": place} if place else {}),
             **given(inputs, ObjectLockEnabledForBucket="objectLockEnabled"),
         )
+        self.update(aws, name, {}, inputs)
         return name
 
     def read(self, aws: Aws, id_: str, known: Properties) -> Properties | None:
@@ -38,7 +39,9 @@ class Bucket:
         }
 
     def update(self, aws: Aws, id_: str, old: Properties, new: Properties) -> None:
-        """Nothing of it is in moto but the name."""
+        """Puts its tags, by which a teardown knows it; nothing else of it is in moto but the name."""
+        if tags := tag_list(part(new, "tags")):
+            aws.client("s3").put_bucket_tagging(Bucket=id_, Tagging={"TagSet": tags})
 
     def delete(self, aws: Aws, id_: str, known: Properties) -> None:
         """Removes it, and what is in it only where `forceDestroy` says so."""
@@ -133,6 +136,7 @@ KINDS = (
         "aws:s3/bucket:Bucket",
         Bucket(),
         "bucket bucketPrefix bucketNamespace objectLockEnabled",
+        "s3.PutBucketTagging",
         name_length=63,
         lower=True,
     ),

@@ -36,8 +36,9 @@ def main(arguments: Sequence[str]) -> int:
     )
     try:
         if options.plan:
-            print("\n".join(teardown.plan() or ["there is nothing to take down"]))
-            return 0
+            plan = teardown.plan()
+            print(plan.text)
+            return 1 if plan.refused else 0
         folder, stack = options.folder.expanduser(), options.stack
         if options.again:
             return looked_again(teardown, folder, stack)
@@ -114,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--plan", action="store_true", help="say what would go, and change nothing")
     parser.add_argument("--again", action="store_true", help="only look again, and add it to the certificate")
-    parser.add_argument("--delete-data", action="store_true", help="volume claims may go with their data")
+    parser.add_argument("--delete-data", action="store_true", help="data in claims and buckets may go")
     parser.add_argument("--gone", action="append", default=[], metavar="CLUSTER", help="it is gone for good")
     parser.add_argument(
         "--patience", type=float, default=Patience.step_s, help="seconds that a step may wait"

@@ -126,6 +126,7 @@ class Resource:
         custom: Whether a provider made it.
         protect: Whether Pulumi refuses to delete it.
         retained: Whether a destroy leaves it where it is.
+        external: Whether the program only reads it; it is somebody else's.
         changed: When it was made or last changed, as ISO 8601; empty where the state does not say.
     """
 
@@ -139,6 +140,7 @@ class Resource:
     custom: bool = True
     protect: bool = False
     retained: bool = False
+    external: bool = False
     changed: str = ""
 
     @property
@@ -177,6 +179,7 @@ def resources_of(state: Mapping[str, Any]) -> list[Resource]:
             custom=bool(one.get("custom")),
             protect=bool(one.get("protect")),
             retained=bool(one.get("retainOnDelete")),
+            external=bool(one.get("external")),
             changed=str(one.get("modified") or one.get("created") or ""),
         )
         for one in listed
@@ -265,7 +268,7 @@ def _cloud(provider: Resource, resources: Sequence[Resource]) -> Cloud:
     tags: Mapping[str, str] = mapping(mapping(_parsed(provider.inputs.get("defaultTags"))).get("tags"))
     roles: Sequence[Mapping[str, Any]] = _parsed(provider.inputs.get("assumeRoles")) or []
     accounts: Sequence[str] = _parsed(provider.inputs.get("allowedAccountIds")) or [""]
-    of_it = [one for one in resources if one.provider == provider.urn and one.custom]
+    of_it = [one for one in resources if one.provider == provider.urn and one.custom and not one.external]
     return Cloud(
         account=str(accounts[0]),
         region=str(provider.inputs.get("region") or ""),

@@ -197,6 +197,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--project", type=Path, default=Path.cwd(), help="folder with Pulumi.yaml")
     parser.add_argument("--folder", type=Path, default=default_folder(os.environ), help="of certificates")
     parser.add_argument("--warn-hours", type=float, default=24, help="how long before it warns")
-    parser.add_argument("--delete-data", action="store_true", help="volume claims may go with their data")
+    parser.add_argument("--delete-data", action="store_true", help="data in claims and buckets may go")
     parser.add_argument("--really", action="store_true", help="take expired stacks down, not only say so")
     return parser

@@ -15,6 +15,7 @@ from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import PulumiError
 from runtime.ops.staged_weights import StagingError
 from runtime.ops.teardown.account import AccountError, Clients, LiveCloud
+from runtime.ops.teardown.buckets import OwnBuckets, said_of
 from runtime.ops.teardown.certificate import Certificate, newest
 from runtime.ops.teardown.findings import Look, Sweep
 from runtime.ops.teardown.journal import Journal
@@ -81,12 +82,32 @@ class Wishes:
     """What the user said.
 
     Attributes:
-        delete_data: Whether volume claims in the stack's own namespaces may go with their data.
+        delete_data: Whether volume claims in the stack's own namespaces and what is in its own buckets may
+            go.
         gone: Clusters that are known to be gone, and how that is known; empty: the user says so.
     """
 
     delete_data: bool = False
     gone: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        lines: What would go, what is kept and what would be lost.
+        refused: Why it would be refused as it stands; empty where it would not.
+    """
+
+    lines: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """For a reader."""
+        lines = [*self.lines, *(f"would be refused: {line}" for line in self.refused)]
+        return "\n".join(lines or ["there is nothing to take down"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,25 +156,27 @@ class Teardown:
         self._unreachable: dict[str, str] = {}
         self._problems: list[str] = []
         self._clouds: list[LiveCloud] = []
+        self._buckets: list[OwnBuckets] = []
+        self._forbidden: list[str] = []
 
     @property
     def was_begun(self) -> bool:
         """Whether an earlier run was begun and has not come to a clean end."""
         return self._journal.load() is not None
 
-    def plan(self) -> list[str]:
-        """What a run would do, for a reader; changes nothing.
+    def plan(self) -> Plan:
+        """What a run would do, and why it would be refused; changes nothing.
 
         Raises:
-            RefusedError: A run would be refused.
+            RefusedError: The account or a cluster is not the stack's, so nothing can be said of it.
         """
         resources, ledger = self._read()
         self._meet(resources, ledger)
-        lines = list(planned(ledger, resources, self.was_begun))
-        lines += [f"would lose {one}" for one in self._data()]
+        data = self._data()
+        refused = self._reasons(resources, data)
+        lines = [*planned(ledger, resources, self.was_begun), *(f"would lose {one}" for one in data)]
         lines += [f"cluster {name} cannot be asked: {why}" for name, why in self._unreachable.items()]
-        self._refuse(resources)
-        return lines
+        return Plan((*lines, *self._problems), tuple(refused))
 
     def run(self) -> Certificate | None:
         """Takes the stack down and looks for what is left.
@@ -171,7 +194,7 @@ class Teardown:
         begun = _now()
         try:
             self._meet(resources, ledger)
-            self._refuse(resources)
+            self._refuse(self._reasons(resources, self._data()))
         except RefusedError as error:
             held = self._held()
             sweep = Sweep(begun, (), held, (), tuple(str(error).splitlines()))
@@ -237,6 +260,7 @@ class Teardown:
             except (ClientError, BotoCoreError) as error:
                 raise RefusedError(f"the role of the stack cannot be taken on: {error}") from None
             self._clouds.append(live)
+            self._buckets.append(OwnBuckets(cloud, live.clients, resources))
         contents = {one.name: access_of(one)[1] for one in providers_of(resources)}
         for site in ledger.sites:
             if (why := self._is_gone(site)) is not None:
@@ -273,7 +297,13 @@ class Teardown:
         sites = tuple(_with_uid(site, uids.get(site.name)) for site in ledger.sites)
         return Ledger(stack=ledger.stack, tenure=ledger.tenure, clouds=ledger.clouds, sites=sites)
 
-    def _refuse(self, resources: Sequence[Resource]) -> None:
+    @staticmethod
+    def _refuse(reasons: Sequence[str]) -> None:
+        if reasons:
+            raise RefusedError("\n".join(reasons))
+
+    def _reasons(self, resources: Sequence[Resource], data: Sequence[str]) -> list[str]:
+        """Why nothing may be touched, one line each."""
         lines = [
             f"{one.words} is protected, and a destroy stops at it; take the protection away: "
             f"pulumi state unprotect '{one.urn}'"
@@ -289,10 +319,10 @@ class Teardown:
                 ]
             except (ClientError, BotoCoreError) as error:
                 self._problems.append(f"EKS cannot be asked: {error}")
+        lines += self._forbidden
         if not self._wishes.delete_data:
-            lines += [f"{one} would be lost; move the data, or say --delete-data" for one in self._data()]
-        if lines:
-            raise RefusedError("\n".join(lines))
+            lines += [f"{one} would be lost; move the data, or say --delete-data" for one in data]
+        return lines
 
     def _data(self) -> list[str]:
         found: list[str] = []
@@ -301,7 +331,9 @@ class Teardown:
                 found += site.data()
             except ClusterError as error:
                 self._unreachable[site.site.name] = str(error)
-        return found
+        lost, self._forbidden, troubles = said_of(self._buckets)
+        self._problems += troubles
+        return [*found, *lost]
 
     # The steps
 
@@ -317,6 +349,7 @@ class Teardown:
             lambda step: self._on_sites(lambda site: site.end_balancers(step, self._patience)),
         )
         yield "volumes", self._end_volumes
+        yield "buckets", self._end_buckets
         yield DESTROY, self._destroy
         yield "network", self._clear_network
 
@@ -347,6 +380,14 @@ class Teardown:
             lambda site: site.end_volumes(step, self._patience, delete_data=self._wishes.delete_data)
         )
 
+    def _end_buckets(self, step: Step) -> None:
+        for one in self._buckets:
+            if self._wishes.delete_data:
+                one.empty(step)
+            elif data := one.data():
+                lines = [f"{line} would be lost; move it, or say --delete-data" for line in data.values()]
+                raise StepError(lines)
+
     def _on_sites(self, work: Callable[[LiveSite], None]) -> None:
         lines = [f"cluster {name} cannot be asked: {why}" for name, why in self._unreachable.items()]
         for site in self._sites:
@@ -372,13 +413,22 @@ class Teardown:
             self._stack.destroy()
         except PulumiError as error:
             if not left:
-                raise
+                raise StepError([str(error), *self._stuck()]) from None
             cleared = [line for cloud in self._clouds for line in cloud.clear_network()]
             self._progress.line(f"  failed  {DESTROY}: {str(error)[:300]}")
             step.update(f"removed {', '.join(cleared)}; tried again" if cleared else "tried again")
             self._patience.sleep(self._patience.look_s)
             return False
         return True
+
+    def _stuck(self) -> list[str]:
+        lines: list[str] = []
+        for site in self._sites:
+            try:
+                lines += site.stuck()
+            except ClusterError as error:
+                lines.append(str(error))
+        return lines
 
     def _clear_network(self, step: Step) -> None:
         cleared = [line for cloud in self._clouds for line in cloud.clear_network()]

@@ -305,6 +305,15 @@ class LiveSite:
 
         patience.until_none(step, names, lambda: self.why(look()))
 
+    def stuck(self) -> list[str]:
+        """Why objects of the state that somebody has asked to go are still there, one line each."""
+        lines: list[str] = []
+        for one in self.site.objects:
+            metadata = self.api.metadata(one.api_version, one.kind, one.namespace, one.name)
+            if metadata is not None and metadata.get("deletionTimestamp"):
+                lines += self.why([one])
+        return lines
+
     def why(self, left: Sequence[ObjectReference]) -> list[str]:
         """Why each object does not go."""
         return [line for one in left if (line := self._why(one)) is not None]

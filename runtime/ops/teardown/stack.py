@@ -7,12 +7,11 @@ from typing import Any
 from runtime.ops.ecr import Ecr
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiCli
-from runtime.ops.stage import Registry, StagingPlan, unstage
+from runtime.ops.stage import Registry, unstage
 from runtime.ops.staged_weights import StagedWeights
 from runtime.ops.teardown.account import Clients, boto3_clients
-from runtime.ops.teardown.ledger import Cloud, mapping, read_ledger, resources_of
-
-_STACK = "pulumi:pulumi:Stack"
+from runtime.ops.teardown.buckets import staging_of
+from runtime.ops.teardown.ledger import Cloud, read_ledger, resources_of
 
 Stores = Callable[[Clients], tuple[Any, Registry]]
 """From the clients of an account: boto3's of S3, and what copies images there."""
@@ -63,10 +62,9 @@ class PulumiStack:
         """The same with other ways to reach the account."""
         resources = resources_of(self._cli.state())
         ledger = read_ledger(self._name, resources)
-        outputs = mapping(next((one.outputs for one in resources if one.type == _STACK), None))
-        if "cloudStaging" not in outputs or not ledger.clouds:
+        plan = staging_of(resources)
+        if plan is None or not ledger.clouds:
             return
-        plan = StagingPlan.read(outputs["cloudStaging"])
         s3, registry = stores(clients(ledger.clouds[0]))
         unstage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, self._progress)
 
