@@ -5,7 +5,7 @@ from typing import Final
 from policies.enforcement import ADVISORY, ADVISORY_IN_DEV
 from policies.frameworks import cis_eks, cis_kubernetes, fsbp, gdpr
 from policies.node_pools import AUTO_SCALING_GROUP, INSTANCE, NODE_GROUP, read_node_pools
-from policies.reading import Node, Unreadable, read
+from policies.reading import Node, Presence, Unreadable, read
 from policies.rule import (
     Answer,
     ConfigKey,
@@ -159,11 +159,14 @@ def _public_subnets(stack: Stack) -> dict[str, str]:
 
 
 def _leads_out(resource: Resource, gateways: set[str]) -> bool:
+    if gateways.intersection(resource.dependencies):
+        return True
     root = read(resource.props)
-    named = [root.child("gatewayId"), *(route.child("gatewayId") for route in root.child("routes").items())]
-    return bool(gateways.intersection(resource.dependencies)) or any(
-        isinstance(one.value, str) and one.value.startswith("igw-") for one in named
-    )
+    routes = root.child("routes")
+    # Those of a table that names none are not known before `up`: AWS fills them in.
+    listed = routes.items() if routes.presence is Presence.KNOWN else []
+    named = [root.child("gatewayId"), *(route.child("gatewayId") for route in listed)]
+    return any(isinstance(one.value, str) and one.value.startswith("igw-") for one in named)
 
 
 def _check_tls(stack: Stack, _: Node) -> Answer:

@@ -14,6 +14,7 @@ from policies.llm_security.network import (
 )
 from policies.node_pools import AUTO_SCALING_GROUP, NODE_GROUP
 from policies.rule import Finding, NotApplicable, Resource, Stack, Verdict
+from tests.policies.kubernetes_objects import UNKNOWN_STRING
 
 PROVIDER = Resource("pulumi:providers:aws", "aws", {"region": "us-east-1"}, urn="aws")
 
@@ -96,6 +97,18 @@ def test_a_route_to_an_internet_gateway_makes_a_subnet_public(declared: list[Res
 def test_a_subnet_whose_table_leads_nowhere_is_private() -> None:
     stack = Stack((GATEWAY, TABLE, PRIVATE, ASSOCIATED, auto_scaling_group()))
     assert GPU_SUBNETS_PRIVATE.evaluate(stack, {}) == []
+
+
+def test_a_table_whose_routes_are_not_known_yet_is_judged_by_what_it_depends_on() -> None:
+    table = Resource(ROUTE_TABLE, "t", {"routes": UNKNOWN_STRING}, urn="table")
+    assert (
+        GPU_SUBNETS_PRIVATE.evaluate(Stack((GATEWAY, table, PRIVATE, ASSOCIATED, auto_scaling_group())), {})
+        == []
+    )
+    stack = Stack((GATEWAY, table, TO_GATEWAY, PRIVATE, ASSOCIATED, auto_scaling_group()))
+    assert (
+        "has a route to an internet gateway" in only_finding(GPU_SUBNETS_PRIVATE.evaluate(stack, {})).message
+    )
 
 
 def test_machines_without_accelerators_may_be_in_a_public_subnet() -> None:
