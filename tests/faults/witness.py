@@ -67,12 +67,18 @@ class Witness:
         return bool(client("eks", self._cloud.double.endpoint, REGION).list_clusters()["clusters"])
 
     def _account(self, cloud: RehearsedCloud) -> list[str]:
+        terminated = [{"Name": "instance-state-name", "Values": ["terminated"]}]
+        ended = {
+            one["InstanceId"]
+            for reservation in self._ask("ec2", "describe_instances", "Reservations", Filters=terminated)
+            for one in reservation["Instances"]
+        }
         further = [
             f"{service} {one}"
             for service, call, key, request in _EMPTY
             for one in self._ask(service, call, key, **request)
-            # EC2 goes on to name some things that are gone.
-            if one.get("State") != "deleted"
+            # EC2 goes on to name some things that are gone, and moto the interfaces of ended instances too.
+            if one.get("State") != "deleted" and one.get("Attachment", {}).get("InstanceId") not in ended
         ]
         return [*cloud.double.leftovers(), *further]
 
