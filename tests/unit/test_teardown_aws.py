@@ -1,36 +1,19 @@
 """A teardown with an AWS side, over the double: whose account it is, GPU nodes first, and the network."""
 
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.core.base_backend import BackendDict  # pyright: ignore[reportMissingTypeStubs]
 
 from runtime.ops.teardown import account, sweep
 from runtime.ops.teardown.certificate import Certificate
 from runtime.ops.teardown.run import RefusedError
-from tests.support.aws import RunningDouble, running_double
+from tests.support.aws import RunningDouble
 from tests.support.torn_down import TornDown, aws_resource, kubernetes_object, state_of
 
 CLUSTER = aws_resource("aws:eks/cluster:Cluster", "c")
 OF_CLUSTER = [{"Key": "kubernetes.io/cluster/c", "Value": "owned"}]
 GPU_TAG = "k8s.io/cluster-autoscaler/node-template/resources/nvidia.com/gpu"
-
-
-@pytest.fixture(name="running", scope="module")
-def fixture_running(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningDouble]:
-    # One for all: a client of each service for each test would take longer than the tests.
-    with running_double(tmp_path_factory.mktemp("double")) as running:
-        yield running
-
-
-@pytest.fixture(name="double")
-def fixture_double(running: RunningDouble) -> Generator[RunningDouble]:
-    running.script()
-    yield running
-    running.script()
-    BackendDict.reset()
 
 
 class Hybrid(TornDown):

@@ -1,18 +1,17 @@
 """The stack's own buckets in a teardown, over the double: what is data, what forbids its end, and its end."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from moto.core.base_backend import BackendDict  # pyright: ignore[reportMissingTypeStubs]
 
 from rehearsal.aws.clients import client
 from runtime.ops import object_versions
 from runtime.ops.teardown import sweep
 from runtime.ops.teardown.certificate import Certificate
 from runtime.ops.teardown.run import RefusedError
-from tests.support.aws import RunningDouble, running_double
+from tests.support.aws import RunningDouble
 from tests.support.torn_down import STACK, TornDown, aws_resource, state_of
 
 OURS, THEIRS = "ours-models", "somebody-elses"
@@ -30,20 +29,6 @@ LOST = (
     f"bucket {OURS} (2 objects in 3 versions, 18 bytes, 1 delete marker) in 123456789012 would be lost; "
     "move the data, or say --delete-data"
 )
-
-
-@pytest.fixture(name="running", scope="module")
-def fixture_running(tmp_path_factory: pytest.TempPathFactory) -> Generator[RunningDouble]:
-    with running_double(tmp_path_factory.mktemp("double")) as running:
-        yield running
-
-
-@pytest.fixture(name="double")
-def fixture_double(running: RunningDouble) -> Generator[RunningDouble]:
-    running.script()
-    yield running
-    running.script()
-    BackendDict.reset()
 
 
 @pytest.fixture(autouse=True)
