@@ -24,7 +24,7 @@ from policies.gpu_cost.pools import GPU_INSTANCE_ALLOWLIST, GPU_MAX_PER_POOL
 from policies.judging import Judge
 from policies.packs import ALL_RULES, PACKS
 from policies.reading import Node
-from policies.rule import Answer, Resource, Rule, Severity, Stack, StackRule
+from policies.rule import Answer, Resource, Rule, Severity
 from policies.waivers import Waiver
 from runtime.stack_resources import SECRET_SIGNATURE, SIGNATURE
 from tests.policies.kubernetes_objects import (
@@ -35,7 +35,15 @@ from tests.policies.kubernetes_objects import (
     pod,
     ray_service,
 )
-from tests.policies.policy_analyzer import NOW, PROVIDER_URN, Analyzer, behind, in_process, urn_of
+from tests.policies.policy_analyzer import (
+    NOW,
+    PROVIDER_URN,
+    Analyzer,
+    behind,
+    in_process,
+    looking_rule,
+    urn_of,
+)
 
 POLICIES = Path(__file__).parents[2] / "policies"
 LEVELS = {"mandatory": proto.MANDATORY, "advisory": proto.ADVISORY, "disabled": proto.DISABLED}
@@ -216,20 +224,7 @@ def test_a_document_that_is_not_known_yet_waits_and_is_listed() -> None:
 
 def test_a_stack_rule_gets_resources_with_their_dependencies_providers_and_parents() -> None:
     seen: list[Resource] = []
-
-    def check(stack: Stack, config: Node) -> Answer:
-        seen.extend(stack.resources)
-        return []
-
-    rule = StackRule(
-        name="looks",
-        description="Looks.",
-        severity=Severity.LOW,
-        remediation="None.",
-        check=check,
-        example=Stack(()),
-    )
-    analyzer = in_process([rule])
+    analyzer = in_process([looking_rule(seen)])
     analyzer.analyze_stack([("a:b:First", {"x": 1}), ("a:b:Second", {})])
     first, second = seen
     assert (first.type, first.props["x"], first.urn) == ("a:b:First", 1, urn_of("a:b:First"))

@@ -2,33 +2,19 @@
 
 from typing import Any
 
-from policies.reading import Node
-from policies.rule import Answer, Severity, Stack, StackRule
-from tests.policies.policy_analyzer import in_process
+from policies.rule import Resource
+from tests.policies.policy_analyzer import in_process, looking_rule
 
 NAMESPACE = "kubernetes:core/v1:Namespace"
 INPUTS = {"metadata": {"name": "llm"}}
 
 
 def judged(outputs: dict[str, Any]) -> object:
-    seen: list[object] = []
-
-    def check(stack: Stack, config: Node) -> Answer:
-        seen.extend(resource.props for resource in stack.resources)
-        return []
-
-    rule = StackRule(
-        name="looks",
-        description="Looks.",
-        severity=Severity.LOW,
-        remediation="None.",
-        check=check,
-        example=Stack(()),
-    )
-    analyzer = in_process([rule])
+    seen: list[Resource] = []
+    analyzer = in_process([looking_rule(seen)])
     analyzer.analyze(NAMESPACE, INPUTS)
     analyzer.analyze_stack([(NAMESPACE, outputs)])
-    return seen[0]
+    return seen[0].props
 
 
 def test_without_outputs_the_inputs_are_judged() -> None:
