@@ -27,13 +27,15 @@ $(BIN)/.synced: pyproject.toml uv.lock
 	  { echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv==$(UV_VERSION)
 	@$(BIN)/uv sync --frozen --all-extras --quiet
+# What was written goes to the disk now: otherwise etcd, which waits for the disk, waits for all of it.
+	@sync
 	@touch $@
 
 rehearse: setup ## Up and down again on simulated nodes: any stack or example, without its hardware
 	@$(BIN)/python -m rehearsal rehearse --stack $(STACK) --site $(SITE)
 
 up: setup ## Everything, up to a platform that has answered (STACK=local, or KUBECONFIG=… for your cluster)
-	@$(BIN)/python -m rehearsal up --stack $(STACK) --site $(SITE)
+	@$(BIN)/python -m rehearsal up --stack $(STACK) --site $(SITE) $(if $(FROM),--from '$(FROM)')
 
 stage: setup ## Weights to S3, images to ECR, verified; then the burst is armed (STACK=…, FROM=FOLDER with weights)
 	@$(BIN)/python -m rehearsal stage --stack $(STACK) --site $(SITE) $(if $(FROM),--from '$(FROM)')
@@ -75,7 +77,7 @@ check: setup ## Lint, types, layers
 test-fast: setup check ## Checks and the fast tier, without network
 	@$(BIN)/pytest -n auto --dist loadfile -m "not engine and not rehearsal and not faults"
 
-# What needs the whole machine goes to one worker when all else is through: tests/conftest.py.
+# What is long comes last: one worker takes the rehearsals, the other what runs beside them (tests/conftest.py).
 test: setup check tools ## All checks and every test tier; the first run builds the tools
 	@$(BIN)/pytest -n 2 --dist loadfile
 

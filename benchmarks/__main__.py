@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import bring_up, burst, gateway, policy, preview, serving, site_start
+from benchmarks import bring_up, burst, gateway, policy, preview, sagemaker, serving, site_start
 from benchmarks.processes import BenchmarkError
 from benchmarks.results import RESULTS
 from rehearsal.site import SiteError
@@ -24,6 +24,7 @@ BENCHMARKS = {
     "up": bring_up,
     "serving": serving,
     "burst": burst,
+    "sagemaker": sagemaker,
 }
 SITE = "bnc"
 

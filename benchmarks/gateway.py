@@ -411,7 +411,7 @@ def main(options: argparse.Namespace, folder: Path, progress: Progress) -> Resul
     wrk = shutil.which("wrk")
     if wrk is None:
         raise ToolError("wrk is missing; on Debian: apt-get install wrk")
-    envoy = Toolbox.load(["site"]).path("envoy")
+    envoy = Toolbox.load(["gateway"]).path("envoy")
     tool = litellm_tool()
     Maker(Cache.locate(), progress).make([tool])
     body = folder / "body.json"

@@ -276,6 +276,7 @@ def main(options: argparse.Namespace, folder: Path, progress: Progress) -> Resul
         os.environ.pop(name, None)
     try:
         running = Platform("local", options.site, progress).up()
+        assert running is not None and running.namespace is not None  # noqa: S101, PT018 - `local` has both
         site = Site(options.site, home)
         settings = parse(_platform_object())
         model = settings.models[0]

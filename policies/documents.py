@@ -1,11 +1,9 @@
 """Reads IAM and resource policy documents, which are JSON inside of a property."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
 
-from policies.reading import Node, Unreadable, read
+from policies.reading import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +41,9 @@ def statements(document: Node) -> Iterator[Statement]:
     """The statements of a document.
 
     Raises:
-        Unreadable: It is missing, unknown, or no policy document.
+        Unreadable: It is missing, unknown, or no document.
     """
-    text = document.text()
-    try:
-        given: Any = json.loads(text)
-    except ValueError:
-        raise Unreadable(document.path, "is no JSON") from None
-    if not isinstance(given, dict):
-        raise Unreadable(document.path, "is no policy document")
-    root = read(cast("dict[str, object]", given), document.path).child("Statement")
+    root = document.parsed().child("Statement")
     for one in root.items() if isinstance(root.value, list) else [root]:
         principal = one.child("Principal")
         yield Statement(

@@ -11,6 +11,7 @@ from policies.reading import Node, Unreadable, read
 from policies.rule import Resource
 from policies.workloads import Factor, quantity
 from runtime.instances import INSTANCES, InstanceType
+from runtime.sagemaker.instances import ENDPOINT_TYPES, facts_of
 
 NODE_GROUP: Final = "aws:eks/nodeGroup:NodeGroup"
 AUTO_SCALING_GROUP: Final = "aws:autoscaling/group:Group"
@@ -108,7 +109,7 @@ def read_node_pools(resource: Resource) -> list[NodePool] | None:
 
 def _instance(node: Node) -> InstanceType:
     name = node.text()
-    found = INSTANCES.get(name.removeprefix("ml."))
+    found = facts_of(name) if name in ENDPOINT_TYPES else INSTANCES.get(name)
     if found is None:
         raise Unreadable(
             node.path,

@@ -9,6 +9,7 @@ values fails closed.
 Nothing here imports Pulumi: an unknown is the engine's placeholder for it, or UNKNOWN.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -155,6 +156,17 @@ class Node:
     def texts(self) -> list[str]:
         """Returns the strings of a list, none if it is missing; raises Unreadable as `items` and `text`."""
         return [item.text() for item in self.items()]
+
+    def parsed(self) -> "Node":
+        """Returns the node of what is in a text that is JSON, at the path of the text.
+
+        Raises:
+            Unreadable: The value is unknown, missing, not a string, or no JSON.
+        """
+        try:
+            return Node(self.path, Presence.KNOWN, json.loads(self.text()))
+        except ValueError:
+            raise Unreadable(self.path, "is not JSON") from None
 
     @property
     def is_missing(self) -> bool:

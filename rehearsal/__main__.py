@@ -16,6 +16,9 @@ import urllib.parse
 from pathlib import Path
 
 from rehearsal.aws.clients import DoubleError
+from rehearsal.endpoints.cycle import CycleError
+from rehearsal.endpoints.processes import ServerError
+from rehearsal.endpoints.scaling import NotDeclaredError
 from rehearsal.platform import Platform, Running
 from rehearsal.site import SiteError
 from rehearsal.site.layout import DEFAULT_SITE
@@ -43,6 +46,9 @@ _KNOWN = (
     StagingError,
     StoreError,
     DoubleError,
+    ServerError,
+    CycleError,
+    NotDeclaredError,
     TimeoutError,
     ChatError,
     ClusterError,
@@ -67,7 +73,9 @@ def main() -> int:
         action="store_true",
         help="on simulated nodes, with a stand-in engine",
     )
-    parser.add_argument("--from", dest="folder", type=Path, help="folder with weights, for stage")
+    parser.add_argument(
+        "--from", dest="folder", type=Path, help="folder with weights, for stage, and for up with endpoints"
+    )
     parser.add_argument("--plan", action="store_true", help="for teardown: say what would go, no more")
     parser.add_argument("--again", action="store_true", help="for teardown: only look again")
     parser.add_argument("--delete-data", action="store_true", help="for teardown: data goes too")
@@ -94,7 +102,7 @@ def main() -> int:
             return platform.comment(arguments.out)
         if arguments.command == "teardown":
             return _teardown(arguments, platform)
-        return _run(arguments.command, platform)
+        return _run(arguments.command, platform, arguments.folder)
     except _KNOWN as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -106,15 +114,15 @@ def main() -> int:
         return _STOPPED
 
 
-def _run(command: str, platform: Platform) -> int:
+def _run(command: str, platform: Platform, folder: Path | None) -> int:
     if command == "up":
-        print(_summary(platform.up()))
+        print(_summary(platform.up(folder), platform))
         return 0
     if command == "rehearse":
         running = platform.up()
         print(_rehearsed(running))
-        if cycle := platform.burst(running):
-            print("\n".join(["", "The burst:", *(f"  {line}" for line in cycle.lines())]))
+        if running is not None and (seen := platform.exercise(running)):
+            print("\n".join(["", seen[0], *(f"  {line}" for line in seen[1:])]))
     if command in {"down", "rehearse"}:
         remains = platform.down()
         verdict = "Nothing is left:" if remains.clean else "Something is left:"
@@ -136,7 +144,16 @@ def _teardown(arguments: argparse.Namespace, platform: Platform) -> int:
     return told(certificate, platform.certificates, platform.workspace.stack)
 
 
-def _rehearsed(running: Running) -> str:
+def _rehearsed(running: Running | None) -> str:
+    if running is None:
+        return "\nIt came up in the AWS double. The stack declares no gateway, so there is nothing to ask."
+    if running.namespace is None:
+        chunks = running.answer.chunks if running.answer else 0
+        return f"""
+{running.workspace.rehearsal_of} came up in the AWS double. Envoy, the adapter and vLLM are real, and are told
+what it declares. AWS, Fargate and images are not there, and the models are tiny ones on the CPU.
+  {running.model} answered through the gateway, {chunks} chunks
+"""
     places = "\n".join(f"  {line}" for line in running.simulated)
     said = (
         f"{running.model} answered through the gateway: {running.answer.text}"
@@ -155,10 +172,24 @@ def _rehearsed(running: Running) -> str:
 """
 
 
-def _summary(running: Running) -> str:
+def _summary(running: Running | None, platform: Platform) -> str:
+    stack = platform.workspace.stack
+    if running is None and not platform.is_foundation:
+        return f"""
+The endpoints are in service, says AWS. The stack declares no gateway; they speak SageMaker's own API, signed:
+  pulumi stack output endpoints    after . {platform.workspace.environment_file}"""
+    if running is None:
+        return f"""
+What endpoints stand on is up. Next:
+  make stage STACK={stack}       images to ECR, weights to S3
+  then remove `declare: foundation` from stacks/Pulumi.{stack}.yaml, and make up STACK={stack}"""
     workspace, stack = running.workspace, running.workspace.stack
     base = running.endpoint
-    if running.answer is None:
+    if running.answer is not None:
+        answer = running.answer
+        verdict = f"{running.model} answered {answer.chunks} chunks in {answer.total_s:.2f} s"
+        reach = ""
+    elif running.namespace is not None:
         verdict = f"its own check got an answer from {running.model} through the gateway, inside the cluster"
         # The endpoint is a Service; from here it takes a forward, or the ingress of the cluster.
         host = urllib.parse.urlsplit(base).hostname or ""
@@ -166,15 +197,18 @@ def _summary(running: Running) -> str:
         reach = f"\n  from here kubectl -n {running.namespace} port-forward {service}, or your ingress"
         base = "http://localhost:8080"
     else:
-        answer = running.answer
-        verdict = f"{running.model} answered {answer.chunks} chunks in {answer.total_s:.2f} s"
-        reach = ""
+        verdict = f"AWS says that endpoints and gateway are in service; {running.model} was not asked"
+        reach = "\n  from      inside the VPC, or a network that is connected to it"
+    if running.namespace is None:
+        secret = f"AWS Secrets Manager, {running.api_key_secret}, key {running.client}"
+    else:
+        secret = f"Secret {running.namespace}/{running.api_key_secret}, key {running.client}"
     site = running.site and f"\n  site      make site-status SITE={running.site}"
     return f"""
 The platform is up: {verdict}.
 
   endpoint  {running.endpoint}/v1{reach}
-  API key   Secret {running.namespace}/{running.api_key_secret}, key {running.client}; or, after this:
+  API key   {secret}; or, after this:
             export API_KEY=$(pulumi stack output apiKey --show-secrets)
   shell     . {workspace.environment_file}{site or ""}
 

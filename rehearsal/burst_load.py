@@ -40,9 +40,15 @@ class Outcome:
 
 @dataclass
 class Counts:
-    """Every request of a load by what became of it."""
+    """Every request of a load by what became of it.
+
+    Attributes:
+        outcomes: The requests.
+        pools: Pool to what is said of those that it answered.
+    """
 
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    pools: Mapping[str, str] = field(default_factory=lambda: {"onprem": "served on-prem", "spill": "spilled"})
 
     @property
     def sent(self) -> int:
@@ -84,9 +90,10 @@ class Counts:
 
     def words(self) -> str:
         """The counts in one line."""
+        served = "".join(f"{self.served(pool)} {words}, " for pool, words in self.pools.items())
         return (
-            f"{self.sent} sent, {self.served('onprem')} served on-prem, {self.served('spill')} spilled, "
-            f"{self.refused} refused with Retry-After, {len(self.lost)} lost, {len(self.failed)} failed"
+            f"{self.sent} sent, {served}{self.refused} refused with Retry-After, {len(self.lost)} lost, "
+            f"{len(self.failed)} failed"
         )
 
 
@@ -99,6 +106,9 @@ class Load:
         model: Model id.
         tokens: Longest answer.
         headers: Sent with every request.
+        told_by: The answer's header that says which pool it came from.
+        pools: Pool to what is said of those that it answered; without it a hybrid stack's.
+        prompt: What is asked.
     """
 
     def __init__(
@@ -109,8 +119,12 @@ class Load:
         *,
         tokens: int = 16,
         headers: Mapping[str, str] | None = None,
+        told_by: str = POOL_HEADER,
+        pools: Mapping[str, str] | None = None,
+        prompt: str = "Say hello.",
     ) -> None:
         self._connect = connect
+        self._told_by = told_by
         self._headers = {
             "Authorization": f"Bearer {key}",
             "Content-Type": "application/json",
@@ -121,13 +135,13 @@ class Load:
                 "model": model,
                 "stream": True,
                 "max_tokens": tokens,
-                "messages": [{"role": "user", "content": "Say hello."}],
+                "messages": [{"role": "user", "content": prompt}],
             }
         )
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self.counts = Counts()
+        self.counts = Counts() if pools is None else Counts(pools=pools)
         self.started = time.monotonic()
 
     def add(self, clients: int) -> None:
@@ -177,7 +191,7 @@ class Load:
             connection.request("POST", "/v1/chat/completions", self._body, self._headers)
             answer = connection.getresponse()
             status = answer.status
-            pool = answer.getheader(POOL_HEADER) or ""
+            pool = answer.getheader(self._told_by) or ""
             later = answer.getheader("retry-after") or ""
             text = answer.read().decode(errors="replace")
             whole = status == http.HTTPStatus.OK and text.rstrip().endswith("data: [DONE]")

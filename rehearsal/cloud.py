@@ -84,9 +84,8 @@ class RehearsedCloud:
         )
 
     def clients(self, _: Cloud) -> Clients:
-        """Clients of the double for a teardown, which says of an outage that it is one instead of waiting."""
-        endpoint = self.double.endpoint
-        return lambda service: client(service, endpoint, self._region, None, _TRIES)
+        """Clients of the double for a teardown."""
+        return clients_of_double(self.double, self._region)
 
     def stop(self, progress: Progress, *, proven: bool = False) -> CloudLeftovers:
         """Ends everything, after it has looked what is left in the account.
@@ -137,3 +136,9 @@ class RehearsedCloud:
             inside=False,
             prepare=lambda: heartbeat.unlink(missing_ok=True),
         )
+
+
+def clients_of_double(double: AwsDouble, region: str) -> Clients:
+    """Clients for a teardown, which say of an outage that it is one instead of waiting."""
+    endpoint = double.endpoint
+    return lambda service: client(service, endpoint, region, None, _TRIES)

@@ -1,12 +1,10 @@
 """Brings a stack up and takes it down again: tools, site, Pulumi, and one real chat request."""
 
 import contextlib
-import os
 import subprocess
 import sys
 import time
-import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,35 +13,36 @@ from typing import Any, Literal
 import psutil
 
 from rehearsal import staging
-from rehearsal.aws import ACCOUNT
 from rehearsal.burst_cycle import BurstCycle, BurstDriver
 from rehearsal.cloud import RehearsedCloud
+from rehearsal.endpoints.cycle import PROMOTED, ROLLED_BACK, canary_of
+from rehearsal.places import (
+    EmbeddedSite,
+    OwnCluster,
+    Place,
+    RehearsedAccount,
+    Remains,
+    cluster_api,
+    own_cluster,
+    scenario_of,
+    text_at,
+)
 from rehearsal.site import Site, SiteError, default_home
-from rehearsal.site.api import ApiError, object_path
-from rehearsal.site.images import CONTROLLER_IMAGE, ENVOY_IMAGE, OPERATOR_IMAGE, RAY_IMAGE
-from rehearsal.site.layout import SITE_IMAGES
-from rehearsal.site.preflight import check_machine, check_privileges
 from rehearsal.site.unwell import disk_problem
 from rehearsal.tools import Group, ensure
 from rehearsal.workspace import PROJECT, Workspace, WorkspaceError, platform_object
 from rehearsal.workspace_stack import WorkspaceStack
-from runtime import versions
-from runtime.cluster import ClusterApi, read_kubeconfig
-from runtime.images import mirrored
-from runtime.labels import MODEL_LABEL
 from runtime.ops.chat import ChatError, StreamedAnswer, stream_chat
-from runtime.ops.deletions import await_deletions
 from runtime.ops.ecr import Ecr
 from runtime.ops.progress import Progress, Step
-from runtime.ops.pulumi_cli import HALF_MADE_RELEASES, PulumiCli
+from runtime.ops.pulumi_cli import PulumiCli
 from runtime.ops.stage import Registry, Staged, StagingPlan, unstage
 from runtime.ops.staged_weights import StagedWeights
-from runtime.ops.teardown.account import boto3_clients
 from runtime.ops.teardown.certificate import Certificate, newest
 from runtime.ops.teardown.command import reach_cluster
-from runtime.ops.teardown.run import Plan, Reach, Teardown, Wishes
+from runtime.ops.teardown.plan import Plan
+from runtime.ops.teardown.run import Reach, Teardown, Wishes
 from runtime.ops.teardown.waiting import Patience
-from runtime.staging import StagedImages
 
 _PROMPT = "Say hello."
 _ANSWER_TOKENS = 24
@@ -61,9 +60,9 @@ class Running:
         endpoint: Base URL without `/v1`.
         model: The first model that it serves.
         client: Name of the client whose key `apiKey` is.
-        namespace: Kubernetes namespace of the platform.
-        api_key_secret: Name of the Secret with the keys.
-        answer: What the model said; None where the endpoint is one inside the cluster.
+        namespace: Kubernetes namespace of the platform; None without a cluster.
+        api_key_secret: Name of the Secret with the keys, or of the one in AWS Secrets Manager.
+        answer: What the model said; None where the endpoint is one that this machine does not reach.
         site: The embedded site's name, or None on a cluster of the user's own.
         simulated: Where the models' pods are if their hardware is simulated, one line a model; then the
             answer is a stand-in's.
@@ -73,19 +72,11 @@ class Running:
     endpoint: str
     model: str
     client: str
-    namespace: str
+    namespace: str | None
     api_key_secret: str
     answer: StreamedAnswer | None
     site: str | None
     simulated: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Remains:
-    """What was looked for after a teardown, one line a kind, and whether nothing was found."""
-
-    lines: tuple[str, ...]
-    clean: bool
 
 
 class Platform:
@@ -118,31 +109,73 @@ class Platform:
         self._patience = patience or Patience()
         self._state_is_old = False
         self._cloud: RehearsedCloud | None = None
-        if simulated:
-            self._embedded = True
-            self.workspace = Workspace.rehearsing(self._home, stack, self._site.kubeconfig)
-            if region := _text_at(self._platform_object(), "cloud", "region"):
-                self._cloud = RehearsedCloud(self._home, self._site, region)
-                weights = staging.rehearsed_weights(self._home, self._first_model()) if real_engine else None
-                self.workspace = self.workspace.with_cloud(self._cloud.environment, weights)
-            return
-        stack_file = Workspace(self._home, stack, self._site.kubeconfig).stack_file
-        own = _own_cluster(stack_file, self._site.kubeconfig)
-        self._embedded = own is None
-        kubeconfig, context = own or (self._site.kubeconfig, None)
-        self.workspace = Workspace(self._home, stack, kubeconfig, context)
+        self.workspace, self._place = self._rehearsed(stack, real_engine) if simulated else self._real(stack)
 
-    def up(self) -> Running:
-        """Makes everything that is missing and returns once a model has answered through the gateway."""
+    def _real(self, stack: str) -> tuple[Workspace, Place]:
+        stack_file = Workspace(self._home, stack, None).stack_file
+        if scenario_of(stack_file) == "sagemaker":
+            return Workspace(self._home, stack, None), Place()
+        own = own_cluster(stack_file, self._site.kubeconfig)
+        if own is None:
+            workspace = Workspace(self._home, stack, self._site.kubeconfig)
+            return workspace, EmbeddedSite(workspace, self._site)
+        workspace = Workspace(self._home, stack, *own)
+        return workspace, OwnCluster(workspace)
+
+    def _rehearsed(self, name: str, real_engine: bool) -> tuple[Workspace, Place]:
+        workspace = Workspace.rehearsing(self._home, name, self._site.kubeconfig)
+        platform = platform_object(workspace.stack_file) if workspace.stack_file.is_file() else {}
+        if scenario_of(workspace.stack_file) == "sagemaker":
+            region, own_name = text_at(platform, "region") or "", text_at(platform, "name") or "llm"
+            account = RehearsedAccount(self._home, region, own_name)
+            workspace = Workspace.rehearsing(self._home, name, None).with_cloud(account.environment, None)
+            return replace(workspace, canary=staging.WORSE_REVISION), account
+        if region := text_at(platform, "cloud", "region"):
+            self._cloud = RehearsedCloud(self._home, self._site, region)
+            weights = staging.rehearsed_weights(self._home, self._first_model()) if real_engine else None
+            workspace = workspace.with_cloud(self._cloud.environment, weights)
+        return workspace, EmbeddedSite(workspace, self._site, self._cloud)
+
+    def up(self, folder: Path | None = None) -> Running | None:
+        """Makes everything that is missing and returns once a model has answered through the gateway.
+
+        Args:
+            folder: Folder with weights for endpoints in an AWS account, as `stage` takes it.
+
+        Returns:
+            The platform; None where the stack declares no gateway.
+        """
         self.workspace.check_settings()
         with self.workspace.locked(self._progress):
             cli = self._prepare()
             self._settle(cli)
             options = self._options()
             # Before the first object: what a killed `up` leaves must be found on the same cluster again.
-            self._remember_cluster()
+            self._remember_place()
+            if self._hosts_endpoints:
+                self._stage_first(cli, options, folder)
             self._update(cli, "up", options)
             return self._running(cli)
+
+    @property
+    def is_foundation(self) -> bool:
+        """Whether the stack file declares no more than what endpoints stand on."""
+        return text_at(self._platform_object(), "declare") == "foundation"
+
+    @property
+    def _hosts_endpoints(self) -> bool:
+        return scenario_of(self.workspace.stack_file) == "sagemaker"
+
+    def _stage_first(self, cli: PulumiCli, options: Sequence[str], folder: Path | None) -> None:
+        """Brings weights and images over: SageMaker starts no endpoint whose weights are not there."""
+        if self.is_foundation:
+            return
+        if "cloudBucket" not in cli.outputs():
+            self._progress.line("  first   what endpoints stand on: keys, network, bucket, repositories")
+            self.workspace.copy_stack_file(foundation=True)
+            self._update(cli, "up", options)
+            self.workspace.copy_stack_file()
+        self._staged(folder)
 
     def prepare(self) -> Workspace:
         """Tools, site, an empty stack and the environment file: what plain Pulumi needs."""
@@ -171,13 +204,46 @@ class Platform:
         )
         return done.returncode
 
-    def burst(self, running: Running) -> BurstCycle | None:
-        """Rehearses the burst of a stack with an AWS side; None where it has none.
+    def exercise(self, running: Running) -> list[str]:
+        """Puts a rehearsed stack through what its scenario is for; returns what was seen, a line each.
 
         Raises:
             TimeoutError: A step of it does not happen.
+            CycleError: A step of it ends otherwise than it should.
         """
-        if self._cloud is None:
+        if isinstance(self._place, RehearsedAccount):
+            return ["The endpoints:", *self._exercise_endpoints(self._place, running)]
+        cycle = self._burst(running)
+        return [] if cycle is None else ["The burst:", *cycle.lines()]
+
+    def _exercise_endpoints(self, place: RehearsedAccount, running: Running) -> list[str]:
+        cli = self._cli()
+        outputs = cli.outputs()
+        driver = place.driver(str(outputs["apiKey"]))
+        lines = [f"more than fits the time limit: {driver.guarded(running.model)}"]
+        for endpoint in outputs["endpoints"].values():
+            for model, component in endpoint["components"].items():
+                lines += driver.rested(model, component)
+        canary = canary_of(self._platform_object())
+        if canary is None:
+            return lines
+        driver.dataset(canary)
+        bad = driver.judged(canary, staging.WORSE_REVISION, ROLLED_BACK)
+        lines.append(f"a canary with wrong answers is taken back: {bad}")
+        self.workspace = replace(self.workspace, canary=staging.BETTER_REVISION)
+        with self.workspace.locked(self._progress):
+            self._staged(None)
+            self._update(self._cli(), "up", self._options())
+        good = driver.judged(canary, staging.BETTER_REVISION, PROMOTED)
+        lines.append(f"the next one, with right answers, is promoted: {good}")
+        if (bucket := outputs.get("promptsBucket")) and canary.captured:
+            lines.append(f"what the gateway keeps: {driver.kept(bucket, canary.endpoint)}")
+        driver.forget()
+        return lines
+
+    def _burst(self, running: Running) -> BurstCycle | None:
+        """Rehearses the burst of a stack with an AWS side; None where it has none."""
+        if self._cloud is None or running.namespace is None:
             return None
         self.stage(None)
         platform = str(self._platform_object().get("name", "llm"))
@@ -199,6 +265,9 @@ class Platform:
             StagingError: Something could not be brought over or verified.
         """
         self.workspace.check_settings()
+        return self._staged(folder)
+
+    def _staged(self, folder: Path | None) -> Staged:
         found = self.workspace.staging_plan()
         if found is None:
             raise WorkspaceError(
@@ -210,8 +279,8 @@ class Platform:
             plan,
             s3,
             registry,
-            staging.folder_of(folder, self._home if self._cloud else None),
-            ClusterApi(read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)),
+            staging.folder_of(folder, self._home if self._place.double else None),
+            lambda: cluster_api(self.workspace),
             self._progress,
         )
 
@@ -258,7 +327,10 @@ class Platform:
         """Takes the stack down, stops the site, and looks for what could be left of either."""
         self.workspace.check()
         with self.workspace.locked(self._progress):
-            certificate = self._teardown(Wishes())
+            # What lies in a rehearsal's buckets is the rehearsal's own.
+            data_too = isinstance(self._place, RehearsedAccount)
+            self._place.silence()
+            certificate = self._teardown(Wishes(delete_data=data_too))
             lines: list[str] = []
             clean = True
             if certificate is not None:
@@ -267,17 +339,13 @@ class Platform:
                     # The site stays: the same command goes on there.
                     return Remains((*lines, *certificate.text().splitlines()), clean=False)
             self.workspace.forget_unfinished()
-            if self._embedded:
-                self.workspace.cluster_file.unlink(missing_ok=True)
-                others = self._other_stacks()
-                if others:
-                    lines.append(f"site {self._site_name}: still runs for stack {', '.join(others)}")
-                else:
-                    if self._cloud is not None:
-                        remains = self._cloud.stop(self._progress, proven=certificate is not None)
-                        lines, clean = [*lines, *remains.lines], remains.clean
-                    leftovers = self._site.stop(self._progress)
-                    lines, clean = [*lines, *leftovers.lines()], clean and not leftovers
+            self.workspace.cluster_file.unlink(missing_ok=True)
+            if others := self._other_stacks():
+                what = "the AWS double" if self._place.site is None else f"site {self._place.site}"
+                lines.append(f"{what}: still runs for stack {', '.join(others)}")
+            else:
+                remains = self._place.stop(self._progress, certificate)
+                lines, clean = [*lines, *remains.lines], remains.clean
             locks = [lock.pid for lock in self.workspace.locks()]
             plugins = [process.pid for process in self.workspace.orphaned_plugins()]
             for kind, pids in (("Pulumi locks", locks), ("Pulumi plugins", plugins)):
@@ -300,7 +368,7 @@ class Platform:
         try:
             self._prepare()
         except SiteError as error:
-            if not self._embedded or self._other_stacks():
+            if self._place.site is None or self._other_stacks():
                 raise
             self._progress.line(f"  failed  {error}\n  ...     the site goes away with all that was on it")
             self._site.stop(self._progress)
@@ -308,7 +376,6 @@ class Platform:
         return self._teardown_of(cli, replace(wishes, gone={**self._renewed(), **wishes.gone})).run()
 
     def _teardown_of(self, cli: PulumiCli, wishes: Wishes) -> Teardown:
-        clients = self._cloud.clients if self._cloud else boto3_clients
         stack = WorkspaceStack(
             cli,
             self.workspace.stack,
@@ -320,7 +387,7 @@ class Platform:
         return Teardown(
             stack,
             self.certificates,
-            Reach(api=reach_cluster, clients=clients),
+            Reach(api=reach_cluster, clients=self._place.clients),
             self._progress,
             wishes,
             self._patience,
@@ -335,8 +402,7 @@ class Platform:
 
     def _renewed(self) -> dict[str, str]:
         """The clusters of a stack whose site was stopped and started: what was on them is no more."""
-        known = self.workspace.cluster_file
-        if not self._embedded or not known.is_file() or known.read_text() == self._cluster_identity():
+        if self._place.site is None or not self._is_another_place():
             return {}
         why = "the embedded site that it was on is gone with all its processes"
         return dict.fromkeys(("cluster", "eks"), why)
@@ -352,34 +418,21 @@ class Platform:
             unstage(plan, partial(StagedWeights, s3, plan.bucket), registry, self._progress)
 
     def _stores(self, plan: StagingPlan) -> tuple[Any, Registry]:
-        double = self._cloud.environment if self._cloud else None
+        double = self._place.double
         s3, ecr = staging.clients(plan, double)
         return s3, staging.RehearsedRegistry(ecr) if double else Ecr(ecr)
 
     def _update(self, cli: PulumiCli, command: Literal["up", "destroy"], options: Sequence[str]) -> None:
         with self.workspace.updating():
-            cli.update(command, self._progress, *options, trouble=self._site_trouble)
+            cli.update(command, self._progress, *options, trouble=self._place.trouble)
 
     def _prepare(self) -> PulumiCli:
         if problem := disk_problem(self._home):
             raise WorkspaceError(problem)
-        groups = [Group.PULUMI]
-        if self._embedded:
-            check_privileges()  # before minutes of building, not after
-            check_machine()
-            groups += [Group.SITE, Group.SERVING]
-        else:
-            context = f", context {self.workspace.context}" if self.workspace.context else ""
-            self._progress.line(f"  cluster {self.workspace.kubeconfig}{context}")
-        toolbox = ensure(groups, self._progress)
+        self._place.check()  # before minutes of building, not after
+        toolbox = ensure([Group.PULUMI, *self._place.groups], self._progress)
         self.workspace.install(toolbox)
-        if self._embedded:
-            self._site.start(toolbox, self._progress)
-            if self.workspace.rehearsal_of is not None:
-                images = stand_in_images(self._platform_object())
-                self._site.stand_in(images)
-                if self._cloud is not None:
-                    self._cloud.start(toolbox, cloud_images(self._platform_object(), images), self._progress)
+        self._place.start(toolbox, self._progress)
         self.workspace.write_environment_file()
         cli = self._cli()
         self._clear_what_a_kill_left(cli)
@@ -394,18 +447,9 @@ class Platform:
         file = self.workspace.stack_file
         return platform_object(file) if file.is_file() else {}
 
-    def _site_trouble(self) -> str | None:
-        ended = self._site.ended() if self._embedded else []
-        return (
-            f"{', '.join(ended)} of the site ended: Ctrl-C and the same command again mends it"
-            if ended
-            else None
-        )
-
     def _options(self) -> list[str]:
         options = ["--config-file", str(self.workspace.copy_stack_file())]
-        known = self.workspace.cluster_file
-        if self._embedded and known.is_file() and known.read_text() != self._cluster_identity():
+        if self._is_another_place():
             # A site that was stopped and started is another cluster: what the state has is not in it.
             self._progress.line("  done    the site is a new one; Pulumi looks at what is still there")
             options.append("--refresh")
@@ -413,33 +457,25 @@ class Platform:
             # What was begun may have come to its end in the cluster, and the state does not know.
             self._progress.line("  done    the last update did not finish; Pulumi looks at what is there")
             options.append("--refresh")
-        elif _text_at(self._platform_object(), "scenario") == "hybrid":
+        elif scenario_of(self.workspace.stack_file) == "hybrid":
             # Nodes come and go without Pulumi. An update of a node group sends its size along, and the one in
             # the state may be that of before a burst.
             options.append("--refresh")
         return options
 
-    def _remember_cluster(self) -> None:
-        if self._embedded:
-            self.workspace.cluster_file.write_text(self._cluster_identity())
+    def _is_another_place(self) -> bool:
+        known, now = self.workspace.cluster_file, self._place.identity()
+        return now is not None and known.is_file() and known.read_text() != now
 
-    def _cluster_identity(self) -> str:
-        try:
-            namespace = self._site.api().get(object_path("v1", "Namespace", None, "kube-system"))
-        except (ApiError, OSError) as error:
-            raise SiteError(
-                f"site {self._site_name} does not answer: {error}; run the command again"
-            ) from error
-        return f"{self._site_name} {namespace['metadata']['uid']}"
+    def _remember_place(self) -> None:
+        if identity := self._place.identity():
+            self.workspace.cluster_file.write_text(identity)
 
     def _other_stacks(self) -> list[str]:
-        """Stacks beside this one that are on the same site."""
-        files = self.workspace.cluster_file.parent.glob("*.cluster")
-        return sorted(
-            file.stem
-            for file in files
-            if file != self.workspace.cluster_file and file.read_text().startswith(f"{self._site_name} ")
-        )
+        """Stacks beside this one that are on the same site, or in the same double of AWS."""
+        own = self.workspace.cluster_file
+        files = own.parent.glob("*.cluster")
+        return sorted(file.stem for file in files if file != own and self._place.shares(file.read_text()))
 
     def _cli(self) -> PulumiCli:
         return PulumiCli(PROJECT, self.workspace.stack, self.workspace.environment())
@@ -471,106 +507,32 @@ class Platform:
 
     def _settle(self, cli: PulumiCli) -> None:
         """Finds out which of the objects that a killed Pulumi was making are in the cluster."""
-        if self._embedded:
-            self._forget_half_made_releases()
-        cli.settle_creations(self._progress, self.workspace.copy_stack_file())
-        if self.workspace.is_unfinished:
-            access = read_kubeconfig(self.workspace.kubeconfig, self.workspace.context)
-            await_deletions(cli.objects(), ClusterApi(access), self._progress)
+        self._place.settle(cli, self.workspace, self._progress)
 
-    def _forget_half_made_releases(self) -> None:
-        """Drops Helm's record of an install that was killed: Helm refuses the name for ever otherwise.
-
-        What the install had made already carries Helm's ownership marks, so the next one takes it over.
-        """
-        api = self._site.api()
-        try:
-            pending = api.get("/api/v1/secrets", labelSelector=HALF_MADE_RELEASES)
-            for secret in pending["items"]:
-                metadata = secret["metadata"]
-                api.delete(object_path("v1", "Secret", metadata["namespace"], metadata["name"]))
-                self._progress.line(f"  done    removed {metadata['name']}, a Helm install that was killed")
-        except (ApiError, OSError) as error:
-            raise SiteError(f"site {self._site_name} does not answer: {error}; try again") from error
-
-    def _running(self, cli: PulumiCli) -> Running:
+    def _running(self, cli: PulumiCli) -> Running | None:
         outputs = cli.outputs()
+        if "endpoint" not in outputs:
+            return None
         endpoint, model, key = (str(outputs[name]) for name in ("endpoint", "model", "apiKey"))
-        inside = (urllib.parse.urlsplit(endpoint).hostname or "").endswith(".svc")
+        namespace = outputs.get("namespace")
+        reached = self._place.reach(endpoint)
         return Running(
             workspace=self.workspace,
             endpoint=endpoint,
             model=model,
             client=next(name for name, value in outputs["apiKeys"].items() if value == key),
-            namespace=str(outputs["namespace"]),
-            api_key_secret=str(outputs["apiKeySecret"]).partition("/")[2],
-            answer=None if inside else self._first_answer(endpoint, key, model),
-            site=self._site_name if self._embedded else None,
-            simulated=self._simulated_models(str(outputs["namespace"])),
+            namespace=namespace,
+            api_key_secret=str(outputs["apiKeySecret"]).rpartition("/")[2],
+            answer=None if reached is None else self._first_answer(reached, key, model),
+            site=self._place.site,
+            simulated=() if namespace is None else self._place.models_seen(namespace),
         )
-
-    def _simulated_models(self, namespace: str) -> tuple[str, ...]:
-        if self.workspace.rehearsal_of is None:
-            return ()
-        path = object_path("v1", "Pod", namespace)
-        return pods_by_model(self._site.api().get(path, labelSelector=MODEL_LABEL)["items"])
 
     def _first_answer(self, endpoint: str, key: str, model: str) -> StreamedAnswer:
         with self._progress.step("a streamed chat completion through the gateway") as step:
             answer = _ask_until_answered(endpoint, key, model, step)
             step.update(f"{answer.chunks} chunks, the first after {answer.first_chunk_s * 1000:.0f} ms")
             return answer
-
-
-def stand_in_images(platform: Mapping[str, Any]) -> dict[str, str]:
-    """The images that a stack's pods name, and which of the site's own stands in for each.
-
-    Pods of models do not run on a rehearsal's site; the serving check does, in the image of its model.
-    """
-    named = {
-        _text_at(platform, "gateway", "image") or versions.ENVOY_IMAGE: ENVOY_IMAGE,
-        _text_at(platform, "kuberay", "image") or versions.kuberay_image(): OPERATOR_IMAGE,
-        _text_at(platform, "ray", "image"): RAY_IMAGE,
-        _text_at(platform, "checkImage"): RAY_IMAGE,
-        _text_at(platform, "controllerImage"): CONTROLLER_IMAGE,
-    }
-    models: Sequence[Mapping[str, str]] = platform.get("models") or ()
-    named.update({model.get("image"): RAY_IMAGE for model in models})
-    mirror = _text_at(platform, "images", "mirror")
-    return {
-        mirrored(name, mirror): image
-        for name, image in named.items()
-        if name and not name.startswith(SITE_IMAGES)
-    }
-
-
-def cloud_images(platform: Mapping[str, Any], images: Mapping[str, str]) -> dict[str, str]:
-    """The same images as the nodes of the EKS side pull them: from their own repositories in ECR.
-
-    Args:
-        platform: The object under `spillway:platform`.
-        images: What `stand_in_images` says of it.
-    """
-    region = _text_at(platform, "cloud", "region")
-    registry = f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com/{platform.get('name', 'llm')}-burst"
-    staged = StagedImages(registry=registry)
-    return {**images, **{staged.of(name): image for name, image in images.items()}}
-
-
-def pods_by_model(pods: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """One line for each model: which of its pods are on which nodes, and with what devices."""
-    lines: dict[str, dict[str, int]] = {}
-    for pod in pods:
-        limits: Mapping[str, str] = pod["spec"]["containers"][0].get("resources", {}).get("limits", {})
-        devices = [f" with {count} {name}" for name, count in limits.items() if "/" in name]
-        role = pod["metadata"]["labels"].get("ray.io/node-type", "server")
-        where = f"{role} on {pod['spec'].get('nodeName', 'no node')}{''.join(devices)}"
-        counts = lines.setdefault(pod["metadata"]["labels"][MODEL_LABEL], {})
-        counts[where] = counts.get(where, 0) + 1
-    return tuple(
-        f"{model}: {', '.join(f'{count} {where}' for where, count in sorted(counts.items()))}"
-        for model, counts in sorted(lines.items())
-    )
 
 
 def _ask_until_answered(endpoint: str, key: str, model: str, step: Step) -> StreamedAnswer:
@@ -584,50 +546,6 @@ def _ask_until_answered(endpoint: str, key: str, model: str, step: Step) -> Stre
                 raise
             step.update(f"not yet: {str(error)[:120]}")
             time.sleep(_ASK_AGAIN_S)
-
-
-def _own_cluster(stack_file: Path, site_kubeconfig: Path) -> tuple[Path, str | None] | None:
-    """Kubeconfig and context of the user's own cluster, or None where a stack goes to the embedded site.
-
-    The stack file decides before KUBECONFIG and CONTEXT, as it does in the program. Without either, a stack
-    whose serving image is one of the site's own goes there; any other one has to name its cluster.
-
-    Raises:
-        WorkspaceError: The kubeconfig is not there, or none is named.
-    """
-    platform = platform_object(stack_file) if stack_file.is_file() else {}
-    context = _text_at(platform, "cluster", "context") or os.environ.get("CONTEXT") or None
-    if named := _text_at(platform, "cluster", "kubeconfig"):
-        return Path(named).expanduser(), context
-    given = os.environ.get("KUBECONFIG")
-    # A shell that sourced the environment file names the site's own kubeconfig.
-    if given and Path(given) != site_kubeconfig:
-        if Path(given).parent.parent == site_kubeconfig.parent.parent:
-            other = Path(given).parent.name
-            raise WorkspaceError(
-                f"KUBECONFIG = {given}: that is the embedded site {other}; "
-                f"unset KUBECONFIG, or say SITE={other}"
-            )
-        if not Path(given).is_file():
-            raise WorkspaceError(
-                f"KUBECONFIG = {given}: there is no such file; name one existing kubeconfig, or unset "
-                "KUBECONFIG to use the embedded site"
-            )
-        return Path(given).absolute(), context
-    image = _text_at(platform, "ray", "image")
-    if image and not image.startswith(SITE_IMAGES):
-        raise WorkspaceError(
-            f"{stack_file.name} names no cluster and serves with {image}, which the embedded site does not "
-            "have; set KUBECONFIG to your cluster's, or spillway:platform.cluster.kubeconfig there"
-        )
-    return None
-
-
-def _text_at(platform: Mapping[str, object], *path: str) -> str | None:
-    value: object = platform
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None  # pyright: ignore
-    return value if isinstance(value, str) else None
 
 
 def _is_pulumi(pid: int) -> bool:

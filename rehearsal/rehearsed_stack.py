@@ -8,6 +8,7 @@ from typing import Any
 
 from rehearsal.aws import ACCOUNT
 from rehearsal.site.images import RAY_IMAGE
+from rehearsal.site.tiny_model import TINY_CONTEXT
 from runtime import versions
 
 # The chart in this repository; the published one's repository is not reachable from an embedded site.
@@ -43,7 +44,9 @@ _ON_THE_CPU: Mapping[str, Any] = MappingProxyType(
 )
 
 
-def as_rehearsed(stack_file: dict[str, Any], weights: Path | None = None) -> dict[str, Any]:
+def as_rehearsed(
+    stack_file: dict[str, Any], weights: Path | None = None, canary: str | None = None
+) -> dict[str, Any]:
     """The content of a stack file for the embedded site.
 
     It never names a cluster, and its chart and operator are the ones that are here; everything else stays
@@ -53,8 +56,11 @@ def as_rehearsed(stack_file: dict[str, Any], weights: Path | None = None) -> dic
         stack_file: The content.
         weights: Folder with the tiny model's files. With it the first model runs on-prem as that one, on the
             CPU of this machine, under the name that it has; its copies in the cloud stay as they are.
+        canary: Revision of the model that is called as one before it, on SageMaker endpoints.
     """
     platform: dict[str, Any] = dict(stack_file["config"]["spillway:platform"])
+    if platform.get("scenario") == "sagemaker":
+        return _with(stack_file, endpoints_as_rehearsed(platform, canary))
     cluster: dict[str, Any] = platform.get("cluster") or {}
     platform["cluster"] = {
         key: value for key, value in cluster.items() if key not in {"kubeconfig", "context"}
@@ -74,7 +80,29 @@ def as_rehearsed(stack_file: dict[str, Any], weights: Path | None = None) -> dic
             "repository": None,
             "version": versions.KUBERAY,
         }
-    return {**stack_file, "config": {**stack_file["config"], "spillway:platform": platform}}
+    return _with(stack_file, platform)
+
+
+def endpoints_as_rehearsed(platform: dict[str, Any], canary: str | None = None) -> dict[str, Any]:
+    """A platform of SageMaker endpoints for the AWS double.
+
+    It is in the double's account, and its models take as long prompts as the tiny one; instance types,
+    counts, weights, schedules and what is kept stay as written.
+    """
+    account = str(platform.get("accountId", ACCOUNT))
+    here: dict[str, Any] = json.loads(json.dumps(platform).replace(account, ACCOUNT))
+    here["models"] = [
+        {**model, "contextLength": min(int(model.get("contextLength", TINY_CONTEXT)), TINY_CONTEXT)}
+        for model in here["models"]
+    ]
+    served: set[str] = set()
+    models: list[dict[str, Any]] = here["models"]
+    for model in models:
+        name = str(model.get("servedName", model["name"]))
+        if canary is not None and name in served:
+            model["source"] = {**model["source"], "revision": canary}
+        served.add(name)
+    return here
 
 
 def cloud_as_rehearsed(cloud: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +120,10 @@ def cloud_as_rehearsed(cloud: dict[str, Any]) -> dict[str, Any]:
         "autoscaler": {**here.get("autoscaler", {}), "release": without},
         "devicePlugin": without,
     }
+
+
+def _with(stack_file: dict[str, Any], platform: dict[str, Any]) -> dict[str, Any]:
+    return {**stack_file, "config": {**stack_file["config"], "spillway:platform": platform}}
 
 
 def _on_the_cpu(model: dict[str, Any], image: str, weights: Path) -> dict[str, Any]:

@@ -13,8 +13,13 @@ from runtime.burst.store import Store
 from runtime.cluster import ClusterApi
 from runtime.ops.ecr import Ecr
 from runtime.ops.progress import Progress
-from runtime.ops.stage import ModelPlan, Registry, Staged, StagingPlan, stage
+from runtime.ops.stage import NEURON_CONFIG, ModelPlan, Registry, Staged, StagingPlan, stage
 from runtime.ops.staged_weights import StagedWeights, StagingError
+
+WORSE_REVISION = "bad0" * 10
+"""The revision of a rehearsal's canary that a gate should take back."""
+BETTER_REVISION = "600d" * 10
+"""The one after it, which answers as the model that serves."""
 
 # The longest that AWS allows one role to take on another for; a longer staging goes on when it is run again.
 _SESSION_S = 3600
@@ -32,12 +37,23 @@ class RehearsedRegistry:
         self._ecr = Ecr(client)
 
     def digest(self, reference: str) -> str | None:
-        """Digest of an image that is there; None where there is none."""
-        return self._ecr.digest(reference)
+        """Digest of an image that is there; None where there is none.
+
+        Of one that is named with its digest that is the one that its source is named with.
+        """
+        if "@" not in reference:
+            return self._ecr.digest(reference)
+        repository, tag = _tagged(reference)
+        found = self._client.batch_get_image(repositoryName=repository, imageIds=[{"imageTag": tag}])[
+            "images"
+        ]
+        manifests = [json.loads(one["imageManifest"]) for one in found]
+        return next((one["config"]["digest"].partition("@")[2] for one in manifests), None)
 
     def remove(self, reference: str) -> None:
         """Removes an image; one that is not there is fine."""
-        self._ecr.remove(reference)
+        repository, tag = _tagged(reference)
+        self._ecr.remove(f"registry/{repository}:{tag}")
 
     def copy(self, source: str, target: str, told: Callable[[str], None]) -> None:
         """Writes a manifest that names the source, in place of the image.
@@ -45,7 +61,7 @@ class RehearsedRegistry:
         moto makes an image's digest of those of its layers, so the source's name is one.
         """
         told("only its manifest: a rehearsal's registry keeps no layers")
-        repository, _, tag = target.partition("@")[0].partition("/")[2].rpartition(":")
+        repository, tag = _tagged(target)
         layer = {
             "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
             "size": 0,
@@ -57,9 +73,13 @@ class RehearsedRegistry:
             "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "size": 0, "digest": source},
             "layers": [layer],
         }
-        self._client.put_image(
-            repositoryName=repository, imageManifest=json.dumps(manifest), imageTag=tag or "latest"
-        )
+        self._client.put_image(repositoryName=repository, imageManifest=json.dumps(manifest), imageTag=tag)
+
+
+def _tagged(reference: str) -> tuple[str, str]:
+    """Repository and tag; in moto an image that is named by its digest alone has one too."""
+    repository, _, tag = reference.partition("@")[0].partition("/")[2].partition(":")
+    return repository, tag or "latest"
 
 
 def clients(plan: StagingPlan, environment: Mapping[str, str] | None) -> tuple[Any, Any]:
@@ -102,7 +122,10 @@ def folder_of(given: Path | None, rehearsed: Path | None) -> Callable[[ModelPlan
 
     def found(model: ModelPlan) -> Path:
         if rehearsed is not None:
-            return rehearsed_weights(rehearsed, model.name)
+            folder = rehearsed_weights(rehearsed, model.name, model.revision)
+            if model.compiled is not None:  # the tiny model is not; the CPU needs it not to be
+                (folder / NEURON_CONFIG).write_text(json.dumps(dict(model.compiled)))
+            return folder
         if given is not None:
             return given / model.name if (given / model.name).is_dir() else given
         if model.folder is not None and Path(model.folder).is_dir():
@@ -117,11 +140,18 @@ def folder_of(given: Path | None, rehearsed: Path | None) -> Callable[[ModelPlan
     return found
 
 
-def rehearsed_weights(home: Path, model: str) -> Path:
-    """A folder with the tiny model's files, which in a rehearsal stand for those of any model."""
-    folder = home / "staging" / model
+def rehearsed_weights(home: Path, model: str, revision: str | None = None) -> Path:
+    """A folder with the tiny model's files, which in a rehearsal stand for those of any model.
+
+    Args:
+        home: State home.
+        model: Name of the model.
+        revision: Its revision; `WORSE_REVISION` answers otherwise than every other one.
+    """
+    folder = home / "staging" / f"{model}-{revision}"
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in {**model_files(), "model.safetensors": tiny_weights()}.items():
+    weights = tiny_weights(seed=int(revision == WORSE_REVISION))
+    for name, data in {**model_files(), "model.safetensors": weights}.items():
         (folder / name).write_bytes(data)
     return folder
 
@@ -142,7 +172,7 @@ def run(
     s3: Any,
     registry: Registry,
     folders: Callable[[ModelPlan], Path],
-    cluster: ClusterApi,
+    cluster: Callable[[], ClusterApi],
     progress: Progress,
 ) -> Staged:
     """Stages everything, then tells the burst controller what was verified, where there is one.
@@ -161,9 +191,9 @@ def run(
             f"AWS refused: {error}; mend that and run it again, it goes on from here"
         ) from error
     if plan.state is None:
-        return Staged({}, (*done.lines, "the burst is not armed: cloud.declare is foundation"))
+        return Staged({}, (*done.lines, "nothing is armed: no burst controller is declared"))
     namespace, _, name = plan.state.partition("/")
     with progress.step("the burst is armed") as step:
-        Store(cluster, namespace, name).arm(done.armed)
+        Store(cluster(), namespace, name).arm(done.armed)
         step.update(", ".join(sorted(done.armed)))
     return done

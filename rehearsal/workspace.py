@@ -77,24 +77,26 @@ class Workspace:
     Attributes:
         home: Spillway's state folder; state and passphrase outlive the clone there.
         stack: The stack's name.
-        kubeconfig: The cluster's kubeconfig.
+        kubeconfig: The cluster's kubeconfig; None for a stack that is on no cluster.
         context: Context in it, or None for the current one.
         rehearsal_of: The stack or example that this one rehearses on simulated nodes, or None. A rehearsal
             is a stack of its own, so that nothing of it gets near the state of the real one.
         cloud: What sends the stack to the AWS double; None where it has no AWS side, or a real one.
         weights: Folder with the tiny model's files, if a rehearsal's first model runs for real on-prem.
+        canary: Revision that a rehearsal's canary has in place of the one in the stack file.
     """
 
     home: Path
     stack: str
-    kubeconfig: Path
+    kubeconfig: Path | None
     context: str | None = None
     rehearsal_of: str | None = None
     cloud: Mapping[str, str] | None = None
     weights: Path | None = None
+    canary: str | None = None
 
     @classmethod
-    def rehearsing(cls, home: Path, name: str, kubeconfig: Path) -> "Workspace":
+    def rehearsing(cls, home: Path, name: str, kubeconfig: Path | None) -> "Workspace":
         """The Pulumi that rehearses the stack or example of that name."""
         return cls(home, f"{name}{_REHEARSAL}", kubeconfig, rehearsal_of=name)
 
@@ -217,7 +219,8 @@ class Workspace:
         Raises:
             WorkspaceError: The stack file has mistakes.
         """
-        if not platform_object(self.stack_file).get("cloud"):
+        platform = platform_object(self.stack_file)
+        if not platform.get("cloud") and platform.get("scenario") != "sagemaker":
             return None
         command = [sys.executable, "-m", "stacks.cloud_staging", str(self.copy_stack_file())]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
@@ -262,8 +265,9 @@ class Workspace:
             # What is installed is not what a stack needs: `local` needs no aws plugin of 200 MB and more.
             # One that is needed and not here is still got when its provider starts.
             "PULUMI_OPTION_SKIP_PLUGIN_PRE_INSTALL": "true",
-            "KUBECONFIG": str(self.kubeconfig),
         }
+        if self.kubeconfig is not None:
+            values["KUBECONFIG"] = str(self.kubeconfig)
         if self.context is not None:
             values["CONTEXT"] = self.context
         if self._backend_is_ours:
@@ -304,15 +308,24 @@ class Workspace:
         _write_private(self.environment_file, "\n".join(lines) + "\n")
         return self.environment_file
 
-    def copy_stack_file(self) -> Path:
+    def copy_stack_file(self, *, foundation: bool = False) -> Path:
         """Copies the stack file; Pulumi writes a salt into the copy, never into the original.
 
         Each copy gets a new salt, which costs nothing: the state carries the one that it is read with. The
         copy of a rehearsal names no cluster and takes the operator's chart from this repository.
+
+        Args:
+            foundation: Declare only what endpoints stand on, whatever the file says.
         """
         text = self.stack_file.read_text()
+        content = None
         if self.rehearsal_of is not None:
-            text = yaml.safe_dump(as_rehearsed(_content(self.stack_file), self.weights), sort_keys=False)
+            content = as_rehearsed(_content(self.stack_file), self.weights, self.canary)
+        if foundation:
+            content = content or _content(self.stack_file)
+            content["config"]["spillway:platform"]["declare"] = "foundation"
+        if content is not None:
+            text = yaml.safe_dump(content, sort_keys=False)
         _write_private(self._private_stack_file, text)
         return self._private_stack_file
 

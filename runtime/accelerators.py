@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+_NEURON = "aws.amazon.com/neuron"
+
 
 @dataclass(frozen=True, kw_only=True)
 class AcceleratorProfile:
@@ -24,6 +26,7 @@ class AcceleratorProfile:
         huge_pages: 2 MiB pages that one pod needs, as a Kubernetes quantity; None for none.
         engine_defaults: vLLM engine arguments that this hardware needs.
         environment: Environment variables that the engine needs on this hardware.
+        cores: Cores of one device, each of which is one of `tensorParallel`; 1 where a device is not divided.
     """
 
     name: str
@@ -40,11 +43,17 @@ class AcceleratorProfile:
         default_factory=lambda: MappingProxyType({})
     )
     environment: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    cores: int = 1
 
     @property
     def is_cpu(self) -> bool:
         """Whether models run on the host's processors, without an extended resource."""
         return self.kubernetes_resource is None
+
+    @property
+    def is_neuron(self) -> bool:
+        """Whether AWS made it, and models are compiled before they are served."""
+        return self.kubernetes_resource == _NEURON
 
 
 def _nvidia(name: str, product: str, ray_type: str, memory_gib: int) -> AcceleratorProfile:
@@ -136,3 +145,22 @@ ACCELERATORS: Mapping[str, AcceleratorProfile] = MappingProxyType(
         )
     }
 )
+
+
+def _neuron(name: str) -> AcceleratorProfile:
+    # Sources: devices, their cores and memory, EC2's DescribeInstanceTypes; image, the SageMaker SDK's list.
+    return AcceleratorProfile(
+        name=name,
+        kubernetes_resource=_NEURON,
+        ray_accelerator_type=None,
+        memory_gib=32,
+        serve_llm=False,
+        vllm_image="huggingface-vllm-inference-neuronx of AWS' registry",
+        cores=2,
+    )
+
+
+ENDPOINT_ACCELERATORS: Mapping[str, AcceleratorProfile] = MappingProxyType(
+    {**ACCELERATORS, **{name: _neuron(name) for name in ("aws-inferentia2", "aws-trainium")}}
+)
+"""What models on SageMaker endpoints may be for: what clusters have, and AWS' own devices."""

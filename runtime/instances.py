@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 RECORDED: Final = "moto 5.2.5"
 
@@ -102,12 +102,13 @@ _QUOTAS: Final[Mapping[tuple[str, str], tuple[str, str]]] = MappingProxyType(
 )
 
 
-def _regions(*places: str) -> frozenset[str]:
+def regions_of(*places: str) -> frozenset[str]:
+    """Regions out of texts with blanks between them."""
     return frozenset(region for place in places for region in place.split())
 
 
 _US: Final = "us-east-1 us-east-2 us-west-2"
-_M6I: Final = _regions(
+_M6I: Final = regions_of(
     _US,
     "us-west-1 af-south-1 ap-east-1 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2",
     "ap-southeast-1 ap-southeast-2 ap-southeast-3 ap-southeast-5 ca-central-1 ca-west-1 eu-central-1",
@@ -115,36 +116,36 @@ _M6I: Final = _regions(
     "me-south-1 sa-east-1",
 )
 _M7I: Final = (_M6I - {"ca-west-1", "me-south-1"}) | {"ap-southeast-4", "eu-south-2"}
-_G5: Final = _regions(
+_G5: Final = regions_of(
     _US,
     "ap-east-1 ap-northeast-1 ap-northeast-2 ap-south-1 ap-southeast-2 ap-southeast-3 ca-central-1",
     "eu-central-1 eu-north-1 eu-south-2 eu-west-1 eu-west-2 eu-west-3 il-central-1 me-central-1 sa-east-1",
 )
-_G6: Final = _regions(
+_G6: Final = regions_of(
     _US,
     "ap-northeast-1 ap-northeast-2 ap-south-1 ap-south-2 ap-southeast-2 ap-southeast-5 ca-central-1",
     "eu-central-1 eu-central-2 eu-north-1 eu-south-2 eu-west-2 eu-west-3 me-central-1 sa-east-1",
 )
-_G6E: Final = _regions(
+_G6E: Final = regions_of(
     _US,
     "ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 eu-central-1 eu-north-1",
     "eu-south-2 me-central-1",
 )
-_P4D: Final = _regions(
+_P4D: Final = regions_of(
     _US,
     "ap-northeast-1 ap-northeast-2 ap-south-1 ap-southeast-2 ca-central-1 eu-central-1 eu-north-1",
     "eu-west-1 eu-west-2 sa-east-1",
 )
-_P4DE: Final = _regions("us-east-1 us-west-2 ap-northeast-1 ap-southeast-1 eu-central-1 il-central-1")
-_P5_ONE: Final = _regions(
+_P4DE: Final = regions_of("us-east-1 us-west-2 ap-northeast-1 ap-southeast-1 eu-central-1 il-central-1")
+_P5_ONE: Final = regions_of(
     _US, "ap-northeast-1 ap-south-1 ap-southeast-2 ap-southeast-3 eu-north-1 eu-west-2 sa-east-1"
 )
 _P5: Final = _P5_ONE | {"us-west-1", "ap-northeast-2", "ca-central-1"}
-_P5EN: Final = _regions(
+_P5EN: Final = regions_of(
     _US,
     "us-west-1 ap-northeast-1 ap-northeast-2 ap-south-1 ap-southeast-3 eu-north-1 eu-south-2 me-central-1",
 )
-_P6: Final = _regions(_US, "ap-south-1 ap-south-2 eu-north-1 eu-west-3")
+_P6: Final = regions_of(_US, "ap-south-1 ap-south-2 eu-north-1 eu-west-3")
 
 # Name, accelerator, devices, vCPUs, memory (GiB), NVMe (GB), EFA, regions.
 _ROWS: Final = (
@@ -190,21 +191,19 @@ _ROWS: Final = (
     ("p6-b200.48xlarge", "nvidia-b200", 8, 192, 2048, 30400, 8, _P6),
 )
 
-INSTANCES: Final[Mapping[str, InstanceType]] = MappingProxyType(
-    {
-        name: InstanceType(
-            name=name,
-            accelerator=accelerator,
-            gpus=gpus,
-            vcpus=vcpus,
-            memory_gib=memory_gib,
-            nvme_gb=nvme_gb,
-            efa_cards=efa_cards,
-            regions=regions,
-        )
-        for name, accelerator, gpus, vcpus, memory_gib, nvme_gb, efa_cards, regions in _ROWS
-    }
-)
+
+Row: TypeAlias = tuple[str, str, int, int, int, int, int, frozenset[str]]
+
+
+def instance_types(*rows: Row) -> Mapping[str, InstanceType]:
+    """Instance types by name, out of rows with the fields in their order."""
+    fields = ("name", "accelerator", "gpus", "vcpus", "memory_gib", "nvme_gb", "efa_cards", "regions")
+    return MappingProxyType(
+        {row[0]: InstanceType(**dict[str, Any](zip(fields, row, strict=True))) for row in rows}
+    )
+
+
+INSTANCES: Final = instance_types(*_ROWS)
 
 REGIONS: Final = tuple(sorted({region for row in INSTANCES.values() for region in row.regions}))
 

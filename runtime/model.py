@@ -2,10 +2,10 @@
 
 import difflib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -175,15 +175,20 @@ NodeLabels = dict[
 ]
 
 
-def _known_accelerator(value: str) -> str:
-    if value not in ACCELERATORS:
-        near = difflib.get_close_matches(value, ACCELERATORS, n=1)
-        fix = f"did you mean {near[0]}?" if near else "take one of them"
-        raise ValueError(f"must be one of {', '.join(ACCELERATORS)}; {fix}")
-    return value
+def accelerator_in(rows: Mapping[str, AcceleratorProfile]) -> AfterValidator:
+    """Refuses a name that is no row, with the nearest one."""
+
+    def known(value: str) -> str:
+        if value not in rows:
+            near = difflib.get_close_matches(value, rows, n=1)
+            fix = f"did you mean {near[0]}?" if near else "take one of them"
+            raise ValueError(f"must be one of {', '.join(rows)}; {fix}")
+        return value
+
+    return AfterValidator(known)
 
 
-AcceleratorName = Annotated[str, AfterValidator(_known_accelerator)]
+AcceleratorName = Annotated[str, accelerator_in(ACCELERATORS)]
 Image = Annotated[
     str,
     AfterValidator(_pinned_image),
@@ -477,6 +482,8 @@ class ModelSpec(Spec):
     of `pipelineParallel` pods.
     """
 
+    profiles: ClassVar[Mapping[str, AcceleratorProfile]] = ACCELERATORS
+
     name: ModelName = Field(
         description="Kubernetes name of the RayService: lower case, digits and '-', at most 47."
     )
@@ -681,7 +688,7 @@ class ModelSpec(Spec):
     @property
     def profile(self) -> AcceleratorProfile:
         """The hardware's row in the registry."""
-        return ACCELERATORS[self.accelerator]
+        return self.profiles[self.accelerator]
 
     @property
     def serving_kind(self) -> ServingKind:

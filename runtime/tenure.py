@@ -54,19 +54,12 @@ class Tenure:
     @staticmethod
     def of_annotations(annotations: Mapping[str, str]) -> "Tenure | None":
         """Reads what `annotations` wrote; None where one of them is missing."""
-        found = {
-            key: annotations.get(f"{_ANNOTATION}{key}") for key in (STACK, OWNER, COST_CENTRE, ENVIRONMENT)
-        }
-        stack, owner, cost_centre, environment = found.values()
-        if stack is None or owner is None or cost_centre is None or environment is None:
-            return None
-        return Tenure(
-            stack=stack,
-            owner=owner,
-            cost_centre=cost_centre,
-            environment=environment,
-            expires=annotations.get(f"{_ANNOTATION}{EXPIRES}"),
-        )
+        return _read(annotations, _ANNOTATION)
+
+    @staticmethod
+    def of_tags(tags: Mapping[str, str]) -> "Tenure | None":
+        """Reads what `tags` wrote; None where one of them is missing."""
+        return _read(tags, _TAG)
 
     def ends_at(self, updated: datetime) -> datetime | None:
         """When it expires; None if it does not.
@@ -84,6 +77,20 @@ class Tenure:
             ENVIRONMENT: self.environment,
         }
         return texts if self.expires is None else {**texts, EXPIRES: self.expires}
+
+
+def _read(texts: Mapping[str, str], prefix: str) -> Tenure | None:
+    found = {key: texts.get(f"{prefix}{key}") for key in (STACK, OWNER, COST_CENTRE, ENVIRONMENT)}
+    stack, owner, cost_centre, environment = found.values()
+    if stack is None or owner is None or cost_centre is None or environment is None:
+        return None
+    return Tenure(
+        stack=stack,
+        owner=owner,
+        cost_centre=cost_centre,
+        environment=environment,
+        expires=texts.get(f"{prefix}{EXPIRES}"),
+    )
 
 
 def expiry(expires: str, updated: datetime) -> datetime:

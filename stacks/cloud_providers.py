@@ -11,6 +11,7 @@ import pulumi_aws as aws
 import pulumi_kubernetes as kubernetes
 
 from stacks.cloud_settings import AssumeRole, CloudSettings
+from stacks.sagemaker_settings import SageMakerSettings
 from stacks.settings import SettingsError
 
 # What sends AWS' SDKs to another place than AWS; the rehearsal sets it for its double.
@@ -19,7 +20,7 @@ _ENDPOINT = "AWS_ENDPOINT_URL"
 _KUBECONFIG = "SPILLWAY_EKS_KUBECONFIG"
 
 
-def aws_provider(cloud: CloudSettings, tags: Mapping[str, str]) -> aws.Provider:
+def aws_provider(cloud: CloudSettings | SageMakerSettings, tags: Mapping[str, str]) -> aws.Provider:
     """The provider of the account and region, which refuses credentials of any other account."""
     role = cloud.assume_role
     roles = None if role is None else [_assumed(role)]

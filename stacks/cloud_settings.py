@@ -160,7 +160,7 @@ Email = Annotated[
 
 
 def _of_zones(count: int) -> str:
-    return f"are in {count} zones, and allowed are {_FEWEST_ZONES} to {_MOST_ZONES}; EKS needs two"
+    return f"are in {count} zones, and allowed are {_FEWEST_ZONES} to {_MOST_ZONES}, of which one may fail"
 
 
 class AssumeRole(Spec):
@@ -175,17 +175,12 @@ class AssumeRole(Spec):
     )
 
 
-class NewVpc(Spec):
-    """A VPC that Spillway makes: private subnets, flow logs, a closed default security group."""
+class PrivateVpc(Spec):
+    """A VPC that Spillway makes, without a way to the internet: private subnets and endpoints, flow logs."""
 
     cidr: Cidr = Field(description="Its network, /16 to /24, outside of all that is on-prem.")
     zones: tuple[ZoneName, ...] = Field(
-        description="Two to six availability zones, each with one subnet. EKS needs two."
-    )
-    egress: Literal["endpoints", "nat"] = Field(
-        default="endpoints",
-        description="`endpoints`: nodes reach AWS' services by private endpoints, and no internet. `nat`: "
-        "one NAT gateway, where nodes must reach more.",
+        description="Two to six availability zones, each with one subnet, so that one zone may fail."
     )
 
     @model_validator(mode="after")
@@ -202,6 +197,16 @@ class NewVpc(Spec):
         if not _FEWEST_ZONES <= len(self.zones) <= _MOST_ZONES:
             raise ContradictionError("zones", f"{_of_zones(len(self.zones))}; name that many")
         return self
+
+
+class NewVpc(PrivateVpc):
+    """A VPC that Spillway makes: private subnets, flow logs, a closed default security group."""
+
+    egress: Literal["endpoints", "nat"] = Field(
+        default="endpoints",
+        description="`endpoints`: nodes reach AWS' services by private endpoints, and no internet. `nat`: "
+        "one NAT gateway, where nodes must reach more.",
+    )
 
 
 class ExistingSubnet(Spec):

@@ -18,7 +18,9 @@ from runtime.stack_file import StackFileError, list_mistakes, read_stack_file
 from runtime.staging import StagedImages, is_staged, staged_version, weights_prefix
 from stacks.cloud_settings import CloudSettings
 from stacks.eks_side import cloud_models, images_of
-from stacks.settings import PlatformSettings, read
+from stacks.endpoint_staging import endpoint_staging
+from stacks.sagemaker_settings import SageMakerSettings
+from stacks.settings import PlatformSettings, Settings, read
 
 Plan = dict[str, object]
 
@@ -81,8 +83,14 @@ def main(arguments: Sequence[str]) -> int:
     if settings is None:
         print(list_mistakes(path, mistakes), file=sys.stderr)
         return 1
-    print(json.dumps(settings.cloud and staging_plan(settings, settings.cloud)))
+    print(json.dumps(_plan(settings)))
     return 0
+
+
+def _plan(settings: Settings) -> Plan | None:
+    if isinstance(settings, SageMakerSettings):
+        return endpoint_staging(settings)
+    return settings.cloud and staging_plan(settings, settings.cloud)
 
 
 def _model(settings: PlatformSettings, there: ModelSpec, every: dict[str, str]) -> Plan:

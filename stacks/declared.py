@@ -20,7 +20,7 @@ from pulumi.runtime import mocks, settings, stack
 from runtime.stack_file import list_mistakes, parse_stack_file
 from runtime.stack_resources import StackResource, from_state
 from stacks import check
-from stacks.settings import PlatformSettings, SettingsError, read
+from stacks.settings import Settings, SettingsError, read
 
 _PROJECT = "spillway"
 
@@ -60,7 +60,7 @@ class _Listener(mocks.MockMonitor):
         return made
 
 
-def declared(platform: PlatformSettings, name: str = "preview") -> tuple[StackResource, ...]:
+def declared(platform: Settings, name: str = "preview") -> tuple[StackResource, ...]:
     """All resources that a stack with these settings has after its first `up`.
 
     Args:
@@ -70,7 +70,7 @@ def declared(platform: PlatformSettings, name: str = "preview") -> tuple[StackRe
     return from_state(_exported(platform, name))
 
 
-def _exported(platform: PlatformSettings, name: str) -> dict[str, object]:
+def _exported(platform: Settings, name: str) -> dict[str, object]:
     monitor = _Listener()
 
     def program() -> None:

@@ -4,17 +4,13 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar, cast, get_args
 from urllib.parse import urlsplit
 
 from pulumi.runtime.config import CONFIG, get_config_env, is_config_secret
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Discriminator,
     Field,
-    StringConstraints,
     Tag,
     ValidationError,
     model_validator,
@@ -38,95 +34,29 @@ from runtime.model import (
     ObjectName,
     Spec,
     refuse_above,
-    written_as,
 )
 from runtime.quantities import cpus, memory_bytes
 from runtime.serving.ray_service import RayRuntime
 from runtime.stack_file import list_mistakes
-from runtime.tenure import EXPIRES_PATTERN, expiry
 from runtime.versions import VLLM_OF_RAY
 from stacks.cloud_settings import MAX_CLOUD_NAME, CloudSettings, burst_mistakes
 from stacks.cost_settings import CostSettings
-from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain
-
-_DNS_LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-# Services are named after it with a suffix, and must start with a letter (RFC 1035).
-_SERVICE_PREFIX = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
-# Docker takes the first part of a reference for a registry only if it has a dot or a port, or is localhost.
-_REGISTRY_PATH = (
-    r"^([-a-zA-Z0-9]+(\.[-a-zA-Z0-9]+)+(:[0-9]{1,5})?|[-a-zA-Z0-9]+:[0-9]{1,5}|localhost)"
-    r"(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$"
+from stacks.mistakes import ENCRYPTED, FULL_KEY, config_mistakes, explain, nearest
+from stacks.sagemaker_settings import SageMakerSettings
+from stacks.setting_types import (
+    DnsLabel,
+    Expires,
+    HostName,
+    KubeconfigPath,
+    PlatformName,
+    ProxyUrl,
+    RegistryPath,
+    TagValue,
+    refuse_wrong_end,
 )
-_PROXY_URL = r"^https?://[-a-zA-Z0-9.]+(:[0-9]{1,5})?/?$"
-# The program runs in another folder than `make`, so a relative path would be two.
-_KUBECONFIG = r"^[/~]"
-# What AWS takes as a tag's value, without what only some of its services take.
-_TAG = r"^[A-Za-z0-9_ .:/=+@-]{1,200}$"
-_HOST_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
-DnsLabel = Annotated[
-    str,
-    StringConstraints(pattern=_DNS_LABEL),
-    written_as(_DNS_LABEL, "1 to 63 lower-case letters, digits and '-', without '-' at either end"),
-]
-PlatformName = Annotated[
-    str,
-    StringConstraints(pattern=_SERVICE_PREFIX),
-    written_as(_SERVICE_PREFIX, "1 to 40 lower-case letters, digits and '-', starting with a letter"),
-]
-RegistryPath = Annotated[
-    str,
-    StringConstraints(pattern=_REGISTRY_PATH),
-    written_as(_REGISTRY_PATH, "REGISTRY[/PATH] without https://", "registry.example.com/llm"),
-]
-# The URL stands in plain text in pods, state and previews.
-ProxyUrl = Annotated[
-    str,
-    StringConstraints(pattern=_PROXY_URL),
-    written_as(
-        _PROXY_URL,
-        "http://HOST:PORT, without user and password, because every pod would show them",
-        "http://proxy.example.com:3128",
-    ),
-]
-KubeconfigPath = Annotated[
-    str,
-    StringConstraints(pattern=_KUBECONFIG),
-    written_as(_KUBECONFIG, "an absolute path, or one that begins with ~", "~/.kube/config"),
-]
-HostName = Annotated[
-    str,
-    StringConstraints(pattern=_HOST_NAME, max_length=253),
-    written_as(_HOST_NAME, "a host name in lower case, without https://", "llm.example.com"),
-]
-
-TagValue = Annotated[
-    str,
-    StringConstraints(pattern=_TAG),
-    written_as(_TAG, "1 to 200 letters, digits, blanks and _ . : / = + - @", "ml-platform"),
-]
-
-
-# How Pulumi hands over a day that stands in a stack file without quotes: as Go prints a time.
-_UNQUOTED_DAY = re.compile(r"([0-9-]{10}) 00:00:00 \+0000 UTC")
-
-
-def _as_written(value: object) -> object:
-    found = _UNQUOTED_DAY.fullmatch(value) if isinstance(value, str) else None
-    return found[1] if found else value
-
-
-def _expires(value: str) -> str:
-    expiry(value, datetime.now(UTC))
-    return value
-
-
-Expires = Annotated[
-    str,
-    BeforeValidator(_as_written),
-    AfterValidator(_expires),
-    written_as(EXPIRES_PATTERN, "a day such as 2026-12-31 or a duration such as 14d or 8h", "14d"),
-]
+SAGEMAKER = "sagemaker"
+_Root = TypeVar("_Root", bound=Spec)
 
 
 class ClusterSettings(Spec):
@@ -464,7 +394,10 @@ class PlatformSettings(Spec):
     """One LLM platform. `scenario` picks what `pulumi up` declares."""
 
     scenario: Literal["onprem", "hybrid"] = Field(
-        description="Which scenario this stack is; `hybrid` goes with `cloud` and `burst`."
+        description="Which scenario this stack is; `hybrid` goes with `cloud` and `burst`, `sagemaker` with "
+        "other keys.",
+        # Whoever writes something else is told of all three.
+        json_schema_extra={"enum": ["onprem", "hybrid", SAGEMAKER]},
     )
     name: PlatformName = Field(default="llm", description="Prefix of the platform's resources.")
     namespace: DnsLabel = Field(
@@ -541,18 +474,7 @@ class PlatformSettings(Spec):
 
     @model_validator(mode="after")
     def _expires_unless_in_production(self) -> Self:
-        if self.environment == "prod" and self.expires is not None:
-            raise ContradictionError(
-                "expires",
-                "goes only with environment dev or staging, and this is prod, which is never taken down by "
-                "itself; remove it or change environment",
-            )
-        if self.environment != "prod" and self.expires is None:
-            raise ContradictionError(
-                "expires",
-                f"is missing, and environment is {self.environment}; add a day such as 2026-12-31 or a "
-                "duration after the last up such as 14d, or set environment to prod",
-            )
+        refuse_wrong_end(self.environment, self.expires)
         return self
 
     @model_validator(mode="after")
@@ -727,11 +649,15 @@ def _needs_the_internet(settings: PlatformSettings) -> Iterator[Mistake]:
             )
 
 
+Settings = PlatformSettings | SageMakerSettings
+"""What a stack file may hold: each scenario without a cluster has a root of its own."""
+
+
 class SettingsError(Exception):
     """The stack file cannot be used; one line per mistake."""
 
 
-def load() -> PlatformSettings:
+def load() -> Settings:
     """Reads the settings of the stack that runs.
 
     Raises:
@@ -751,33 +677,54 @@ def load() -> PlatformSettings:
     return settings
 
 
-def read(config: Mapping[str, object]) -> tuple[PlatformSettings | None, list[str]]:
+def read(config: Mapping[str, object]) -> tuple[Settings | None, list[str]]:
     """Validates everything under `config:` of a stack file: the settings, or every mistake."""
     unread, given = config_mistakes(config)
-    settings, mistakes = _validated(given[0]) if given else (None, [])
+    settings, mistakes = _validated(root_of(given[0]), given[0]) if given else (None, [])
     return (None if unread else settings), [*unread, *mistakes]
 
 
+def root_of(value: object) -> type[Settings]:
+    """The settings that the object under `spillway:platform` means to be, by its `scenario`."""
+    scenario = cast("Mapping[str, object]", value).get("scenario") if isinstance(value, dict) else None
+    known = [*get_args(PlatformSettings.model_fields["scenario"].annotation), SAGEMAKER]
+    meant = nearest(scenario, known) if isinstance(scenario, str) else None
+    return SageMakerSettings if meant == SAGEMAKER else PlatformSettings
+
+
 def parse(value: object) -> PlatformSettings:
-    """Validates the object under `spillway:platform`.
+    """Validates the object under `spillway:platform` of a scenario with a cluster.
 
     Raises:
         SettingsError: With every mistake in it.
     """
-    settings, mistakes = _validated(value)
+    return _parsed(PlatformSettings, value)
+
+
+def parse_sagemaker(value: object) -> SageMakerSettings:
+    """Validates the object under `spillway:platform` of scenario `sagemaker`.
+
+    Raises:
+        SettingsError: With every mistake in it.
+    """
+    return _parsed(SageMakerSettings, value)
+
+
+def _parsed(root: type[_Root], value: object) -> _Root:
+    settings, mistakes = _validated(root, value)
     if settings is None:
         raise _refusal(mistakes)
     return settings
 
 
-def _validated(value: object) -> tuple[PlatformSettings | None, list[str]]:
+def _validated(root: type[_Root], value: object) -> tuple[_Root | None, list[str]]:
     try:
         # Through JSON, because strict validation there still takes a list for a tuple.
         text = json.dumps(value)
-        return PlatformSettings.model_validate_json(text, by_alias=True, by_name=False), []
+        return root.model_validate_json(text, by_alias=True, by_name=False), []
     except ValidationError as error:
         # Pydantic's own words are better than none, should `explain` miss what they are about.
-        return None, explain(PlatformSettings, value) or [str(error)]
+        return None, explain(root, value) or [str(error)]
 
 
 def _refusal(lines: Sequence[str]) -> SettingsError:

@@ -14,8 +14,11 @@ from xdist.scheduler import LoadFileScheduling  # pyright: ignore[reportMissingT
 
 # Tests with one of these marks may go where they like.
 _FREE = ("engine", "rehearsal", "faults")
-# One worker takes all of these folders, one test after the other: an embedded site needs the whole machine.
-_ALONE = ("tests/engine/", "tests/rehearsal/", "tests/faults/")
+# One worker takes each of these, one test after the other. There is room for one embedded site on two cores,
+# or for the engines of one rehearsal; what is lighter runs beside it, because both wait most of the time.
+_BESIDE = ("tests/engine/", "tests/rehearsal/test_images.py")
+_REHEARSED = ("tests/rehearsal/", "tests/faults/")
+_LONG = (*_BESIDE, *_REHEARSED)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,10 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class _Scheduling(LoadFileScheduling):
-    """Gives each worker whole files, and one worker everything that runs alone."""
+    """Gives each worker whole files, one all rehearsals, and one what is long beside them."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "alone" if nodeid.startswith(_ALONE) else super()._split_scope(nodeid)
+        if nodeid.startswith(_BESIDE):
+            return "beside the rehearsals"
+        return "rehearsals" if nodeid.startswith(_REHEARSED) else super()._split_scope(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling | None:
@@ -40,14 +45,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Schedu
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where there are workers, the files with the most tests come first, and what runs alone last.
-
-    The engine's tests are the first of those, so that the other workers are through with all else when the
-    first site starts.
-    """
+    """Where there are workers, the files with the most tests come first, and what is long last."""
     if hasattr(config, "workerinput"):
         tests = Counter(item.path for item in items)
-        items.sort(key=lambda item: 2 if item.nodeid.startswith(_ALONE) else 1 / tests[item.path])
+
+        def order(item: pytest.Item) -> float:
+            if not item.nodeid.startswith(_LONG):
+                return 1 / tests[item.path]
+            return 3 if item.nodeid.startswith(_BESIDE) else 2
+
+        items.sort(key=order)
 
 
 def pytest_sessionstart() -> None:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 # Interface endpoints in a VPC without internet: what nodes and the pods of the EKS side call. Weights come
 # through the gateway endpoint of S3.
 ENDPOINTS = ("autoscaling", "ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "logs", "sqs", "sts")
+# The same for a VPC with SageMaker endpoints, and what asks them.
+HOSTING_ENDPOINTS = ("ecr.api", "ecr.dkr", "logs", "monitoring", "sagemaker.runtime", "sts")
+# What the gateway's tasks ask beside them, for their API keys.
+GATEWAY_ENDPOINTS = ("secretsmanager",)
 
 
 @dataclass(frozen=True, kw_only=True)

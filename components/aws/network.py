@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pulumi
@@ -29,6 +29,7 @@ class NetworkPlace:
         entrance: Zone to the private address of the load balancer there.
         needs: What must be there before anything runs in it, and until nothing does.
         route_table_id: Routes of the private subnets; None where they are not ours.
+        s3_prefix_list: The addresses of S3 in the region, as a security group names them.
     """
 
     vpc_id: pulumi.Input[str]
@@ -36,6 +37,7 @@ class NetworkPlace:
     entrance: Mapping[str, str]
     needs: tuple[pulumi.Resource, ...] = ()
     route_table_id: pulumi.Input[str] | None = None
+    s3_prefix_list: pulumi.Input[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +51,9 @@ class CloudNetworkArgs:
         egress: `endpoints` for AWS' services only, `nat` for the internet.
         log_key: ARN of the key that encrypts the flow logs.
         log_retention_days: How long they are kept.
+        services: AWS' services that are reached by private endpoints.
+        subnet_tags: Further tags of the private subnets; by itself those that load balancers of Kubernetes
+            look for.
     """
 
     cloud: CloudAccount
@@ -57,6 +62,8 @@ class CloudNetworkArgs:
     egress: Literal["endpoints", "nat"]
     log_key: pulumi.Input[str]
     log_retention_days: int
+    services: tuple[str, ...] = ENDPOINTS
+    subnet_tags: Mapping[str, str] = field(default_factory=lambda: {"kubernetes.io/role/internal-elb": "1"})
 
 
 class CloudNetwork(Component):
@@ -94,7 +101,7 @@ class CloudNetwork(Component):
                 cidr_block=str(block),
                 availability_zone=zone,
                 map_public_ip_on_launch=False,
-                tags={"Name": f"{name}-{zone}", "kubernetes.io/role/internal-elb": "1"},
+                tags={"Name": f"{name}-{zone}", **args.subnet_tags},
                 opts=self.child(),
             )
             needs.append(
@@ -112,6 +119,7 @@ class CloudNetwork(Component):
             entrance=entrance_addresses(args.cidr, args.zones),
             needs=tuple(needs),
             route_table_id=table.id,
+            s3_prefix_list=self.s3.prefix_list_id,
         )
         self.finish(vpcId=self.vpc.id)
 
@@ -162,17 +170,16 @@ class CloudNetwork(Component):
         args = self._args
         policy = only_this_account(args.cloud.account)
         # Costs nothing, and keeps the weights off a NAT gateway, which is paid by the gigabyte.
-        made: list[pulumi.Resource] = [
-            ec2.VpcEndpoint(
-                f"{name}-s3",
-                vpc_id=self.vpc.id,
-                vpc_endpoint_type="Gateway",
-                service_name=f"com.amazonaws.{args.cloud.region}.s3",
-                route_table_ids=[table.id],
-                tags={"Name": f"{name}-s3"},
-                opts=self.child(),
-            )
-        ]
+        self.s3 = ec2.VpcEndpoint(
+            f"{name}-s3",
+            vpc_id=self.vpc.id,
+            vpc_endpoint_type="Gateway",
+            service_name=f"com.amazonaws.{args.cloud.region}.s3",
+            route_table_ids=[table.id],
+            tags={"Name": f"{name}-s3"},
+            opts=self.child(),
+        )
+        made: list[pulumi.Resource] = [self.s3]
         if args.egress != "endpoints":
             return made
         group = ec2.SecurityGroup(
@@ -185,7 +192,7 @@ class CloudNetwork(Component):
             tags={"Name": f"{name}-endpoints"},
             opts=self.child(),
         )
-        for service in ENDPOINTS:
+        for service in args.services:
             made.append(
                 ec2.VpcEndpoint(
                     f"{name}-{service.replace('.', '-')}",

@@ -85,6 +85,17 @@ def log_key_use(account: str, region: str) -> Statement:
     }
 
 
+def alarm_key_use(account: str) -> Statement:
+    """Lets the account's alarms publish to a topic that is encrypted with a key."""
+    return {
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+        "Resource": "*",
+        "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+    }
+
+
 def node_key_use(account: str) -> Sequence[Statement]:
     """Lets the service-linked role of Auto Scaling start instances with volumes encrypted with a key.
 
@@ -180,6 +191,26 @@ def only_over_tls(bucket_arn: str) -> str:
             "Resource": [bucket_arn, f"{bucket_arn}/*"],
             "Condition": {"Bool": {"aws:SecureTransport": "false"}},
         }
+    )
+
+
+def alarm_publisher(topic_arn: str, account: str) -> str:
+    """A topic's policy: the account's alarms and endpoints may publish, over TLS."""
+    return document(
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": ["cloudwatch.amazonaws.com", "sagemaker.amazonaws.com"]},
+            "Action": "sns:Publish",
+            "Resource": topic_arn,
+            "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+        },
+        {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sns:Publish",
+            "Resource": topic_arn,
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        },
     )
 
 

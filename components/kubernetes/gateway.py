@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-import pulumi_random as random
 
+from components.api_keys import api_key
 from components.base import Component
 from components.kubernetes.metadata import object_meta
 from components.kubernetes.namespace import GATEWAY
@@ -24,8 +24,6 @@ from runtime.gateway import (
     render_api_keys,
 )
 
-API_KEY_LENGTH = 40
-API_KEY_PREFIX = "sk-"
 SERVICE_PORT = 80
 CERTIFICATE_FOLDER = "/etc/envoy/certificate"
 BOOTSTRAP_ANNOTATION = "spillway.dev/envoy-bootstrap"
@@ -158,10 +156,7 @@ class Gateway(Component):
         given = self._args.given_keys.get(client)
         if given is not None:
             return given
-        password = random.RandomPassword(
-            f"{self._name}-key-{client}", length=API_KEY_LENGTH, special=False, opts=self.child()
-        )
-        return pulumi.Output.concat(API_KEY_PREFIX, password.result)
+        return api_key(self, f"{self._name}-key-{client}")
 
     def _envoy_keys(self) -> pulumi.Output[dict[str, str]]:
         keys = pulumi.Output.all(**self.api_keys)

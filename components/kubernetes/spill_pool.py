@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-import pulumi_random as random
 
+from components.api_keys import api_key
 from components.base import Component
-from components.kubernetes.gateway import API_KEY_LENGTH, API_KEY_PREFIX
 from components.kubernetes.metadata import object_meta
 from components.kubernetes.namespace import GATEWAY
 from components.naming import selector
@@ -21,10 +20,7 @@ class SpillKey(Component):
 
     def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kubernetes:SpillKey", name, {}, opts)
-        password = random.RandomPassword(
-            f"{name}-letters", length=API_KEY_LENGTH, special=False, opts=self.child()
-        )
-        self.value = pulumi.Output.concat(API_KEY_PREFIX, password.result)
+        self.value = api_key(self, f"{name}-letters")
         self.finish()
 
 

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from docs.generator import markdown
-from runtime.accelerators import ACCELERATORS
+from runtime.accelerators import ACCELERATORS, ENDPOINT_ACCELERATORS
 from runtime.capacity import NodePool
 from runtime.instances import INSTANCES, RECORDED, REGIONS
 from runtime.model import (
@@ -30,6 +30,10 @@ from runtime.model import (
 )
 from runtime.node_groups import GroupName, InstanceTypeName, NodeGroupSpec, ReservationId, ZoneName
 from runtime.pricing import price_of
+from runtime.sagemaker.endpoints import Schedule as ScheduleTime
+from runtime.sagemaker.endpoints import SharedInstances, SizeSchedule, Variant
+from runtime.sagemaker.instances import ENDPOINT_TYPES, EndpointType, has_neuron
+from runtime.sagemaker.models import EndpointAccelerator, EndpointModel, PartName, PipelineContainer
 from runtime.versions import VLLM_OF_RAY
 from stacks.cloud_settings import (
     AccountId,
@@ -48,7 +52,9 @@ from stacks.cloud_settings import (
     VpcId,
 )
 from stacks.mistakes import FULL_KEY
+from stacks.sagemaker_settings import PrefixListId, SageMakerSettings
 from stacks.settings import (
+    SAGEMAKER,
     Client,
     DnsLabel,
     Expires,
@@ -63,6 +69,7 @@ from stacks.settings import (
 )
 
 PAGE = "configuration.md"
+SAGEMAKER_PAGE = "configuration-sagemaker.md"
 SCHEMA = "platform.schema.json"
 
 # What a validator or pattern behind a named type allows, in words. The error messages say the same.
@@ -98,6 +105,13 @@ _NAMED: Mapping[object, str] = {
     TagValue: "1 to 200 letters, digits, blanks and `_.:/=+@-`",
     VpcId: "`vpc-…`",
     ZoneName: "a zone such as `us-east-1a`",
+    PartName: "1 to 30 lower-case letters, digits and `-`, first a letter",
+    EndpointType: "a type of the table of EC2 types with `ml.` before it, or "
+    + ", ".join(f"`{name}`" for name in ENDPOINT_TYPES if has_neuron(name)),
+    EndpointAccelerator: "a name of the table of accelerators, or "
+    + ", ".join(f"`{name}`" for name in ENDPOINT_ACCELERATORS if name not in ACCELERATORS),
+    PrefixListId: "`pl-…`",
+    ScheduleTime: "`cron(…)`, `rate(…)` or `at(…)`",
 }
 # The same for the keys whose validators stand in their model.
 _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
@@ -110,6 +124,8 @@ _KEYS: Mapping[tuple[type[BaseModel], str], str] = {
     (ModelSpec, "nodeSelector"): "label keys and values",
     (RaySettings, "nodeSelector"): "label keys and values",
     (ModelSpec, "engineArguments"): "names in lower case with `_`, none of the reserved ones below",
+    (PipelineContainer, "environment"): "names in capitals with `_`",
+    (SizeSchedule, "timezone"): "a time zone such as `Europe/Berlin`",
 }
 _PRICED_REGION = "us-east-1"
 _SCALARS: Mapping[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
@@ -159,7 +175,7 @@ def sections(model: type[BaseModel] = PlatformSettings, path: str = "") -> Itera
                 path=f"{path}{alias}",
                 type=_type(hints[name]),
                 default=_default(field),
-                allowed=_KEYS.get((model, alias)) or _allowed(hints[name], properties[alias]),
+                allowed=_words(model, alias) or _allowed(hints[name], properties[alias]),
                 description=field.description or "",
             )
         )
@@ -168,16 +184,32 @@ def sections(model: type[BaseModel] = PlatformSettings, path: str = "") -> Itera
         yield from sections(child, place)
 
 
+def _words(model: type[BaseModel], alias: str) -> str:
+    """What is said of a key whose validator stands in its model, or in one that this one extends."""
+    return next((_KEYS[base, alias] for base in model.__mro__ if (base, alias) in _KEYS), "")
+
+
 def schema() -> dict[str, Any]:
     """JSON Schema of a whole stack file, for editors; what spans several keys is left to `pulumi preview`."""
     generated = PlatformSettings.model_json_schema(by_alias=True)
-    definitions: dict[str, Any] = {name: _plain(value) for name, value in generated.pop("$defs").items()}
-    for model in (ModelSpec, NodePool):
-        definitions[model.__name__]["properties"]["accelerator"]["enum"] = list(ACCELERATORS)
+    hosted = SageMakerSettings.model_json_schema(by_alias=True)
+    definitions: dict[str, Any] = {
+        name: _plain(value) for one in (hosted, generated) for name, value in one.pop("$defs").items()
+    }
+    for model, accelerators in (
+        (ModelSpec, ACCELERATORS),
+        (EndpointModel, ENDPOINT_ACCELERATORS),
+        (NodePool, ACCELERATORS),
+    ):
+        definitions[model.__name__]["properties"]["accelerator"]["enum"] = list(accelerators)
+    definitions[SageMakerSettings.__name__] = _plain(hosted)
     cloud_choices: tuple[tuple[type[BaseModel], str, tuple[str, ...]], ...] = (
         (CloudSettings, "region", REGIONS),
         (NodeGroupSpec, "instanceTypes", tuple(name for name, row in INSTANCES.items() if row.gpus)),
         (SystemNodes, "instanceType", tuple(name for name, row in INSTANCES.items() if not row.gpus)),
+        (SageMakerSettings, "region", REGIONS),
+        (Variant, "instanceType", ENDPOINT_TYPES),
+        (SharedInstances, "instanceType", ENDPOINT_TYPES),
     )
     for model, key, choices in cloud_choices:
         described = definitions[model.__name__]["properties"][key]
@@ -189,6 +221,9 @@ def schema() -> dict[str, Any]:
     for model, key in (
         (ModelSpec, "engineArguments"),
         (ModelSpec, "nodeSelector"),
+        (EndpointModel, "engineArguments"),
+        (EndpointModel, "nodeSelector"),
+        (PipelineContainer, "environment"),
         (RaySettings, "nodeSelector"),
     ):
         definitions[model.__name__]["properties"][key]["additionalProperties"] = False
@@ -202,10 +237,19 @@ def schema() -> dict[str, Any]:
             "config": {
                 "type": "object",
                 "required": [FULL_KEY],
-                "properties": {FULL_KEY: {"$ref": f"#/$defs/{PlatformSettings.__name__}"}},
+                "properties": {FULL_KEY: _one_of_the_roots()},
             }
         },
         "$defs": dict(sorted(definitions.items())),
+    }
+
+
+def _one_of_the_roots() -> dict[str, Any]:
+    """By the scenario, so that an editor offers the keys of that one and says what is wrong with it."""
+    return {
+        "if": {"type": "object", "properties": {"scenario": {"const": SAGEMAKER}}, "required": ["scenario"]},
+        "then": {"$ref": f"#/$defs/{SageMakerSettings.__name__}"},
+        "else": {"$ref": f"#/$defs/{PlatformSettings.__name__}"},
     }
 
 
@@ -221,6 +265,7 @@ def page_text() -> str:
         "Written by `make docs` from `stacks/settings.py` and `runtime/model.py`: edit those, not this page.",
         f"Every key stands under `config:`, `{FULL_KEY}:` in `stacks/Pulumi.STACK.yaml`. Any other key\n"
         "there is an error. Types are strict: a quantity such as `4` is a string, so quote it.",
+        f"Scenario `{SAGEMAKER}` has keys of its own: [{SAGEMAKER_PAGE}]({SAGEMAKER_PAGE}).",
         f"[{SCHEMA}]({SCHEMA}) describes the same for editors. Name it in a stack file:",
         markdown.fence("yaml", f"# yaml-language-server: $schema=../docs/{SCHEMA}"),
         "The schema knows types, ranges, choices and the form of names. What spans several keys (exactly\n"
@@ -233,9 +278,24 @@ def page_text() -> str:
     return markdown.page(*parts)
 
 
+def sagemaker_page_text() -> str:
+    """The bytes of `docs/configuration-sagemaker.md`."""
+    parts = [
+        "# Configuration of scenario sagemaker",
+        "Written by `make docs` from `stacks/sagemaker_settings.py` and `runtime/sagemaker`: edit those.",
+        f"What stands under `{FULL_KEY}:` where `scenario` is `{SAGEMAKER}`. [{PAGE}]({PAGE}) is about all\n"
+        "other scenarios, and has the tables of accelerators, instance types and reserved engine arguments.\n"
+        "Keys of a model that are about pods (`worker`, `nodeSelector` and others) are listed, because a\n"
+        "model is written alike everywhere, and refused with a message.",
+    ]
+    for section in sections(SageMakerSettings):
+        parts += [f"## {_title(section)}", section.description, _table(section.rows)]
+    return markdown.page(*parts)
+
+
 def files() -> dict[str, str]:
-    """Both files by their path below `docs/`."""
-    return {PAGE: page_text(), SCHEMA: schema_text()}
+    """All three files by their path below `docs/`."""
+    return {PAGE: page_text(), SAGEMAKER_PAGE: sagemaker_page_text(), SCHEMA: schema_text()}
 
 
 def _object_in(hint: object) -> type[BaseModel] | None:

@@ -4,6 +4,7 @@ from typing import Final
 
 from policies.accelerators import family_of
 from policies.enforcement import ADVISORY
+from policies.gpu_cost.money import priced_stack
 from policies.node_pools import NODE_GROUP, NodePool, read_node_pools
 from policies.reading import Node, Unreadable, read
 from policies.rule import (
@@ -23,6 +24,7 @@ from runtime.instances import Capacity
 _GROUP_LABEL: Final = "spillway.dev/node-group"
 _QUOTA: Final = "kubernetes:core/v1:ResourceQuota"
 _NAMESPACE: Final = "kubernetes:core/v1:Namespace"
+_NOT_DECLARED: Final = "What the account has is not declared."
 _NO_MACHINES: Final = NotApplicable("It starts no machines.")
 
 
@@ -65,7 +67,33 @@ def _pools_of(resource: Resource) -> list[Pool]:
 
 def _check_quota(stack: Stack, config: Node) -> Answer:
     pools = [pool for resource in stack.resources for pool in read_node_pools(resource) or []]
-    return _beyond_quota(pools, config.child("vcpuQuotas").entries()) if pools else _NO_MACHINES
+    return _beyond_quotas(stack, pools, config) if pools else _NO_MACHINES
+
+
+def _beyond_quotas(stack: Stack, pools: list[NodePool], config: Node) -> Found:
+    of_endpoints = config.child("endpointQuotas").entries()
+    of_ec2 = [pool for pool in pools if not any(one.text().startswith("ml.") for one in pool.types)]
+    yield from _beyond_quota(of_ec2, config.child("vcpuQuotas").entries())
+    if len(of_ec2) < len(pools):
+        yield from _beyond_endpoint_quota(stack, of_endpoints)
+
+
+def _beyond_endpoint_quota(stack: Stack, quotas: dict[str, Node]) -> Found:
+    """SageMaker counts machines of each type, those of an update's second fleet among them."""
+    wanted: dict[str, int] = {}
+    for charge in priced_stack(stack).estimate.charges:
+        if charge.place == "SageMaker" and charge.accelerator and charge.count.ceiling is not None:
+            wanted[charge.item] = wanted.get(charge.item, 0) + int(charge.count.ceiling)
+    for kind, machines in wanted.items():
+        allowed = quotas[kind].integer() if kind in quotas else 0
+        if machines > allowed:
+            said = f"The account's limit: {allowed}." if kind in quotas else _NOT_DECLARED
+            yield Problem(
+                f"Endpoints of the stack may grow to {machines} machines {kind}, with the second fleet of an "
+                f"update. {said}",
+                f"Look at Service Quotas for {kind} for endpoint usage, ask for more if need be, and write "
+                "what there is to endpointQuotas of gpu-quota-fit.",
+            )
 
 
 def _beyond_quota(pools: list[NodePool], quotas: dict[str, Node]) -> Found:
@@ -84,11 +112,7 @@ def _beyond_quota(pools: list[NodePool], quotas: dict[str, Node]) -> Found:
     for code, vcpus in wanted.items():
         allowed = quotas[code].integer() if code in quotas else 0
         if vcpus > allowed:
-            said = (
-                f"The account's limit: {allowed}."
-                if code in quotas
-                else "What the account has is not declared."
-            )
+            said = f"The account's limit: {allowed}." if code in quotas else _NOT_DECLARED
             yield Problem(
                 f"Machines of the stack may grow to {vcpus} vCPUs of quota {code}. {said}",
                 "Look at Service Quotas, ask for more if need be, and write what there is to vcpuQuotas of "
@@ -206,7 +230,16 @@ GPU_QUOTA_FIT: Final = StackRule(
                 "description": "The account's limits in vCPUs, by quota code.",
             },
             example={"L-DB2E81BA": 96},
-        )
+        ),
+        "endpointQuotas": ConfigKey(
+            schema={
+                "type": "object",
+                "additionalProperties": {"type": "integer", "minimum": 0},
+                "default": {},
+                "description": "The account's limits in machines for endpoint usage, by instance type.",
+            },
+            example={"ml.g6e.2xlarge": 8},
+        ),
     },
 )
 

@@ -13,7 +13,7 @@ from typing import Final, cast
 
 from policies.enforcement import ADVISORY, ONLY_IN_DEV
 from policies.gpu_cost.tags import AWS_PROVIDER, EXPIRY_TAG, default_tags
-from policies.node_pools import NODE_POOL_TYPES, read_node_pools
+from policies.node_pools import ENDPOINT, NODE_POOL_TYPES, read_node_pools
 from policies.reading import Node, Unreadable, read
 from policies.rule import (
     Answer,
@@ -51,6 +51,7 @@ _EXTRAS: Final = frozenset(
         "aws:ec2/vpnConnection:VpnConnection",
     }
 )
+_ENDPOINT: Final = "aws:sagemaker/endpoint:Endpoint"
 _NO_CLOUD: Final = NotApplicable("It starts nothing in the cloud that is paid for by the hour.")
 
 
@@ -69,7 +70,7 @@ def _as_priced(resource: Resource) -> StackResource:
 
 
 @dataclass(frozen=True)
-class _Priced:
+class Priced:
     """What resources cost in the cloud, and what about it cannot be told.
 
     Attributes:
@@ -100,7 +101,7 @@ class _Priced:
                 )
 
 
-def _priced(resources: Sequence[Resource], region: str = "", today: date | None = None) -> _Priced:
+def _priced(resources: Sequence[Resource], region: str = "", today: date | None = None) -> Priced:
     found = estimate([_as_priced(one) for one in resources], region=region, today=today)
     charges = tuple(charge for charge in found.charges if charge.place != "on-prem")
     unreadable: dict[str, Unreadable] = {}
@@ -112,20 +113,21 @@ def _priced(resources: Sequence[Resource], region: str = "", today: date | None 
                     pool.most.value()
         except Unreadable as problem:
             unreadable[resource.urn] = problem
-    return _Priced(Estimate(charges=charges, resources=found.resources), unreadable)
+    return Priced(Estimate(charges=charges, resources=found.resources), unreadable)
 
 
 class _Last(threading.local):
     """What was priced last: all rules of this module in turn ask about the same stack."""
 
     resources: object = None
-    priced: "_Priced | None" = None
+    priced: "Priced | None" = None
 
 
 _last = _Last()
 
 
-def _of_stack(stack: Stack) -> _Priced:
+def priced_stack(stack: Stack) -> Priced:
+    """What a whole stack costs in the cloud; made once for all rules that ask in turn."""
     if not isinstance(stack.resources, tuple):
         return _priced(stack.resources, today=stack.now.date())
     if _last.priced is None or _last.resources is not stack.resources:
@@ -142,7 +144,7 @@ def _is_machine(charge: Charge) -> bool:
 def _check_pool(resource: Resource, config: Node) -> Found:
     limit = config.child("maxUsdPerHour").integer(default=DEFAULT_USD_PER_HOUR)
     region = config.child("region").text(default=_REGION)
-    priced = _priced([resource], resource.region or region)
+    priced = _priced(_with_endpoint(resource), resource.region or region)
     yield from priced.not_priced()
     ceiling = priced.estimate.hourly.ceiling
     if ceiling is not None and ceiling > limit:
@@ -153,12 +155,20 @@ def _check_pool(resource: Resource, config: Node) -> Found:
         )
 
 
+def _with_endpoint(resource: Resource) -> list[Resource]:
+    """An endpoint's configuration is billed as the endpoint that has it, and so judged as one."""
+    if resource.type != ENDPOINT:
+        return [resource]
+    endpoint = Resource(_ENDPOINT, resource.name, {}, urn=f"{resource.urn}-endpoint", parent=resource.parent)
+    return [resource, endpoint]
+
+
 def _check_ceiling(stack: Stack, config: Node) -> Answer:
-    priced = _of_stack(stack)
+    priced = priced_stack(stack)
     return _over_ceiling(priced, config) if priced.estimate.charges else _NO_CLOUD
 
 
-def _over_ceiling(priced: _Priced, config: Node) -> Found:
+def _over_ceiling(priced: Priced, config: Node) -> Found:
     limit = config.child("maxUsdPerHour").integer(default=DEFAULT_USD_PER_HOUR)
     yield from priced.not_priced()
     ceiling = priced.estimate.hourly.ceiling
@@ -173,11 +183,11 @@ def _over_ceiling(priced: _Priced, config: Node) -> Found:
 
 
 def _check_monthly(stack: Stack, config: Node) -> Answer:
-    priced = _of_stack(stack)
+    priced = priced_stack(stack)
     return _over_month(priced, config) if priced.estimate.charges else _NO_CLOUD
 
 
-def _over_month(priced: _Priced, config: Node) -> Found:
+def _over_month(priced: Priced, config: Node) -> Found:
     limit = config.child("maxUsdPerMonth").integer(default=_MONTHLY_USD)
     yield from priced.not_priced()
     expected = priced.estimate.hourly.expected * HOURS_PER_MONTH
@@ -191,14 +201,14 @@ def _over_month(priced: _Priced, config: Node) -> Found:
 
 
 def _check_exposure(stack: Stack, config: Node) -> Answer:
-    priced = _of_stack(stack)
+    priced = priced_stack(stack)
     if not priced.estimate.charges:
         return _NO_CLOUD
     expires = [tag for one in stack.of(AWS_PROVIDER) if (tag := default_tags(one).get(EXPIRY_TAG))]
     return _over_exposure(stack, priced, expires, config)
 
 
-def _over_exposure(stack: Stack, priced: _Priced, expires: list[str], config: Node) -> Found:
+def _over_exposure(stack: Stack, priced: Priced, expires: list[str], config: Node) -> Found:
     limit = config.child("maxUsd").integer(default=_EXPOSURE_USD)
     yield from priced.not_priced()
     if not expires:
@@ -220,7 +230,7 @@ def _over_exposure(stack: Stack, priced: _Priced, expires: list[str], config: No
 
 
 def _check_extras(stack: Stack, config: Node) -> Answer:
-    charges = [one for one in _of_stack(stack).estimate.charges if one.type in _EXTRAS]
+    charges = [one for one in priced_stack(stack).estimate.charges if one.type in _EXTRAS]
     return _too_many_extras(charges, config) if charges else NotApplicable("It has no such parts.")
 
 

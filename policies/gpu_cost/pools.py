@@ -12,7 +12,14 @@ from policies.reading import Node, Unreadable, read
 from policies.rule import Answer, ConfigKey, Found, NotApplicable, Problem, Resource, Rule, Severity
 from policies.workloads import Pool, Workload, read_workload
 
-MODEL_SERVICES: Final = frozenset({"spillway:kubernetes:ModelService", "spillway:kubernetes:PlainVLLM"})
+MODEL_SERVICES: Final = frozenset(
+    {
+        "spillway:kubernetes:ModelService",
+        "spillway:kubernetes:PlainVLLM",
+        # What Application Auto Scaling may add to an endpoint stands nowhere else.
+        "spillway:aws:EndpointScaling",
+    }
+)
 
 # One standard server of any vendor holds eight: a whole-server model replica fits, and whatever needs a
 # second server is a decision that somebody writes down.

@@ -1,10 +1,9 @@
 """Who owns what is paid for, and when it ends: the tags that every AWS resource of a stack gets."""
 
-import json
-from typing import Any, Final, cast
+from typing import Final
 
 from policies.enforcement import ONLY_OUTSIDE_PROD
-from policies.reading import Node, Unreadable, read
+from policies.reading import Node, read
 from policies.rule import ConfigKey, Found, Problem, Resource, Rule, Severity
 
 AWS_PROVIDER: Final = "pulumi:providers:aws"
@@ -23,11 +22,7 @@ def default_tags(resource: Resource) -> dict[str, str]:
         return {}
     if isinstance(node.value, str):
         # Pulumi hands a provider's own configuration over as JSON.
-        try:
-            given: Any = json.loads(node.text())
-        except ValueError:
-            raise Unreadable(node.path, "is no JSON") from None
-        node = read(cast("dict[str, object]", given if isinstance(given, dict) else {}), node.path)
+        node = node.parsed()
     return {key: value.text() for key, value in node.child("tags").entries().items()}
 
 

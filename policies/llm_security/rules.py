@@ -10,6 +10,7 @@ from policies.llm_security.cluster import (
     SECRETS_CMK,
     SUPPORTED_KUBERNETES,
 )
+from policies.llm_security.ecs import ECS_HARDENED
 from policies.llm_security.identity import LEAST_PRIVILEGE, RBAC_MINIMAL
 from policies.llm_security.network import (
     FLOW_LOGS,
@@ -22,6 +23,7 @@ from policies.llm_security.network import (
 from policies.llm_security.pods import IMAGE_DIGEST, IMAGE_PINNED, POD_BASELINE, SECRETS_AS_FILES
 from policies.llm_security.sagemaker import (
     CAPTURE_ENCRYPTED,
+    CAPTURE_MASKED_PROD,
     ENDPOINT_REDUNDANT_PROD,
     JOBS_ENCRYPTED,
     NOTEBOOK_CLOSED,
@@ -56,8 +58,10 @@ RULES: Final[tuple[AnyRule, ...]] = (
     SAGEMAKER_ENCRYPTED,
     ENDPOINT_REDUNDANT_PROD,
     CAPTURE_ENCRYPTED,
+    CAPTURE_MASKED_PROD,
     NOTEBOOK_CLOSED,
     JOBS_ENCRYPTED,
+    ECS_HARDENED,
     LEAST_PRIVILEGE,
     LOG_RETENTION,
     TLS_EVERYWHERE,

@@ -4,7 +4,7 @@ from typing import Final
 
 from policies.enforcement import ADVISORY_IN_DEV, ONLY_IN_PROD
 from policies.frameworks import fsbp, gdpr
-from policies.node_pools import ENDPOINT
+from policies.node_pools import ENDPOINT, read_node_pools
 from policies.reading import Node, read
 from policies.rule import Found, Problem, Resource, Rule, Severity
 
@@ -31,7 +31,14 @@ def _check_model(resource: Resource, _: Node) -> Found:
 
 
 def _check_endpoint(resource: Resource, _: Node) -> Found:
-    if read(resource.props).child("kmsKeyArn").is_missing:
+    missing = read(resource.props).child("kmsKeyArn").is_missing
+    local = [pool for pool in read_node_pools(resource) or [] if all(one.nvme_gb for one in pool.instances())]
+    if local and not missing:
+        yield Problem(
+            f"kmsKeyArn is set, and {local[0].path} has local disks, with which SageMaker refuses one.",
+            "Remove kmsKeyArn: the machine's own hardware encrypts its disks. Or take a type without them.",
+        )
+    elif missing and len(local) < len(read_node_pools(resource) or [resource]):
         yield Problem(
             "kmsKeyArn is missing, so volumes of the endpoint are not encrypted with a key of yours.",
             "Set kmsKeyArn to the ARN of a key.",
@@ -61,6 +68,15 @@ def _check_capture(resource: Resource, _: Node) -> Found:
         yield Problem(
             f"{capture.path}.kmsKeyId is missing, and what is captured are prompts and answers.",
             f"Set {capture.path}.kmsKeyId, and a lifecycle on the bucket that it goes to.",
+        )
+
+
+def _check_masked(resource: Resource, _: Node) -> Found:
+    enabled = read(resource.props).child("dataCaptureConfig", "enableCapture")
+    if enabled.boolean(default=False):
+        yield Problem(
+            f"{enabled.path} is true, so prompts and answers are stored with the personal data in them.",
+            "Let the gateway keep masked copies instead: endpoints[].capture.personalData: masked.",
         )
 
 
@@ -98,6 +114,10 @@ _ONE: Final = {
     "dataCaptureConfig": {"enableCapture": True},
 }
 
+_WITHOUT_DISKS: Final = {
+    "productionVariants": [{"variantName": "a", "instanceType": "ml.m7i.2xlarge", "initialInstanceCount": 1}],
+}
+
 SAGEMAKER_ISOLATED: Final = Rule(
     name="sagemaker-isolated",
     description="SageMaker models run in your VPC and cannot call out.",
@@ -112,14 +132,14 @@ SAGEMAKER_ISOLATED: Final = Rule(
 
 SAGEMAKER_ENCRYPTED: Final = Rule(
     name="sagemaker-encrypted",
-    description="Volumes of SageMaker endpoints are encrypted with a key of yours.",
+    description="Volumes of SageMaker endpoints are encrypted: with a key of yours, or by local disks' own.",
     severity=Severity.HIGH,
-    remediation="Set kmsKeyArn.",
+    remediation="Set kmsKeyArn, but not for machines with local disks.",
     enforcement=ADVISORY_IN_DEV,
     controls=gdpr(32),
     check=_check_endpoint,
     types=frozenset({ENDPOINT}),
-    example=Resource(ENDPOINT, "llm", _ONE),
+    example=Resource(ENDPOINT, "llm", _WITHOUT_DISKS),
 )
 
 ENDPOINT_REDUNDANT_PROD: Final = Rule(
@@ -141,6 +161,18 @@ CAPTURE_ENCRYPTED: Final = Rule(
     remediation="Set kmsKeyId of dataCaptureConfig.",
     controls=gdpr(25, 32),
     check=_check_capture,
+    types=frozenset({ENDPOINT}),
+    example=Resource(ENDPOINT, "llm", _ONE),
+)
+
+CAPTURE_MASKED_PROD: Final = Rule(
+    name="capture-masked-prod",
+    description="In production prompts are not stored unmasked.",
+    severity=Severity.HIGH,
+    remediation="Remove dataCaptureConfig, and let the gateway keep masked copies.",
+    enforcement=ONLY_IN_PROD,
+    controls=gdpr(25),
+    check=_check_masked,
     types=frozenset({ENDPOINT}),
     example=Resource(ENDPOINT, "llm", _ONE),
 )

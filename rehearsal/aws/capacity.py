@@ -82,7 +82,8 @@ class Script(_Model):
         shortages: What EC2 has no more of.
         outages: Services that are away, or that refuse.
         undeletable: Node groups whose deletion fails, by name.
-        quotas: vCPUs by quota code, `L-417A185B`; a launch beyond one fails.
+        quotas: vCPUs by quota code, `L-417A185B`; a launch beyond one fails. Instances of endpoints by the
+            quota's name, `ml.g6e.2xlarge for endpoint usage`, which are only told.
         cluster_api: What DescribeCluster names; without it names that lead nowhere.
     """
 

@@ -20,6 +20,8 @@ _LISTS: tuple[tuple[str, str, str, str], ...] = (
     ("ec2", "describe_vpn_connections", "VpnConnections", "VpnConnectionId"),
     ("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerArn"),
     ("elbv2", "describe_target_groups", "TargetGroups", "TargetGroupArn"),
+    ("ecs", "list_task_definitions", "taskDefinitionArns", ""),
+    ("secretsmanager", "list_secrets", "SecretList", "Name"),
     ("iam", "list_roles", "Roles", "RoleName"),
     ("kms", "list_keys", "Keys", "KeyId"),
     ("s3", "list_buckets", "Buckets", "Name"),
@@ -27,6 +29,13 @@ _LISTS: tuple[tuple[str, str, str, str], ...] = (
     ("logs", "describe_log_groups", "logGroups", "logGroupName"),
     ("sns", "list_topics", "Topics", "TopicArn"),
     ("sqs", "list_queues", "QueueUrls", ""),
+    ("sagemaker", "list_endpoints", "Endpoints", "EndpointName"),
+    ("sagemaker", "list_endpoint_configs", "EndpointConfigs", "EndpointConfigName"),
+    ("sagemaker", "list_models", "Models", "ModelName"),
+    ("sagemaker", "list_model_package_groups", "ModelPackageGroupSummaryList", "ModelPackageGroupName"),
+    ("sagemaker", "list_inference_components", "InferenceComponents", "InferenceComponentName"),
+    ("cloudwatch", "describe_alarms", "MetricAlarms", "AlarmName"),
+    ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName"),
 )
 
 
@@ -58,8 +67,22 @@ def leftovers(endpoint: str, region: str = "us-east-1") -> list[str]:
         for instance in reservation["Instances"]
         if instance["State"]["Name"] != "terminated"
     ]
+    lines += _ecs(endpoint, region)
     budgets = client("budgets", endpoint, region).describe_budgets(AccountId=ACCOUNT)["Budgets"]
     return lines + [f"budgets {budget['BudgetName']}" for budget in budgets]
+
+
+def _ecs(endpoint: str, region: str) -> list[str]:
+    """Clusters and services that are there; deleted ones are listed for a while."""
+    ecs = client("ecs", endpoint, region)
+    lines: list[str] = []
+    for arn in ecs.list_clusters()["clusterArns"]:
+        clusters: list[Any] = ecs.describe_clusters(clusters=[arn])["clusters"]
+        lines += [f"ecs {one['clusterName']}" for one in clusters if one["status"] == "ACTIVE"]
+        for service in ecs.list_services(cluster=arn)["serviceArns"]:
+            services: list[Any] = ecs.describe_services(cluster=arn, services=[service])["services"]
+            lines += [f"ecs service {one['serviceName']}" for one in services if one["status"] == "ACTIVE"]
+    return lines
 
 
 def stored(endpoint: str) -> list[str]:

@@ -34,7 +34,7 @@ from moto.eks.exceptions import (
 from moto.eks.responses import EKSResponse
 from moto.servicequotas.responses import ServiceQuotasResponse
 
-from rehearsal.aws import node_groups
+from rehearsal.aws import hosting_shim, node_groups
 from rehearsal.aws.capacity import ClusterApi, Script
 from rehearsal.aws.instance_types import QUOTAS
 
@@ -507,18 +507,24 @@ def _terminate_instance_in_auto_scaling_group(self: AutoScalingResponse) -> Acti
 # Service Quotas and Budgets ----------------------------------------------------------------------
 
 
-def _quota(self: Any, code: str, value: float) -> dict[str, Any]:
+def _quota(self: Any, code: str, value: float, service: str = "ec2", name: str = "") -> dict[str, Any]:
     return {
-        "ServiceCode": "ec2",
-        "ServiceName": "Amazon Elastic Compute Cloud (Amazon EC2)",
-        "QuotaArn": f"arn:aws:servicequotas:{self.region}:{self.current_account}:ec2/{code}",
+        "ServiceCode": service,
+        "ServiceName": _SERVICES[service],
+        "QuotaArn": f"arn:aws:servicequotas:{self.region}:{self.current_account}:{service}/{code}",
         "QuotaCode": code,
-        "QuotaName": QUOTAS[code].name,
+        "QuotaName": name or QUOTAS[code].name,
         "Value": value,
         "Unit": "None",
         "Adjustable": True,
         "GlobalQuota": False,
     }
+
+
+_SERVICES = {
+    "ec2": "Amazon Elastic Compute Cloud (Amazon EC2)",
+    "sagemaker": "Amazon SageMaker",
+}
 
 
 def _get_service_quota(self: Any) -> Any:
@@ -531,6 +537,9 @@ def _get_service_quota(self: Any) -> Any:
 
 def _list_service_quotas(self: Any) -> Any:
     values = _script().quotas
+    if self._get_param("ServiceCode") == "sagemaker":
+        hosted = hosting_shim.endpoint_quotas(values)
+        return _answer({"Quotas": [_quota(self, *one[:2], "sagemaker", one[2]) for one in hosted]})
     named = self._get_param("ServiceCode") == "ec2"
     quotas = [_quota(self, code, values.get(code, quota.default)) for code, quota in QUOTAS.items()]
     return _answer({"Quotas": quotas if named else []})
@@ -613,6 +622,7 @@ ADDED: dict[type, dict[str, Callable[..., Any]]] = {
     },
 }
 """Actions that moto does not have."""
+ADDED.update(hosting_shim.ADDED)
 
 REPLACED: dict[type, dict[str, tuple[Callable[..., Any], str]]] = {
     EKSResponse: {
@@ -635,6 +645,7 @@ REPLACED: dict[type, dict[str, tuple[Callable[..., Any], str]]] = {
     ServiceQuotasResponse: {"get_service_quota": (_get_service_quota, '"ec2"')},
 }
 """Actions of moto that lack something, with a word that their source will have once they do not."""
+REPLACED.update(hosting_shim.REPLACED)
 
 _upstream: dict[type, dict[str, Any]] = {
     class_: {name: inspect.getattr_static(class_, name, None) for name in [*ADDED.get(class_, {}), *changed]}
@@ -659,6 +670,7 @@ def gained() -> list[str]:
         for class_, originals in _upstream.items()
         for line in gains(class_, ADDED.get(class_, {}), REPLACED.get(class_, {}), originals)
     ]
+    found += hosting_shim.gained()
     return found + [route for route in _upstream_routes if any(part in route for part in _ROUTES)]
 
 
@@ -697,6 +709,7 @@ def apply(script: Callable[[], Script]) -> None:
     for class_, replaced in REPLACED.items():
         for name, (function, _) in replaced.items():
             setattr(class_, name, function)
+    hosting_shim.widen()
     # For each role that it is given it makes a session, and reads all endpoints of AWS: a tenth of a second.
     eks_utils.Session = AccountSpecificBackend.get_session  # pyright: ignore[reportPrivateImportUsage]
     base = "{0}/clusters/(?P<name>[^/]+)/"

@@ -14,6 +14,7 @@ import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import GeneratorType
 from typing import Any
 
 from cryptography.hazmat.bindings._rust import openssl
@@ -37,14 +38,16 @@ def _private_key(der: bytes) -> Any:
 
 
 class _Pickler(pickle.Pickler):
-    """Takes what pickle refuses: locks, which nobody holds between two calls, and KMS's private keys.
+    """Takes what pickle refuses: locks, which nobody holds between two calls, keys of KMS, rests of lists.
 
+    A rest is what a list still has that is asked for page by page; a double that was killed has none of it.
     By exact type: a `reducer_override` would be called for each of the many thousand objects of a save.
     """
 
     dispatch_table: Any = copyreg.dispatch_table | {
         type(threading.Lock()): lambda _: (threading.Lock, ()),
         type(threading.RLock()): lambda _: (threading.RLock, ()),
+        GeneratorType: lambda _: (iter, ((),)),
         openssl.rsa.RSAPrivateKey: _written_key,
         openssl.ec.ECPrivateKey: _written_key,
     }

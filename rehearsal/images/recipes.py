@@ -1,6 +1,7 @@
 """What the images are made of, and what their labels say about it."""
 
 import hashlib
+import json
 import os
 import shutil
 import tomllib
@@ -24,8 +25,16 @@ BASE = "base"
 GATEWAY = "gateway"
 SERVING_CHECK = "serving-check"
 BURST_CONTROLLER = "burst-controller"
+SAGEMAKER_GATEWAY = "sagemaker-gateway"
+EVALUATION = "evaluation"
+# What runs the package `runtime` with the libraries of its requirements, on the serving check's Python.
+PROGRAMS = (BURST_CONTROLLER, SAGEMAKER_GATEWAY, EVALUATION)
+# What no cluster runs.
+OFF_CLUSTER = (SAGEMAKER_GATEWAY, EVALUATION)
 # In the order of building: the others stand on the first.
-RECIPE_NAMES = (BASE, GATEWAY, SERVING_CHECK, BURST_CONTROLLER)
+RECIPE_NAMES = (BASE, GATEWAY, SERVING_CHECK, *PROGRAMS)
+USER = 65532
+"""User and group that the images run as."""
 _INPUTS = ("images", "rehearsal/images", "runtime")
 
 
@@ -41,7 +50,7 @@ def versions(debian: str) -> dict[str, str]:
         debian: The point release that the packages were taken from, such as 13.2.
     """
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
-    return {BASE: debian, GATEWAY: ENVOY, SERVING_CHECK: project, BURST_CONTROLLER: project}
+    return {BASE: debian, GATEWAY: ENVOY, **dict.fromkeys((SERVING_CHECK, *PROGRAMS), project)}
 
 
 def package_files() -> dict[str, Path]:
@@ -79,6 +88,13 @@ def package_lists() -> dict[str, PackageList]:
         for name in RECIPE_NAMES
         if (RECIPES / name / "packages").exists()
     }
+
+
+def declared_volumes(recipe: str) -> tuple[str, ...]:
+    """The folders that a recipe's Containerfile declares as volumes, as it writes them: a JSON list."""
+    lines = (RECIPES / recipe / "Containerfile").read_text().splitlines()
+    said = [line.removeprefix("VOLUME ") for line in lines if line.startswith("VOLUME ")]
+    return tuple(folder for one in said for folder in json.loads(one))
 
 
 def recipe_key() -> str:

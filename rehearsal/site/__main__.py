@@ -11,7 +11,7 @@ from rehearsal.site.site import NOT_STARTED, Site, SiteStatus
 from rehearsal.tools import Toolbox, ToolError
 from runtime.ops.progress import Progress
 
-TOOL_GROUPS = ("site", "serving")
+TOOL_GROUPS = ("site", "gateway", "serving")
 
 
 def main(arguments: list[str] | None = None) -> int:

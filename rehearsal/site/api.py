@@ -94,7 +94,8 @@ class ApiClient:
     def apply_text(self, path: str, text: bytes, *, timeout_s: float = 30.0) -> Json:
         """Like `apply`, for YAML or JSON text of an object at a known path.
 
-        What is applied may be applied again, so an API server whose etcd is slow is asked a few times.
+        What is applied may be applied again, so an API server whose etcd is slow is asked a few times: etcd
+        waits for the disk at each write, and gigabytes of images go to the same disk while a site starts.
         """
         query = urlencode({"fieldManager": FIELD_MANAGER, "force": "true"})
         kind = "application/apply-patch+yaml"
@@ -103,8 +104,9 @@ class ApiClient:
                 return json.loads(
                     self.request("PATCH", f"{path}?{query}", text, content_type=kind, timeout_s=timeout_s)
                 )
-            except ApiError as error:
-                if error.status not in _BUSY or not tries_left:
+            except (ApiError, TimeoutError) as error:
+                busy = isinstance(error, TimeoutError) or error.status in _BUSY
+                if not busy or not tries_left:
                     raise
                 time.sleep(_APPLY_PAUSE_S)
         raise AssertionError("the last try returns or raises")

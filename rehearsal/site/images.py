@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
-from rehearsal.images.recipes import package_files
+from rehearsal.images.recipes import OFF_CLUSTER, image_name, package_files
 from rehearsal.site.containers import PAUSE_IMAGE, snapshotter
 from rehearsal.site.host_program_runtime import MARKER
 from rehearsal.site.layout import REGISTRY, SiteLayout
@@ -246,12 +246,14 @@ class PublishedImage:
 
 
 def published_images() -> list[PublishedImage]:
-    """The images of our own that were built on this machine; most machines have none.
+    """The images of our own that were built on this machine and that a cluster runs; most machines have none.
 
     Raises:
         ToolError: They are damaged.
     """
-    return [PublishedImage(built) for built in read_layout(layout_folder(Cache.locate()))]
+    left_out = {image_name(recipe) for recipe in OFF_CLUSTER}
+    built = read_layout(layout_folder(Cache.locate()))
+    return [PublishedImage(image) for image in built if image.name not in left_out]
 
 
 def import_images(layout: SiteLayout, images: Sequence[SiteImage]) -> list[str]:

@@ -314,7 +314,8 @@ class _Starter:
         work["cluster DNS"] = (["coredns", "kube-proxy"], self._dns)
         if not self._of_cloud:
             work["simulated nodes"] = (["kwok"], self._simulated_nodes)
-        work["service accounts"] = (["kube-controller-manager"], self._service_accounts)
+        (manager,) = (one for one in components if one.name == "kube-controller-manager")
+        work["service accounts"] = ([manager.name], lambda: self._service_accounts(manager))
         started: dict[str, Future[None]] = {}
 
         def perform(name: str, after: Sequence[str], action: Callable[[], None]) -> None:
@@ -345,6 +346,18 @@ class _Starter:
         for failure in failures:
             if not isinstance(failure, _GivenUpError):
                 raise failure
+        for component in components:
+            self._start_again(component)
+
+    def _start_again(self, component: Component) -> None:
+        """Starts what ended since it was well, as a kubelet would.
+
+        Where the disk keeps etcd waiting for seconds, what asks the API server for a lease or a token ends
+        itself.
+        """
+        record = load_record(self._layout, component.name)
+        if record is not None and not record.identity.running():
+            self._ensure(component)
 
     def _ensure(self, component: Component) -> None:
         layout = self._layout
@@ -487,9 +500,14 @@ class _Starter:
         for name in node_names(self._layout):
             self._ready(name, lambda name=name: self._node_problem(name, 0.0))
 
-    def _service_accounts(self) -> None:
+    def _service_accounts(self, made_by: Component) -> None:
         path = object_path("v1", "ServiceAccount", "default", "default")
-        self._ready("service accounts", lambda: self._missing(path))
+
+        def missing() -> str | None:
+            self._start_again(made_by)
+            return self._missing(path)
+
+        self._ready("service accounts", missing)
 
     def _dns(self) -> None:
         self._ready("cluster DNS", lambda: dns_problem(self._layout))

@@ -8,7 +8,8 @@ import json
 
 MODEL_NAME = "spillway-tiny"
 _SPECIAL = ("<unk>", "<s>", "</s>")
-_CONTEXT = 2048
+TINY_CONTEXT = 2048
+"""Tokens of prompt and answer together that the tiny model takes."""
 _CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
@@ -83,7 +84,7 @@ def model_files() -> dict[str, bytes]:
         "unk_token": "<unk>",
         "bos_token": "<s>",
         "eos_token": "</s>",
-        "model_max_length": _CONTEXT,
+        "model_max_length": TINY_CONTEXT,
         "clean_up_tokenization_spaces": False,
         "chat_template": _CHAT_TEMPLATE,
     }
@@ -97,7 +98,7 @@ def model_files() -> dict[str, bytes]:
         "num_key_value_heads": 2,
         "head_dim": 32,
         "vocab_size": len(vocabulary),
-        "max_position_embeddings": _CONTEXT,
+        "max_position_embeddings": TINY_CONTEXT,
         "rms_norm_eps": 1e-5,
         "rope_theta": 10000.0,
         "tie_word_embeddings": False,

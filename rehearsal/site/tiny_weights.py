@@ -8,8 +8,12 @@ import struct
 from rehearsal.site.tiny_model import model_files
 
 
-def tiny_weights() -> bytes:
-    """A safetensors file with small random bfloat16 weights for the tiny model's config."""
+def tiny_weights(seed: int = 0) -> bytes:
+    """A safetensors file with small random bfloat16 weights for the tiny model's config.
+
+    Args:
+        seed: Another one gives a model that answers otherwise.
+    """
     config = json.loads(model_files()["config.json"])
     hidden, inner, vocabulary = (config[key] for key in ("hidden_size", "intermediate_size", "vocab_size"))
     attention = config["num_attention_heads"] * config["head_dim"]
@@ -30,7 +34,7 @@ def tiny_weights() -> bytes:
             shapes[f"{prefix}.{name}.weight"] = (hidden,)
     header: dict[str, object] = {}
     data = bytearray()
-    generator = random.Random(0)  # noqa: S311 - weights, not secrets
+    generator = random.Random(seed)  # noqa: S311 - weights, not secrets
     for name, shape in sorted(shapes.items()):
         start = len(data)
         for _ in range(math.prod(shape)):

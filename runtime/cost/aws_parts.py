@@ -6,9 +6,12 @@ from decimal import Decimal
 
 from runtime.cost.amounts import Band, Entry, Free
 from runtime.cost.billing import by_use, priced, unpriced
-from runtime.cost.inventory import Inventory, items_at, number_at, value_at
+from runtime.cost.inventory import Inventory, items_at, number_at, objects_at, value_at
 from runtime.pricing import (
+    COMPOSITE_ALARM,
     CONTROL_PLANE,
+    CUSTOM_METRIC,
+    DASHBOARD,
     ECR_STORAGE,
     ENDPOINT_TRAFFIC,
     EXTENDED_SUPPORT,
@@ -23,6 +26,7 @@ from runtime.pricing import (
     PUBLIC_ADDRESS,
     QUEUE_REQUESTS,
     S3_STORAGE,
+    SECRETS_MANAGER,
     TOPIC_REQUESTS,
     VPN_CONNECTION,
     price_of,
@@ -100,20 +104,44 @@ def key(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
     yield priced(resource, "AWS", price, Band(Decimal(1), Decimal(1), most), notes=notes)
 
 
+def secret(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
+    """A secret, by the month; one that waits for its deletion costs nothing."""
+    yield priced(resource, "AWS", price_of(SECRETS_MANAGER, stack.region_of(resource)), _ONE)
+
+
 def log_group(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
     """A log group, by what it takes in."""
     yield by_use(resource, LOGS, stack.region_of(resource))
 
 
 def alarm(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
-    """An alarm on one metric at the usual resolution; others cost more, and are unpriced."""
-    price = price_of(METRIC_ALARM, stack.region_of(resource))
-    usual = number_at(resource.inputs, "period", default=_USUAL_PERIOD_S) >= _USUAL_PERIOD_S
-    if usual and resource.inputs.get("metricQueries") is None:
-        yield priced(resource, "AWS", price, _ONE)
+    """An alarm at the usual resolution, by the metrics that it looks at; faster ones are unpriced."""
+    queries = objects_at(resource.inputs, "metricQueries")
+    measured = [one for one in queries if value_at(one, "metric") is not None]
+    periods = [number_at(one, "metric.period", default=_USUAL_PERIOD_S) for one in measured]
+    periods = periods or [number_at(resource.inputs, "period", default=_USUAL_PERIOD_S)]
+    if min(periods) >= _USUAL_PERIOD_S:
+        price = price_of(METRIC_ALARM, stack.region_of(resource))
+        yield priced(resource, "AWS", price, Band.same(len(periods)))
     else:
-        why = "an alarm on several metrics, or more often than once a minute, has no price here"
+        why = "an alarm that looks more often than once a minute has no price here"
         yield unpriced(resource, "AWS", METRIC_ALARM, why)
+
+
+def composite_alarm(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
+    """An alarm over alarms, which are paid by themselves."""
+    yield priced(resource, "AWS", price_of(COMPOSITE_ALARM, stack.region_of(resource)), _ONE)
+
+
+def dashboard(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
+    """A dashboard. An account has three without charge, of which nobody here knows whether they are taken."""
+    yield priced(resource, "AWS", price_of(DASHBOARD, stack.region_of(resource)), _ONE)
+
+
+def log_metric(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
+    """A metric that is read out of logs, paid for the hours in which there is one."""
+    price = price_of(CUSTOM_METRIC, stack.region_of(resource))
+    yield priced(resource, "AWS", price, Band(Decimal(0), Decimal(1), Decimal(1)))
 
 
 def topic(resource: StackResource, stack: Inventory) -> Iterator[Entry]:

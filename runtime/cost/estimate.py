@@ -7,7 +7,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Final
 
-from runtime.cost import aws_parts, endpoints, nodes, workloads
+from runtime.cost import aws_parts, endpoints, fargate, nodes, workloads
 from runtime.cost.amounts import PLACES, Band, Charge, Entry, Free, Place, UsePrice, total
 from runtime.cost.billing import Rule, unpriced
 from runtime.cost.inventory import Inventory, NotKnownError
@@ -17,20 +17,26 @@ from runtime.stack_resources import StackResource
 # Every type that is paid for. A type that is neither here nor in FREE is unpriced, and named.
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
+        "aws:cloudwatch/compositeAlarm:CompositeAlarm": aws_parts.composite_alarm,
+        "aws:cloudwatch/dashboard:Dashboard": aws_parts.dashboard,
         nodes.AUTO_SCALING_GROUP: nodes.auto_scaling_group,
         "aws:cloudwatch/logGroup:LogGroup": aws_parts.log_group,
+        "aws:cloudwatch/logMetricFilter:LogMetricFilter": aws_parts.log_metric,
         "aws:cloudwatch/metricAlarm:MetricAlarm": aws_parts.alarm,
         "aws:ec2/eip:Eip": aws_parts.public_address,
         "aws:ec2/natGateway:NatGateway": aws_parts.nat_gateway,
         "aws:ec2/vpcEndpoint:VpcEndpoint": aws_parts.vpc_endpoint,
         "aws:ec2/vpnConnection:VpnConnection": aws_parts.vpn_connection,
         "aws:ecr/repository:Repository": aws_parts.repository,
+        fargate.CLUSTER: fargate.cluster,
+        fargate.SERVICE: fargate.service,
         "aws:eks/cluster:Cluster": aws_parts.control_plane,
         nodes.NODE_GROUP: nodes.node_group,
         "aws:kms/key:Key": aws_parts.key,
         "aws:lb/loadBalancer:LoadBalancer": aws_parts.load_balancer,
         "aws:s3/bucket:Bucket": aws_parts.bucket,
         endpoints.ENDPOINT: endpoints.endpoint,
+        "aws:secretsmanager/secret:Secret": aws_parts.secret,
         "aws:sns/topic:Topic": aws_parts.topic,
         "aws:sqs/queue:Queue": aws_parts.queue,
         nodes.NODE_POOL: nodes.node_pool,
@@ -52,9 +58,13 @@ _IDENTITY = "identities and permissions cost nothing"
 # Every type of AWS that is not paid for, and why not.
 FREE: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "aws:appautoscaling/policy:Policy": _BELONGS,
+        "aws:appautoscaling/scheduledAction:ScheduledAction": _BELONGS,
         "aws:appautoscaling/target:Target": _BELONGS,
         "aws:autoscaling/attachment:Attachment": _BELONGS,
         "aws:autoscaling/tag:Tag": _BELONGS,
+        # Of this kind there are inference components only, which are parts of an endpoint's machines.
+        "aws:cloudcontrol/resource:Resource": "its endpoint is billed",
         "aws:budgets/budget:Budget": "budgets without actions cost nothing",
         "aws:cloudwatch/eventRule:EventRule": "rules on events of AWS' own services cost nothing",
         "aws:cloudwatch/eventTarget:EventTarget": _BELONGS,
@@ -77,6 +87,7 @@ FREE: Final[Mapping[str, str]] = MappingProxyType(
         "aws:ec2/vpnGatewayRoutePropagation:VpnGatewayRoutePropagation": _BELONGS,
         "aws:ecr/lifecyclePolicy:LifecyclePolicy": _BELONGS,
         "aws:ecr/repositoryPolicy:RepositoryPolicy": _BELONGS,
+        fargate.TASK_DEFINITION: "the service that runs it is billed",
         "aws:eks/accessEntry:AccessEntry": _IDENTITY,
         "aws:eks/accessPolicyAssociation:AccessPolicyAssociation": _IDENTITY,
         "aws:eks/addon:Addon": "EKS' own add-ons cost nothing; their pods run on nodes",
@@ -100,6 +111,8 @@ FREE: Final[Mapping[str, str]] = MappingProxyType(
         "aws:s3/bucketVersioning:BucketVersioning": _BELONGS,
         "aws:sagemaker/endpointConfiguration:EndpointConfiguration": "its endpoint is billed",
         "aws:sagemaker/model:Model": "its endpoint is billed",
+        "aws:sagemaker/modelPackageGroup:ModelPackageGroup": "a list; what it names lies in a bucket",
+        "aws:secretsmanager/secretVersion:SecretVersion": _BELONGS,
         "aws:sns/topicPolicy:TopicPolicy": _BELONGS,
         "aws:sns/topicSubscription:TopicSubscription": _BELONGS,
         "aws:sqs/queuePolicy:QueuePolicy": _BELONGS,

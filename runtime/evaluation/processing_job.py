@@ -120,7 +120,7 @@ def _command(dataset_uri: str) -> dict[str, list[str]]:
     # A job whose program does not return 0 counts as failed; that a gate holds is no failure.
     arguments.append("--no-gate")
     return {
-        "ContainerEntrypoint": ["python", "-m", "runtime.ops", "evaluate"],
+        "ContainerEntrypoint": ["python3", "-m", "runtime.ops", "evaluate"],
         "ContainerArguments": arguments,
     }
 

@@ -7,6 +7,7 @@ from typing import Final
 
 # By name, because a command imports only what it needs, and boto3 takes a second.
 COMMANDS: Final = {
+    "container-images": "runtime.ops.container_images",
     "cost": "runtime.ops.cost",
     "evaluate": "runtime.ops.evaluation.command",
     "preview-comment": "runtime.ops.preview_comment",

@@ -1,6 +1,6 @@
 """Looks at an AWS account before anything is declared in it: whose it is, and what its quotas allow."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
@@ -14,6 +14,9 @@ from runtime.node_groups import NodeGroupSpec
 
 # A preview must not hang on a network that drops packets.
 _CONFIG = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
+
+# How Service Quotas calls the quota of an instance type, behind the type.
+_OF_ENDPOINTS = " for endpoint usage"
 
 
 class AccountUnreachableError(Exception):
@@ -110,6 +113,25 @@ class Boto3Account:
         except (BotoCoreError, ClientError) as error:
             raise AccountUnreachableError(str(error)) from None
         return Decimal(str(quota["Quota"]["Value"]))
+
+    def endpoint_quotas(self) -> Mapping[str, Decimal]:
+        """Instances by type that all endpoints of the account and region may have.
+
+        Every type has a quota with a code of its own, so that they are found by their names.
+
+        Raises:
+            AccountUnreachableError: It cannot be asked.
+        """
+        try:
+            pages: Any = self._client("service-quotas").get_paginator("list_service_quotas")
+            listed = [quota for page in pages.paginate(ServiceCode="sagemaker") for quota in page["Quotas"]]
+        except (BotoCoreError, ClientError) as error:
+            raise AccountUnreachableError(str(error)) from None
+        return {
+            name.removesuffix(_OF_ENDPOINTS): Decimal(str(quota["Value"]))
+            for quota in listed
+            if (name := str(quota["QuotaName"])).endswith(_OF_ENDPOINTS)
+        }
 
     def _client(self, service: str) -> Any:
         return self.session.client(service, config=_CONFIG)

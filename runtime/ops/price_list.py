@@ -119,6 +119,22 @@ OFFERS: Final[Mapping[str, tuple[Wanted, ...]]] = {
             usage="TimedStorage-ByteHrs",
         ),
     ),
+    "AmazonECS": (
+        Wanted(item=pricing.FARGATE_VCPU, unit="hour", family="Compute", usage="Fargate-vCPU-Hours:perCPU"),
+        Wanted(item=pricing.FARGATE_GB, unit="hour", family="Compute", usage="Fargate-GB-Hours"),
+        Wanted(
+            item=pricing.ARM_FARGATE_VCPU,
+            unit="hour",
+            family="Compute",
+            usage="Fargate-ARM-vCPU-Hours:perCPU",
+        ),
+        Wanted(item=pricing.ARM_FARGATE_GB, unit="hour", family="Compute", usage="Fargate-ARM-GB-Hours"),
+    ),
+    "AWSSecretsManager": (
+        Wanted(
+            item=pricing.SECRETS_MANAGER, unit="month", family="Secret", usage="AWSSecretsManager-Secrets"
+        ),
+    ),
     "AmazonSageMaker": (),
 }
 # What an instance's row must be to be an ordinary one: Linux, shared, on demand.

@@ -4,13 +4,17 @@ The stack file says what has to be there (`StagingPlan`). Nothing may spill befo
 it. Run again it sends only what is missing, so it may be stopped at any time.
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from runtime.ops.progress import Progress
 from runtime.ops.staged_weights import StagedWeights, StagingError
+
+# What optimum-neuron writes beside a compiled model, and its server compares with what it is told.
+NEURON_CONFIG = "neuron_config.json"
 
 
 class Registry(Protocol):
@@ -49,6 +53,8 @@ class ModelPlan:
         revision: Its commit.
         folder: Folder with the weights on a node, if the stack file names one.
         image: The serving image.
+        compiled: What the weights must have been compiled for, as keys of `neuron_config.json`; None for
+            weights that are not.
     """
 
     name: str
@@ -58,6 +64,40 @@ class ModelPlan:
     revision: str | None
     folder: str | None
     image: ImagePlan
+    compiled: Mapping[str, int] | None = None
+
+    def check(self, folder: Path) -> None:
+        """Refuses weights that the container would refuse after half an hour of starting.
+
+        Args:
+            folder: The folder with the weights.
+
+        Raises:
+            StagingError: They are not compiled for what the stack file says.
+        """
+        if self.compiled is None:
+            return
+        file = folder / NEURON_CONFIG
+        fix = "compile the model with `optimum-cli export neuron` and name its folder: make stage FROM=FOLDER"
+        try:
+            found: Any = json.loads(file.read_text())
+        except FileNotFoundError:
+            raise StagingError(
+                f"model {self.name}: {folder} has no {NEURON_CONFIG}, so it is not compiled for Neuron "
+                f"devices, and a container without network finds no compiled one; {fix}"
+            ) from None
+        except ValueError:
+            raise StagingError(f"model {self.name}: {file} is not JSON; {fix}") from None
+        there = cast("dict[str, object]", found) if isinstance(found, dict) else {}
+        wrong = [
+            f"{key} {there.get(key)!r}, and the stack file's is {value!r}"
+            for key, value in self.compiled.items()
+            if there.get(key) != value
+        ]
+        if wrong:
+            raise StagingError(
+                f"model {self.name}: {file} says {'; '.join(wrong)}. Change the stack file, or {fix}"
+            )
 
 
 @dataclass(frozen=True)
@@ -100,6 +140,7 @@ class StagingPlan:
                 revision=model.get("revision"),
                 folder=model.get("folder"),
                 image=image(model["image"]),
+                compiled=model.get("compiled"),
             )
             for model in output["models"]
         )
@@ -156,7 +197,9 @@ def stage(
         if model.prefix is not None:
             place = weights(model.prefix.rstrip("/"))
             with progress.step(f"weights of {model.name} to {place.url}") as step:
-                manifest = place.upload(model.name, model.revision, folder_of(model), step.update)
+                folder = folder_of(model)
+                model.check(folder)
+                manifest = place.upload(model.name, model.revision, folder, step.update)
                 step.update(f"{len(manifest.files)} files, {manifest.size / 1e9:.2f} GB, verified")
             lines.append(f"{place.url} {manifest.digest}")
         armed[model.name] = (model.token,)

@@ -21,7 +21,8 @@ from runtime.ops.object_versions import KeptError, ObjectVersions
 PART_BYTES = 64 * 2**20
 # S3 numbers the parts of an object from 1 to 10,000.
 _MOST_PARTS = 10_000
-_MANIFEST = "spillway-manifest.json"
+MANIFEST = "spillway-manifest.json"
+"""What staging adds to the files of a model."""
 _NOT_THERE = ("404", "NoSuchKey", "NotFound")
 
 
@@ -196,7 +197,7 @@ class StagedWeights:
         problems = self.problems(manifest)
         if problems:
             raise StagingError(f"{self.url} is not what was sent: {'; '.join(problems)}")
-        key = f"{self._prefix}/{_MANIFEST}"
+        key = f"{self._prefix}/{MANIFEST}"
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=manifest.text().encode(), **self._encryption)
         return manifest
 
@@ -207,7 +208,7 @@ class StagedWeights:
             StagingError: There is one that cannot be read.
         """
         try:
-            answer = self._s3.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{_MANIFEST}")
+            answer = self._s3.get_object(Bucket=self._bucket, Key=f"{self._prefix}/{MANIFEST}")
         except Exception as error:
             if _code(error) in _NOT_THERE:
                 return None

@@ -9,12 +9,16 @@ import pytest
 import yaml
 
 from docs.generator.configuration import sections
+from stacks.sagemaker_settings import SageMakerSettings
+from stacks.settings import PlatformSettings
 from tests.support.documents import DOCUMENTS, fences, inline_code, read
 from tests.support.stack_files import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
-SETTINGS = {row.path for section in sections() for row in section.rows}
+SETTINGS = {
+    row.path for root in (PlatformSettings, SageMakerSettings) for one in sections(root) for row in one.rows
+}
 # Dotted names that begin like a setting and are none.
 OTHER_NAMES = {"ray.serve.llm", "cluster.py"}
 

@@ -12,7 +12,7 @@ import yaml
 
 from rehearsal.tools import catalogue
 from runtime.versions import VLLM_OF_RAY
-from tests.support.stack_files import ROOT, STACKS, platform_settings
+from tests.support.stack_files import CLUSTERED, ROOT, platform_settings
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -38,7 +38,7 @@ def test_the_random_sdk_and_its_plugin_have_one_version() -> None:
 def test_the_operator_of_the_settings_is_the_one_that_is_tested() -> None:
     chart = yaml.safe_load((ROOT / "rehearsal/charts/kuberay-operator/Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == catalogue.KUBERAY
-    for stack in STACKS:
+    for stack in CLUSTERED:
         assert platform_settings(stack).kuberay.version == catalogue.KUBERAY
 
 

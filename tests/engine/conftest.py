@@ -1,6 +1,5 @@
 """The real Pulumi CLI for tests: a file backend, no network, and this repository's own plugins."""
 
-import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -11,6 +10,7 @@ from rehearsal.aws.account import AwsDouble
 from rehearsal.plugins import EXEC_SCRIPT, MODULES
 from rehearsal.plugins.launchers import write_launchers
 from rehearsal.tools import Toolbox
+from tests.support.engine import engine_environment
 
 
 @pytest.fixture(scope="session")
@@ -30,18 +30,7 @@ def plugin_folder(pulumi_cli: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def pulumi_env(pulumi_cli: Path, plugin_folder: Path, tmp_path: Path) -> dict[str, str]:
     """A whole environment for the CLI: nothing of the user's Pulumi, state under `tmp_path`."""
-    state = tmp_path / "state"
-    state.mkdir()
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")}
-    return {
-        **own,
-        "PATH": os.pathsep.join([str(plugin_folder), str(pulumi_cli.parent), os.environ["PATH"]]),
-        "PULUMI_BACKEND_URL": state.as_uri(),
-        "PULUMI_CONFIG_PASSPHRASE": "a passphrase for tests",
-        "PULUMI_HOME": str(tmp_path / "home"),
-        "PULUMI_SKIP_UPDATE_CHECK": "true",
-        "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-    }
+    return engine_environment(pulumi_cli, plugin_folder, tmp_path)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ RunGateway = Callable[..., RunningGateway]
 def envoy() -> Path:
     """The project's pinned Envoy; `make test` gets it before, `make test-fast` goes without."""
     try:
-        return Toolbox.load(["site"]).path("envoy")
+        return Toolbox.load(["gateway"]).path("envoy")
     except ToolError as error:
         pytest.skip(str(error))
 

@@ -13,7 +13,14 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from tests.support.stack_files import CLUSTER_STACKS, EXAMPLES, STACKS, declare, platform_settings
+from tests.support.stack_files import (
+    CLUSTER_STACKS,
+    EXAMPLES,
+    STACKS,
+    declare,
+    platform_settings,
+    stack_settings,
+)
 from tests.support.synth import Registered, Synthesized, synth
 
 FOLDER = Path(__file__).parent
@@ -39,7 +46,7 @@ _Dumper.add_representer(str, _text)  # pyright: ignore[reportUnknownMemberType]
 
 def preview(stack: str, kubeconfig: Path) -> str:
     """The golden text of a stack; the only path of this machine in it is the kubeconfig's."""
-    made = synth(lambda: declare(platform_settings(stack)))
+    made = synth(lambda: declare(stack_settings(stack)))
     document = {
         "resources": [_described(resource) for resource in _as_a_tree(made)],
         "outputs": _readable(made.outputs),

@@ -70,6 +70,12 @@ def of(kind: str, **props: object) -> Resource:
     return Resource(kind, "subject", props, urn=f"urn:{kind}")
 
 
+def task(**container: object) -> Resource:
+    """A task definition of ECS with one container."""
+    listed = [{"name": "envoy", "image": "envoy:1", **container}]
+    return of("aws:ecs/taskDefinition:TaskDefinition", containerDefinitions=json.dumps(listed))
+
+
 def cluster(**changes: object) -> Resource:
     """An EKS cluster that complies."""
     return of(
@@ -305,7 +311,15 @@ CASES: dict[str, Case] = {
         of("aws:sagemaker/model:Model", enableNetworkIsolation=UNKNOWN_STRING),
         "enableNetworkIsolation",
     ),
-    "sagemaker-encrypted": Case(endpoint(), None),
+    "sagemaker-encrypted": Case(
+        endpoint(
+            productionVariants=[
+                {"variantName": "a", "instanceType": "ml.m7i.2xlarge", "initialInstanceCount": 2}
+            ]
+        ),
+        endpoint(productionVariants=[{"variantName": "a", "instanceType": UNKNOWN_STRING}]),
+        "productionVariants[0].instanceType",
+    ),
     "endpoint-redundant-prod": Case(
         endpoint(),
         endpoint(productionVariants=variants(UNKNOWN_NUMBER)),
@@ -315,6 +329,16 @@ CASES: dict[str, Case] = {
         endpoint(dataCaptureConfig={"enableCapture": True, "kmsKeyId": UNKNOWN_STRING}),
         endpoint(dataCaptureConfig={"enableCapture": UNKNOWN_STRING}),
         "dataCaptureConfig.enableCapture",
+    ),
+    "capture-masked-prod": Case(
+        endpoint(dataCaptureConfig={"enableCapture": False}),
+        endpoint(dataCaptureConfig={"enableCapture": UNKNOWN_STRING}),
+        "dataCaptureConfig.enableCapture",
+    ),
+    "ecs-hardened": Case(
+        task(user="65532:65532", readonlyRootFilesystem=True, environment=[{"name": "ROUTES", "value": ""}]),
+        of("aws:ecs/taskDefinition:TaskDefinition", containerDefinitions=UNKNOWN_STRING),
+        "containerDefinitions",
     ),
     "notebook-closed": Case(
         of(

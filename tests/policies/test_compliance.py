@@ -139,7 +139,7 @@ def test_the_command_ends_with_1_and_says_what_to_do_where_a_mandatory_rule_is_v
     assert f"bucket-hardened on {BUCKET}: versioningConfiguration.status is Suspended" in said
     assert "  Fix: Set versioningConfiguration.status to Enabled." in said
     undecided = "and 1 cannot be evaluated before `pulumi up`: least-privilege"
-    assert f"hybrid (staging): 1 mandatory rule is violated, {undecided}. Of 56 rules:" in said
+    assert f"hybrid (staging): 1 mandatory rule is violated, {undecided}. Of 58 rules:" in said
     assert json.loads((tmp_path / "hybrid.sarif").read_text())["version"] == "2.1.0"
     assert (tmp_path / "hybrid.md").read_text().startswith("# Compliance of stack hybrid (staging)")
 

@@ -45,7 +45,7 @@ def test_every_rule_has_its_cases_and_names_are_not_used_twice() -> None:
     assert len(ALL_RULES) == len(RULE_NAMES)
     assert {name: len(rules) for name, rules in PACKS.items()} == {
         "gpu_cost": 16,
-        "llm_security": 29,
+        "llm_security": 31,
         "data_residency": 4,
         "lifecycle": 7,
     }

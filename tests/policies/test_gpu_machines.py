@@ -12,7 +12,7 @@ from policies.llm_security.network import (
     ROUTE_TABLE_ASSOCIATION,
     SUBNET,
 )
-from policies.node_pools import AUTO_SCALING_GROUP, NODE_GROUP
+from policies.node_pools import AUTO_SCALING_GROUP, ENDPOINT, NODE_GROUP
 from policies.rule import Finding, NotApplicable, Resource, Stack, Verdict
 from tests.policies.kubernetes_objects import UNKNOWN_STRING
 
@@ -126,3 +126,12 @@ def test_machines_of_unknown_type_in_subnets_are_named() -> None:
         "names no instance type"
         in only_finding(GPU_SUBNETS_PRIVATE.evaluate(Stack((PRIVATE, unknown)), {})).message
     )
+
+
+def test_neuron_devices_of_endpoints_are_judged_and_counted_as_all_others() -> None:
+    variant = {"variantName": "a", "instanceType": "ml.inf2.48xlarge", "initialInstanceCount": 2}
+    endpoint = Resource(ENDPOINT, "llm-chat", {"productionVariants": [variant]})
+    assert "aws-inferentia2" in only_finding(GPU_INSTANCE_ALLOWLIST.evaluate(endpoint, {})).message
+    assert GPU_INSTANCE_ALLOWLIST.evaluate(endpoint, {"allowedAccelerators": ["aws-inferentia2"]}) == []
+    assert GPU_MAX_PER_POOL.evaluate(endpoint, {"maxGpusPerPool": 24}) == []
+    assert "24" in only_finding(GPU_MAX_PER_POOL.evaluate(endpoint, {"maxGpusPerPool": 23})).message

@@ -94,6 +94,19 @@ def test_a_value_of_the_wrong_shape_is_refused_without_being_quoted() -> None:
         assert "hunter2" not in f"{caught.value} {caught.value.fix}"
 
 
+def test_a_text_that_is_json_is_read_at_its_own_path_and_what_is_no_json_is_not_quoted() -> None:
+    root = read({"policy": '{"Statement": [{"Effect": 1}]}', "broken": "{secret", "later": UNKNOWN_STRING})
+    (statement,) = root.child("policy").parsed().child("Statement").items()
+    with pytest.raises(Unreadable, match=r"^policy\.Statement\[0\]\.Effect is not a string$"):
+        statement.child("Effect").text()
+    with pytest.raises(Unreadable, match=r"^policy is not a list$"):
+        root.child("policy").parsed().items()
+    with pytest.raises(Unreadable, match=r"^broken is not JSON$"):
+        root.child("broken").parsed()
+    with pytest.raises(Unreadable, match=r"^later is not known"):
+        root.child("later").parsed()
+
+
 def test_a_search_reaches_everything_that_is_known_and_passes_over_the_rest() -> None:
     root = read({"a": [{"b": 1}], "u": UNKNOWN_STRING, "t": "text"})
     found = [(key, node.path, node.presence.value) for key, node in root.descend()]

@@ -164,7 +164,7 @@ def fixture_tools() -> SiteTools:
             "the embedded site needs Linux and root, and `make test` skips nothing: run it as root, "
             "or run `make test-fast`"
         )
-    return Toolbox.load(("site", "serving"))
+    return Toolbox.load(("site", "gateway", "serving"))
 
 
 @pytest.fixture(scope="session", name="home")

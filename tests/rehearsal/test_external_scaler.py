@@ -121,7 +121,7 @@ class Ray:
 
 @pytest.fixture(name="ray", scope="module")
 def fixture_ray(tmp_path_factory: pytest.TempPathFactory) -> Generator[Ray]:
-    ray = Ray(tmp_path_factory.mktemp("ray"), Toolbox.load(["site", "serving"]))
+    ray = Ray(tmp_path_factory.mktemp("ray"), Toolbox.load(["site", "gateway", "serving"]))
     # Sockets have short names, so Ray's folder is not below pytest's.
     folder = f"/tmp/ray-of-a-test-{os.getpid()}"
     ray.run(

@@ -50,12 +50,11 @@ def fixture_roots(images: dict[str, BuiltImage], tmp_path_factory: pytest.TempPa
     return roots
 
 
-def run_in(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program with an image's files alone, as the image's user."""
+def run_in(root: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program with an image's files alone, as the user of nearly all of them."""
     changed = ["chroot", "--userspec=65532:65532", root, *command]
-    return subprocess.run(
-        changed, capture_output=True, text=True, check=False, env={"PATH": "/usr/sbin:/usr/bin"}
-    )
+    variables = {"PATH": "/usr/sbin:/usr/bin", **environment}
+    return subprocess.run(changed, capture_output=True, text=True, check=False, env=variables)
 
 
 def test_the_images_are_whole_and_current(cache: Cache, images: dict[str, BuiltImage]) -> None:
@@ -64,6 +63,8 @@ def test_the_images_are_whole_and_current(cache: Cache, images: dict[str, BuiltI
         "spillway-gateway",
         "spillway-serving-check",
         "spillway-burst-controller",
+        "spillway-sagemaker-gateway",
+        "spillway-evaluation",
     }
     assert current_images(cache) == tuple(images.values())
     assert images["spillway-gateway"].version == ENVOY
@@ -74,7 +75,9 @@ def test_the_images_are_whole_and_current(cache: Cache, images: dict[str, BuiltI
 
 def test_they_run_as_a_user_without_rights_and_say_what_they_are(images: dict[str, BuiltImage]) -> None:
     for image in images.values():
-        assert image.config["User"] == "65532:65532"
+        # SageMaker mounts what an evaluation writes to for root.
+        root = image.name == "spillway-evaluation"
+        assert image.config["User"] == ("0:0" if root else "65532:65532")
         labels = image.config["Labels"]
         assert labels["org.opencontainers.image.title"]
         assert labels["org.opencontainers.image.version"] == image.version
@@ -132,6 +135,33 @@ def test_the_burst_controller_has_all_that_it_imports(roots: dict[str, Path]) ->
     assert "the following arguments are required: command" in done.stderr
     zone = "from zoneinfo import ZoneInfo; print(ZoneInfo('Europe/Berlin'))"
     assert run_in(root, "/usr/bin/python3", "-c", zone).stdout == "Europe/Berlin\n"
+
+
+LIBRARIES = {"PYTHONPATH": "/opt/spillway:/opt/spillway/libraries"}
+
+
+def test_the_sagemaker_gateway_starts_and_masks_with_its_images_files_alone(roots: dict[str, Path]) -> None:
+    root = roots["spillway-sagemaker-gateway"]
+    done = run_in(root, "/usr/bin/python3", "-m", "runtime.sagemaker_gateway", "/none.json", **LIBRARIES)
+    assert done.stderr == "cannot read /none.json: No such file or directory\n"
+    program = (
+        "from runtime.sagemaker_gateway.capture.config import ENTITIES\n"
+        "from runtime.sagemaker_gateway.capture.masking import Masker\n"
+        "print(Masker(ENTITIES, ['DE']).text('anna@example.com, 030 901820, 4111 1111 1111 1111'))\n"
+    )
+    masked = run_in(root, "/usr/bin/python3", "-c", program, **LIBRARIES)
+    assert masked.stdout == "<EMAIL_ADDRESS>, <PHONE_NUMBER>, <CREDIT_CARD>\n", masked.stderr
+
+
+def test_the_evaluation_has_all_that_its_metrics_import(roots: dict[str, Path]) -> None:
+    root = roots["spillway-evaluation"]
+    started = run_in(root, "/usr/bin/python3", "-m", "runtime.ops", "evaluate", "--help", **LIBRARIES)
+    assert "usage: " in started.stdout, started.stderr
+    program = (
+        "import boto3, openai, rouge_score.rouge_scorer, sacrebleu.metrics, scipy.stats, sklearn.metrics\n"
+        "print(sacrebleu.metrics.BLEU().corpus_score(['a b c d'], [['a b c d']]).score)\n"
+    )
+    assert run_in(root, "/usr/bin/python3", "-c", program, **LIBRARIES).stdout.startswith("100")
 
 
 @pytest.fixture(name="registry")

@@ -71,6 +71,15 @@ def _of_aws(kind: str, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
         outputs["latestVersion"] = 1
     if kind == "aws:kms/key:Key":
         outputs["keyId"] = name
+    if kind.startswith("aws:sagemaker/"):
+        # Pulumi makes up what is not given.
+        outputs["name"] = inputs.get("name", f"{name}-0000000")
+    if kind == "aws:ec2/vpcEndpoint:VpcEndpoint":
+        outputs["prefixListId"] = f"pl-{name}"
+    if kind in ("aws:lb/loadBalancer:LoadBalancer", "aws:lb/targetGroup:TargetGroup"):
+        outputs |= {"arnSuffix": f"net/{name}/0", "dnsName": f"{name}.elb.example.com"}
+    if kind == "aws:secretsmanager/secretVersion:SecretVersion":
+        outputs["versionId"] = "11111111-2222"
     if kind == "aws:sqs/queue:Queue":
         outputs["url"] = f"https://sqs.example.com/{name}"
     if kind == "aws:ecr/repository:Repository":

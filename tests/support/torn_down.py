@@ -1,6 +1,7 @@
 """A stack to take down: its state, the cluster that it is on, the AWS double, and what plays Pulumi."""
 
 import io
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ TENURE = {
     "spillway.dev/environment": "dev",
     "spillway.dev/expires": "7d",
 }
+_TENURE_TAGS = {key.replace(".dev/", ":"): value for key, value in TENURE.items()}
 LABELS = {"spillway.dev/platform": "llm"}
 _URN = "urn:pulumi:dev::spillway::"
 _PROVIDER = f"{_URN}pulumi:providers:kubernetes::cluster"
@@ -86,6 +88,23 @@ def state_of(*further: dict[str, Any], aws: bool = False) -> dict[str, Any]:
     return {"deployment": {"manifest": {"time": "2026-11-21T18:00:00Z"}, "resources": resources}}
 
 
+def hosted_state_of(*further: dict[str, Any]) -> dict[str, Any]:
+    """An exported state without a cluster, as a stack with SageMaker endpoints has it."""
+    tags = {"spillway:stack": STACK, "spillway:platform": "llm", **_TENURE_TAGS}
+    inputs = {
+        "region": "us-east-1",
+        "allowedAccountIds": '["123456789012"]',
+        "defaultTags": json.dumps({"tags": tags}),
+    }
+    resources: list[dict[str, Any]] = [
+        {"urn": f"{_URN}pulumi:pulumi:Stack::dev", "type": "pulumi:pulumi:Stack"},
+        {"urn": _AWS, "type": "pulumi:providers:aws", "custom": True, "id": "id", "inputs": inputs},
+        {"urn": f"{_URN}spillway:aws:HostingKeys::llm-keys", "type": "spillway:aws:HostingKeys"},
+        *further,
+    ]
+    return {"deployment": {"manifest": {"time": "2026-11-21T18:00:00Z"}, "resources": resources}}
+
+
 class TornDown:
     """The stack and what it is on; `teardown()` gives a run of its own each time, as a command does."""
 
@@ -100,6 +119,7 @@ class TornDown:
         self.out = io.StringIO()
         self.failures: list[str] = []
         self.destroys = 0
+        self.patience = Patience(step_s=0.05, look_s=0.01, destroys=2)
         self.deletes_in_aws: Callable[[], None] = lambda: None
         self.cluster.put(
             "v1", "Namespace", None, "llm", annotations={"spillway.dev/claim": MARK}, labels=LABELS
@@ -137,7 +157,7 @@ class TornDown:
             Reach(api=self._api, clients=self._clients),
             Progress(self.out),
             Wishes(**wishes),
-            Patience(step_s=0.05, look_s=0.01, destroys=2),
+            self.patience,
         )
 
     def _api(self, site: Site, content: str | None) -> DrainingCluster:

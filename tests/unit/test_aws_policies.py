@@ -17,6 +17,7 @@ ROLE = f"arn:aws:iam::{ACCOUNT}:role/nodes"
 REPOSITORY = f"arn:aws:ecr:{REGION}:{ACCOUNT}:repository/{CLUSTER}/ray"
 
 DOCUMENTS = {
+    "alarm_publisher": policies.alarm_publisher(f"arn:aws:sns:{REGION}:{ACCOUNT}:llm", ACCOUNT),
     "cluster_key_user": policies.cluster_key_user(KEY),
     "flow_log_writer": policies.flow_log_writer(f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/flow"),
     "key_policy of the cluster": policies.key_policy(ACCOUNT, policies.log_key_use(ACCOUNT, REGION)),

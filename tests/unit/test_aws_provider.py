@@ -212,6 +212,7 @@ ESTATE: Mapping[str, Callable[[Outputs], dict[str, Any]]] = {
         "protocol": "TCP",
         "targetType": "ip",
         "vpcId": s["Vpc"]["id"],
+        "healthCheck": {"protocol": "HTTP", "path": "/ready", "port": "9090", "interval": 10},
     },
     "aws:lb/listener:Listener": lambda s: {
         "loadBalancerArn": s["LoadBalancer"]["arn"],
@@ -250,6 +251,129 @@ ESTATE: Mapping[str, Callable[[Outputs], dict[str, Any]]] = {
         "statistic": "Sum",
         "threshold": 1,
     },
+    "aws:cloudwatch/compositeAlarm:CompositeAlarm": lambda s: {
+        "alarmName": "all",
+        "alarmRule": f'ALARM("{s["MetricAlarm"]["name"]}")',
+    },
+    "aws:cloudwatch/dashboard:Dashboard": lambda _: {
+        "dashboardName": "board",
+        "dashboardBody": json.dumps({"widgets": []}),
+    },
+    "aws:cloudwatch/logMetricFilter:LogMetricFilter": lambda s: {
+        "logGroupName": s["LogGroup"]["name"],
+        "pattern": "ERROR",
+        "metricTransformation": {"name": "errors", "namespace": "n", "value": "1"},
+    },
+    "aws:sagemaker/model:Model": lambda s: {
+        "executionRoleArn": s["Role"]["arn"],
+        "enableNetworkIsolation": True,
+        "primaryContainer": {
+            "image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/vllm:1",
+            "environment": {"SM_VLLM_MODEL": "/opt/ml/model"},
+            "modelDataSource": {
+                "s3DataSources": [
+                    {"s3Uri": "s3://b/models/", "s3DataType": "S3Prefix", "compressionType": "None"}
+                ]
+            },
+        },
+        "vpcConfig": {"subnets": [s["Subnet"]["id"]], "securityGroupIds": [s["SecurityGroup"]["id"]]},
+    },
+    "aws:sagemaker/endpointConfiguration:EndpointConfiguration": lambda s: {
+        "productionVariants": [
+            {
+                "variantName": "a",
+                "modelName": s["Model"]["name"],
+                "instanceType": "ml.g6e.2xlarge",
+                "initialInstanceCount": 1,
+                "initialVariantWeight": 1,
+                "routingConfigs": [{"routingStrategy": "LEAST_OUTSTANDING_REQUESTS"}],
+                "enableSsmAccess": False,
+            }
+        ],
+    },
+    "aws:sagemaker/endpoint:Endpoint": lambda s: {
+        "endpointConfigName": s["EndpointConfiguration"]["name"],
+    },
+    "aws:sagemaker/modelPackageGroup:ModelPackageGroup": lambda _: {"modelPackageGroupName": "revisions"},
+    "aws:cloudcontrol/resource:Resource": lambda s: {
+        "typeName": "AWS::SageMaker::InferenceComponent",
+        "desiredState": json.dumps(
+            {
+                "InferenceComponentName": "part",
+                "EndpointName": s["Endpoint"]["name"],
+                "VariantName": "a",
+                "Specification": {
+                    "ModelName": s["Model"]["name"],
+                    "ComputeResourceRequirements": {"MinMemoryRequiredInMb": 1024},
+                },
+                "RuntimeConfig": {"CopyCount": 0},
+            }
+        ),
+    },
+    "aws:appautoscaling/target:Target": lambda s: {
+        "serviceNamespace": "sagemaker",
+        "resourceId": f"endpoint/{s['Endpoint']['name']}/variant/a",
+        "scalableDimension": "sagemaker:variant:DesiredInstanceCount",
+        "minCapacity": 1,
+        "maxCapacity": 2,
+    },
+    "aws:appautoscaling/policy:Policy": lambda s: {
+        **{key: s["Target"][key] for key in ("serviceNamespace", "resourceId", "scalableDimension")},
+        "policyType": "StepScaling",
+        "stepScalingPolicyConfiguration": {
+            "adjustmentType": "ChangeInCapacity",
+            "stepAdjustments": [{"metricIntervalLowerBound": "0", "scalingAdjustment": 1}],
+        },
+    },
+    "aws:appautoscaling/scheduledAction:ScheduledAction": lambda s: {
+        **{key: s["Target"][key] for key in ("serviceNamespace", "resourceId", "scalableDimension")},
+        "schedule": "cron(0 20 ? * * *)",
+        "scalableTargetAction": {"minCapacity": 1, "maxCapacity": 1},
+    },
+    "aws:secretsmanager/secret:Secret": lambda s: {
+        "name": "keys",
+        "kmsKeyId": s["Key"]["arn"],
+        "recoveryWindowInDays": 0,
+    },
+    "aws:secretsmanager/secretVersion:SecretVersion": lambda s: {
+        "secretId": s["Secret"]["id"],
+        "secretString": '{"a": "sk-1"}',
+    },
+    # From here on `Cluster` is that of ECS.
+    "aws:ecs/cluster:Cluster": lambda _: {
+        "name": "g",
+        "settings": [{"name": "containerInsights", "value": "enabled"}],
+    },
+    "aws:ecs/taskDefinition:TaskDefinition": lambda s: {
+        "family": "g",
+        "requiresCompatibilities": ["FARGATE"],
+        "networkMode": "awsvpc",
+        "cpu": "256",
+        "memory": "512",
+        "executionRoleArn": s["Role"]["arn"],
+        "containerDefinitions": json.dumps([{"name": "envoy", "image": "envoy:1", "essential": True}]),
+        "volumes": [{"name": "files"}],
+    },
+    "aws:ecs/service:Service": lambda s: {
+        "name": "g",
+        "cluster": s["Cluster"]["arn"],
+        "taskDefinition": s["TaskDefinition"]["arn"],
+        "launchType": "FARGATE",
+        "desiredCount": 2,
+        "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+        "networkConfiguration": {
+            "subnets": [s["Subnet"]["id"]],
+            "securityGroups": [s["SecurityGroup"]["id"]],
+            "assignPublicIp": False,
+        },
+        "loadBalancers": [
+            {
+                "targetGroupArn": s["TargetGroup"]["arn"],
+                "containerName": "envoy",
+                "containerPort": 8080,
+            }
+        ],
+    },
     "aws:budgets/budget:Budget": lambda _: {
         "budgetType": "COST",
         "timeUnit": "MONTHLY",
@@ -280,11 +404,26 @@ IN_PLACE: Mapping[str, dict[str, Any]] = {
     "aws:autoscaling/tag:Tag": {"tag": {"key": "k", "value": "other", "propagateAtLaunch": False}},
     "aws:ecr/repository:Repository": {"imageTagMutability": "MUTABLE"},
     "aws:s3/bucketVersioning:BucketVersioning": {"versioningConfiguration": {"status": "Suspended"}},
+    "aws:lb/targetGroup:TargetGroup": {
+        "healthCheck": {"protocol": "HTTP", "path": "/healthz", "port": "8080"}
+    },
     "aws:lb/listener:Listener": {"port": 444},
     "aws:cloudwatch/metricAlarm:MetricAlarm": {"threshold": 5},
+    "aws:cloudwatch/dashboard:Dashboard": {"dashboardBody": '{"widgets": [], "start": "-PT1H"}'},
+    "aws:cloudwatch/logMetricFilter:LogMetricFilter": {"pattern": "FATAL"},
+    "aws:appautoscaling/target:Target": {"maxCapacity": 3},
+    "aws:appautoscaling/scheduledAction:ScheduledAction": {"schedule": "cron(0 21 ? * * *)"},
+    "aws:secretsmanager/secret:Secret": {"description": "other"},
+    "aws:ecs/cluster:Cluster": {"settings": [{"name": "containerInsights", "value": "disabled"}]},
+    "aws:ecs/service:Service": {"deploymentMaximumPercent": 150},
     "aws:budgets/budget:Budget": {"limitAmount": "200"},
     "aws:ec2/launchTemplate:LaunchTemplate": {"metadataOptions": {"httpTokens": "optional"}},
 }
+
+
+# What AWS keeps as long as what it belongs to: versions of a bucket can be suspended and no more, and the
+# current version of a secret goes with the secret.
+STAYING = ("aws:s3/bucketVersioning:BucketVersioning", "aws:secretsmanager/secretVersion:SecretVersion")
 
 
 def test_the_estate_of_these_tests_has_every_served_type() -> None:
@@ -329,10 +468,7 @@ def test_every_type_is_made_read_changed_imported_and_removed_and_nothing_is_lef
     assert leftovers(double.endpoint) != []
     for token, id_, outputs, _ in reversed(made):
         provider.delete(token, id_, outputs)
-        # Versions of a bucket can be suspended and no more, in AWS too.
-        gone = (
-            token == "aws:s3/bucketVersioning:BucketVersioning" or not provider.read(token, id_, outputs)[0]
-        )
+        gone = token in STAYING or not provider.read(token, id_, outputs)[0]
         assert gone, token
         provider.delete(token, id_, outputs)  # What is gone already is removed.
     assert leftovers(double.endpoint) == []
@@ -358,6 +494,7 @@ def test_what_replaces_a_resource_is_taken_by_no_call_that_changes_one(kind: Any
 # Members that only say which resource is meant, though they are optional in the API's description.
 _NAMES_IN_CALLS: Mapping[str, set[str]] = {
     "ec2.ReplaceRoute": {"destinationCidrBlock", "destinationIpv6CidrBlock", "destinationPrefixListId"},
+    "ecs.UpdateService": {"cluster"},
     "events.PutRule": {"eventBusName"},
     "events.PutTargets": {"eventBusName"},
     "s3.PutBucketEncryption": {"expectedBucketOwner"},
@@ -481,6 +618,59 @@ def test_a_mistake_that_only_the_account_sees_names_the_resource(
 ) -> None:
     with pytest.raises(RefusedError, match=r"create aws:ec2/subnet:Subnet it: .*InvalidVpcID\.NotFound"):
         provider.create("aws:ec2/subnet:Subnet", {"vpcId": "vpc-1", "cidrBlock": "10.0.0.0/24"})
+
+
+def service_of_a_gateway(provider: Provider) -> tuple[str, dict[str, Any]]:
+    """A cluster's ARN, and inputs of a service in it behind a target group that no listener leads to yet."""
+    vpc, _, _ = provider.create("aws:ec2/vpc:Vpc", {"cidrBlock": "10.0.0.0/16"})
+    wanted = {"port": 8080, "protocol": "TCP", "targetType": "ip", "vpcId": vpc}
+    targets, _, _ = provider.create("aws:lb/targetGroup:TargetGroup", wanted)
+    cluster, _, _ = provider.create("aws:ecs/cluster:Cluster", {"name": "g"})
+    containers = json.dumps([{"name": "envoy", "image": "envoy:1", "memory": 128}])
+    _, task, _ = provider.create(
+        "aws:ecs/taskDefinition:TaskDefinition", {"family": "g", "containerDefinitions": containers}
+    )
+    balanced = {"targetGroupArn": targets, "containerName": "envoy", "containerPort": 8080}
+    return cluster, {
+        "name": "g",
+        "cluster": cluster,
+        "taskDefinition": task["arn"],
+        "loadBalancers": [balanced],
+    }
+
+
+def test_a_service_comes_after_the_listener_that_leads_to_it(provider: Provider) -> None:
+    _, inputs = service_of_a_gateway(provider)
+    with pytest.raises(RefusedError, match="does not have an associated load balancer"):
+        provider.create("aws:ecs/service:Service", inputs)
+
+
+def test_a_cluster_goes_after_its_services(provider: Provider) -> None:
+    cluster, inputs = service_of_a_gateway(provider)
+    del inputs["loadBalancers"]
+    id_, outputs, _ = provider.create("aws:ecs/service:Service", inputs)
+    with pytest.raises(RefusedError, match="ClusterContainsServicesException"):
+        provider.delete("aws:ecs/cluster:Cluster", cluster, {})
+    provider.delete("aws:ecs/service:Service", id_, outputs)
+    provider.delete("aws:ecs/cluster:Cluster", cluster, {})
+
+
+def test_a_task_definition_that_ecs_does_not_know_is_refused(provider: Provider) -> None:
+    containers = json.dumps([{"name": "envoy", "image": "envoy:1", "readOnlyRoot": True}])
+    with pytest.raises(RefusedError, match=r'Unknown parameter in containerDefinitions.*"readOnlyRoot"'):
+        provider.create(
+            "aws:ecs/taskDefinition:TaskDefinition", {"family": "g", "containerDefinitions": containers}
+        )
+
+
+def test_a_secret_that_waits_for_its_deletion_keeps_its_name(provider: Provider) -> None:
+    kind = "aws:secretsmanager/secret:Secret"
+    id_, outputs, _ = provider.create(kind, {"name": "keys", "recoveryWindowInDays": 0})
+    provider.delete(kind, id_, outputs)
+    id_, outputs, _ = provider.create(kind, {"name": "keys"})
+    provider.delete(kind, id_, outputs)
+    with pytest.raises(RefusedError, match="the secret keys already exists"):
+        provider.create(kind, {"name": "keys"})
 
 
 def test_a_double_that_does_not_run_is_one_message_with_the_command() -> None:

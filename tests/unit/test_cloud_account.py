@@ -1,20 +1,28 @@
 """The look at an AWS account before anything is declared in it."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from runtime.ops.aws_account import AccountUnreachableError, quota_needs
-from stacks.cloud_account import require_account
+from runtime.model import Replicas
+from runtime.ops.aws_account import AccountUnreachableError, Boto3Account, quota_needs
+from runtime.ops.endpoint_quotas import instance_needs
+from runtime.sagemaker.endpoints import Deployment
+from stacks.cloud_account import require_account, require_endpoint_account
 from stacks.cloud_providers import is_rehearsal, rehearsal_kubeconfig
 from stacks.cloud_settings import CloudSettings
+from stacks.sagemaker_settings import SageMakerSettings
 from stacks.settings import SettingsError
-from tests.support.stack_files import platform_settings
+from tests.support.aws import RunningDouble
+from tests.support.stack_files import platform_settings, stack_settings
 
 
 class FakeAccount:
-    """Answers as told; without quotas it cannot be asked."""
+    """Answers as told; without quotas it cannot be asked. Those of endpoints are by instance type."""
+
+    instances: Mapping[str, int] | None = None
 
     def __init__(self, account: str, **quotas: int) -> None:
         self._account = account
@@ -27,6 +35,11 @@ class FakeAccount:
         if not self._quotas:
             raise AccountUnreachableError("AccessDenied")
         return Decimal(self._quotas[code.replace("-", "_")])
+
+    def endpoint_quotas(self) -> Mapping[str, Decimal]:
+        if self.instances is None:
+            raise AccountUnreachableError("AccessDenied")
+        return {name: Decimal(value) for name, value in self.instances.items()}
 
 
 @pytest.fixture
@@ -108,3 +121,116 @@ def test_a_cluster_in_the_place_of_eks_is_taken_only_in_a_rehearsal(monkeypatch:
     assert rehearsal_kubeconfig() == Path("/tmp/other")
     monkeypatch.delenv("SPILLWAY_EKS_KUBECONFIG")
     assert rehearsal_kubeconfig() is None
+
+
+@pytest.fixture
+def hosted() -> SageMakerSettings:
+    found = stack_settings("sagemaker")
+    assert isinstance(found, SageMakerSettings)
+    return found
+
+
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    said: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", said.append)
+    return said
+
+
+def with_instances(**instances: int) -> FakeAccount:
+    """An account with quotas for the types of the committed stack, by family."""
+    account = FakeAccount("123456789012")
+    account.instances = {f"ml.{family}.2xlarge": number for family, number in instances.items()}
+    return account
+
+
+def test_endpoints_go_to_the_account_of_their_settings_and_to_no_other(hosted: SageMakerSettings) -> None:
+    require_endpoint_account(hosted, with_instances(g6e=6, g6=1))
+    with pytest.raises(SettingsError, match=r"platform\.accountId = '123456789012': the credentials are of"):
+        require_endpoint_account(hosted, FakeAccount("210987654321"))
+
+
+def test_an_update_takes_twice_the_instances_of_variants_and_shared_ones_once(
+    hosted: SageMakerSettings,
+) -> None:
+    needs = {one.instance_type: (one.most, one.in_update) for one in instance_needs(hosted.endpoints)}
+    assert needs == {"ml.g6e.2xlarge": (3, 6), "ml.g6.2xlarge": (1, 1)}
+
+
+def test_a_rolling_update_takes_a_batch_more(hosted: SageMakerSettings) -> None:
+    (chat, _) = hosted.endpoints
+    stable = chat.variants[0].model_copy(update={"replicas": Replicas(min=1, max=8)})
+    rolling = Deployment(strategy="rolling", percent=20)
+    (need,) = instance_needs([chat.model_copy(update={"variants": (stable,), "deployment": rolling})])
+    assert (need.most, need.in_update) == (8, 10)
+
+
+def test_a_shadow_takes_what_it_begins_with(hosted: SageMakerSettings) -> None:
+    (chat, _) = hosted.endpoints
+    shadow = chat.variants[1].model_copy(update={"shadow": True, "replicas": Replicas(min=1, max=5)})
+    (need,) = instance_needs([chat.model_copy(update={"variants": (chat.variants[0], shadow)})])
+    assert need.most == 2 + 1
+
+
+def test_quotas_that_suffice_for_an_update_say_nothing(hosted: SageMakerSettings, warned: list[str]) -> None:
+    require_endpoint_account(hosted, with_instances(g6e=6, g6=1))
+    assert warned == []
+
+
+def test_a_quota_below_the_most_instances_is_refused_with_both_numbers_and_what_to_ask_for(
+    hosted: SageMakerSettings,
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        require_endpoint_account(hosted, with_instances(g6e=2, g6=1))
+    assert str(error.value).splitlines() == [
+        "1 mistake in the AWS account:",
+        "  - the account's quota 'ml.g6e.2xlarge for endpoint usage' is 2, and the stack may take 3: 2 for "
+        "chat/stable and 1 for chat/canary; ask AWS to raise it in Service Quotas (SageMaker) to 6, which an "
+        "update takes, or lower replicas.max",
+    ]
+
+
+def test_a_quota_that_only_an_update_exceeds_is_warned_of(
+    hosted: SageMakerSettings, warned: list[str]
+) -> None:
+    require_endpoint_account(hosted, with_instances(g6e=5, g6=1))
+    (line,) = warned
+    assert line.startswith("the account's quota 'ml.g6e.2xlarge for endpoint usage' is 5, and an update of a")
+
+
+def test_a_quota_of_endpoints_stops_nobody_from_the_foundation(
+    hosted: SageMakerSettings, warned: list[str]
+) -> None:
+    foundation = hosted.model_copy(update={"declare": "foundation"})
+    require_endpoint_account(foundation, with_instances(g6e=0, g6=1))
+    assert "'ml.g6e.2xlarge for endpoint usage' is 0" in warned[0]
+
+
+def test_a_type_that_the_account_names_no_quota_of_is_warned_of(
+    hosted: SageMakerSettings, warned: list[str]
+) -> None:
+    require_endpoint_account(hosted, with_instances(g6e=6))
+    assert warned == [
+        "the account names no quota 'ml.g6.2xlarge for endpoint usage'; look in Service Quotas (SageMaker) "
+        "whether it has 1 in this region"
+    ]
+
+
+def test_who_may_not_ask_for_quotas_is_warned_and_not_stopped(
+    hosted: SageMakerSettings, warned: list[str]
+) -> None:
+    require_endpoint_account(hosted, FakeAccount("123456789012"))
+    assert warned == ["AWS cannot be asked about quotas of SageMaker (AccessDenied); endpoints may fail"]
+
+
+def test_quotas_of_endpoints_are_found_by_their_names_whatever_their_codes(
+    double: RunningDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double.script(quotas={"ml.g6e.2xlarge for endpoint usage": 2})
+    account = Boto3Account("us-east-1")
+    monkeypatch.setattr(account, "_client", double.client)
+    quotas = account.endpoint_quotas()
+    assert (quotas["ml.g6e.2xlarge"], quotas["ml.g6.2xlarge"]) == (2, 64)
+    double.script(outages=[{"service": "servicequotas", "status": 403, "code": "AccessDeniedException"}])
+    with pytest.raises(AccountUnreachableError, match="AccessDeniedException"):
+        account.endpoint_quotas()

@@ -12,7 +12,7 @@ from runtime.cost.summary import money
 from runtime.stack_resources import StackResource
 from stacks.declared import declared
 from stacks.settings import SettingsError, parse
-from tests.support.stack_files import EXAMPLES, STACKS, platform_object, platform_settings
+from tests.support.stack_files import EXAMPLES, STACKS, platform_object, stack_settings
 
 # Item, USD per hour of one, and how many there are at rest, expected and at most.
 Line = tuple[str, Decimal, int, int, int]
@@ -36,16 +36,47 @@ HYBRID: list[Line] = [
 ]
 # 0.10 + 0.768 + 0.02192 + 0.18 + 0.05 + 0.0225 + 0.00411 = 1.14653
 # 0.10 + 2.688 + 12.01696 + 0.16438 + 0.18 + 0.05 + 0.0225 + 0.01233 = 15.23417
+SAGEMAKER: list[Line] = [
+    # A stable variant of 1 to 2 machines and a canary of 1; an update starts all of them a second time.
+    ("ml.g6e.2xlarge", Decimal("2.8026"), 2, 2, 6),
+    # None at rest, one while somebody asks, and a second one while it is updated.
+    ("ml.g6.2xlarge", Decimal("1.222"), 0, 1, 2),
+    # The gateway: 2 to 4 tasks of 1 vCPU and 4 GB, and as many again while it is updated.
+    ("vCPU of Fargate tasks", Decimal("0.04048"), 2, 2, 8),
+    ("GB of Fargate tasks", Decimal("0.004445"), 8, 8, 32),
+    ("network load balancer", Decimal("0.0225"), 1, 1, 1),
+    ("secret in Secrets Manager", Decimal("0.40") / _MONTH, 1, 1, 1),
+    # Seven services in two zones.
+    ("VPC interface endpoint in one zone", Decimal("0.01"), 14, 14, 14),
+    # For logs, weights, prompts and API keys; the machines have local disks. Each of two rotations adds a
+    # key's price.
+    ("KMS key", Decimal(1) / _MONTH, 4, 4, 12),
+    ("CloudWatch dashboard", Decimal(3) / _MONTH, 1, 1, 1),
+    # chat: errors of two variants, 4; latency and first token of each, 4; idle and memory of each, 4.
+    # small: errors 2; latency, first token, idle, memory and no capacity, 5.
+    # The gateway: no task 1, errors of requests 2.
+    ("CloudWatch alarm on one metric", Decimal("0.10") / _MONTH, 22, 22, 22),
+    ("CloudWatch composite alarm", Decimal("0.50") / _MONTH, 2, 2, 2),
+    # Out of memory on both endpoints, prompt and generated tokens of the one with vLLM's image; requests and
+    # errors of the gateway.
+    ("CloudWatch custom metric", Decimal("0.30") / _MONTH, 0, 6, 6),
+]
+# A month. Fargate: 59.1008 + 25.9588 = 85.0596, at most four times as much, 340.2384; the network 118.625:
+# keys 4 and 12; dashboard 3, alarms 2.20 and 1, secret 0.40.
+# 4091.796 + 85.0596 + 118.625 + 4 + 6.60 = 4306.0806
+# 4091.796 + 892.06 + 85.0596 + 118.625 + 4 + 6.60 + 1.80 = 5199.9406
+# 12275.388 + 1784.12 + 340.2384 + 118.625 + 12 + 6.60 + 1.80 = 14538.7714
 TABLES: dict[str, tuple[list[Line], Ends, Ends]] = {
     "local": ([], ("$0.00", "$0.00", "$0.00"), ("$0.00", "$0.00", "$0.00")),
     "onprem": ([], ("$0.00", "$0.00", "$0.00"), ("$0.00", "$0.00", "$0.00")),
+    "sagemaker": (SAGEMAKER, ("$5.90", "$7.12", "$19.92"), ("$4,306.08", "$5,199.94", "$14,538.77")),
     "hybrid": (HYBRID, ("$1.15", "$1.15", "$15.23"), ("$836.97", "$836.97", "$11,120.95")),
 }
 
 
 @cache
 def resources_of(stack: str) -> tuple[StackResource, ...]:
-    return declared(platform_settings(stack))
+    return declared(stack_settings(stack))
 
 
 @cache

@@ -11,13 +11,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from runtime.evaluation import bedrock, clarify, processing_job
+from runtime.evaluation import bedrock, clarify, model_package, processing_job
 from runtime.evaluation.job import EvaluationJob, JobError
 from runtime.evaluation.processing_job import Machine
 from runtime.evaluation.publication import metric_data
 from runtime.evaluation.results import RecordResult
 from tests.support.evaluation import evaluation_job
-from tests.unit.test_evaluation_gate import judged, results
+from tests.unit.test_evaluation_gate import judged, metric, results
 
 ROLE = "arn:aws:iam::123456789012:role/evaluation"
 SCHEMA = json.loads((Path(__file__).parent / "clarify_analysis_config.schema.json").read_text())
@@ -118,6 +118,38 @@ PLACES = ("s3://b/config/analysis_config.json", "s3://b/data/qa.jsonl", "s3://b/
 def test_a_processing_job_is_one_that_sagemaker_takes(machine: Machine, ours: bool) -> None:
     request = processing_job.request("evaluation-1", machine, *PLACES, ours=ours)
     assert list(mistakes("sagemaker", "CreateProcessingJob", request)) == []
+
+
+def test_a_model_package_is_one_that_sagemaker_takes_whatever_names_and_numbers_there_are() -> None:
+    metrics = {f"metric, {index} (of many)": metric(0.1, 0.2) for index in range(60)}
+    decision = judged({"metric": "f1", "at_least": 0.8})
+    decision = decision.model_copy(
+        update={
+            "model": "Qwen/Qwen3-8B",
+            "revision": "r2, \u201cnew\u201d",
+            "results": results(metrics={**metrics, "f1": metric(0.8, 0.9)}),
+            "reasons": decision.reasons * 60,
+        }
+    )
+    source = {"S3Uri": "s3://b/models/m/r2/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    described = {
+        "Image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/vllm@sha256:" + "0" * 64,
+        "Environment": {"SM_VLLM_SERVED_MODEL_NAME": "m"},
+        "ModelDataSource": {"S3DataSource": {**source, "ManifestS3Uri": "s3://b/m"}},
+        "Mode": "SingleModel",
+    }
+    request = model_package.request(decision, "llm-m", [described], "s3://b/results/r2")
+    assert list(mistakes("sagemaker", "CreateModelPackage", request)) == []
+    properties = request["CustomerMetadataProperties"]
+    # Of more than the registry takes, those that the gate asks about are kept.
+    assert (len(properties), properties["metric.f1"]) == (50, "0.85 from 0.8 to 0.9")
+    assert properties["results"] == "s3://b/results/r2"
+    # CreateModelPackage's own pattern has Java's classes of letters.
+    for key, value in properties.items():
+        assert re.fullmatch(r"[\w .:/=+\-@]{1,128}", key)
+        assert re.fullmatch(r"[\w .:/=+\-@]{1,256}", value)
+    assert len(request["ModelPackageDescription"]) <= 1024
+    assert request["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] == "s3://b/results/r2/analysis.json"
 
 
 def test_our_image_is_told_what_to_run_and_clarifys_is_not() -> None:

@@ -247,6 +247,22 @@ def test_a_sagemaker_endpoint_is_asked_as_its_predictor_says() -> None:
     assert client.asked[0]["EndpointName"] == "llm"
 
 
+def test_one_variant_of_a_sagemaker_endpoint_is_asked_whatever_its_weight() -> None:
+    client: Any = Runtime(chat("4"))
+    SageMakerEndpoint(client, evaluation_job(predictor={"endpoint_name": "llm"}), "canary").answer("2+2")
+    assert client.asked[0]["TargetVariant"] == "canary"
+    SageMakerEndpoint(client, evaluation_job(predictor={"endpoint_name": "llm"})).answer("2+2")
+    assert "TargetVariant" not in client.asked[1]
+
+
+def test_a_variant_of_an_endpoint_that_has_none_is_a_mistake(
+    job_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    assert main(["run", str(job_file), "--out", out, "--endpoint", "http://x", "--variant", "canary"]) == 1
+    assert "--variant names one of a SageMaker endpoint" in capsys.readouterr().err
+
+
 def test_without_a_template_a_sagemaker_endpoint_is_asked_in_openais_form() -> None:
     client: Any = Runtime(chat("4"))
     model = SageMakerEndpoint(client, evaluation_job(predictor={"endpoint_name": "llm"}))

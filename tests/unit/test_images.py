@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 import yaml
 
 from rehearsal.images import building, debian, recipes
-from rehearsal.images.__main__ import main, stack_lines, table
-from rehearsal.images.building import build_arguments, build_images, current_images
+from rehearsal.images.__main__ import main, sagemaker_lines, stack_lines, table
+from rehearsal.images.building import build_arguments, build_images, current_images, pack_folders
 from rehearsal.images.debian import (
     Archive,
     archive_of,
@@ -25,8 +26,11 @@ from rehearsal.images.debian import (
 from rehearsal.images.layout import BuiltImage, layout_folder, read_layout
 from rehearsal.images.publishing import check_place, is_loopback
 from rehearsal.images.recipes import (
+    SAGEMAKER_GATEWAY,
+    USER,
     Origin,
     PackageList,
+    declared_volumes,
     find_origin,
     package_lists,
     public_address,
@@ -35,8 +39,11 @@ from rehearsal.images.recipes import (
 from rehearsal.site.images import PublishedImage, published_images
 from rehearsal.tools.cache import Cache
 from rehearsal.tools.errors import ToolError
+from runtime.gateway import GatewayConfig, ModelRoute, Upstream
 from runtime.ops.progress import Progress
-from stacks.settings import parse
+from runtime.sagemaker_gateway import AdapterConfig, SageMakerModel
+from runtime.sagemaker_gateway.task import GatewayTask
+from stacks.settings import parse, parse_sagemaker
 from tests.support.stack_files import platform_object
 
 NAMES = ("spillway-base", "spillway-gateway", "spillway-serving-check")
@@ -115,6 +122,8 @@ def test_the_site_takes_what_is_in_the_cache_and_mostly_that_is_nothing(
     assert published_images() == []
     make_layout(layout_folder(Cache(tmp_path)))
     assert [image.built.name for image in published_images()] == list(NAMES)
+    make_layout(layout_folder(Cache(tmp_path)), (*NAMES, "spillway-evaluation", "spillway-sagemaker-gateway"))
+    assert [image.built.name for image in published_images()] == list(NAMES), "what a cluster runs"
 
 
 def test_images_from_other_recipes_are_not_current(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,24 +152,71 @@ def test_a_package_list_has_packages_folders_and_comments() -> None:
     assert wanted == PackageList(packages=("libc6", "zlib1g"), folders=("etc/ssl/certs",))
 
 
-def test_no_image_lists_a_package_twice_or_one_that_its_base_has() -> None:
-    names = [name for one in package_lists().values() for name in one.packages]
-    assert len(names) == len(set(names))
-    assert not {"dpkg", "apt", "bash", "dash", "perl-base", "coreutils"} & set(names)
+def lines_of(recipe: str, instruction: str) -> list[str]:
+    lines = (recipes.RECIPES / recipe / "Containerfile").read_text().splitlines()
+    return [line.partition(" ")[2] for line in lines if line.startswith(f"{instruction} ")]
+
+
+def test_no_image_lists_a_package_twice_or_one_that_what_it_stands_on_has() -> None:
+    listed = package_lists()
+    for recipe in recipes.RECIPE_NAMES:
+        names: list[str] = []
+        below: str | None = recipe
+        while below:
+            names += listed[below].packages if below in listed else ()
+            below = lines_of(below, "FROM")[0].removeprefix("localhost/spillway-").replace("scratch", "")
+        assert len(names) == len(set(names)), recipe
+        assert not {"dpkg", "apt", "bash", "dash", "perl-base", "coreutils"} & set(names)
 
 
 def test_every_image_stands_on_the_base_which_has_a_numeric_user() -> None:
     for name in recipes.RECIPE_NAMES:
-        lines = (recipes.RECIPES / name / "Containerfile").read_text().splitlines()
-        users = [line for line in lines if line.startswith("USER")]
-        origins = [line.split()[1] for line in lines if line.startswith("FROM")]
+        [origin], users = lines_of(name, "FROM"), lines_of(name, "USER")
         if name == recipes.BASE:
-            assert (origins, users) == (["scratch"], ["USER 65532:65532"])
-        elif name == recipes.BURST_CONTROLLER:
-            # Whose Python it takes; what that stands on is asserted too.
-            assert (origins, users) == (["localhost/spillway-serving-check"], [])
+            assert (origin, users) == ("scratch", ["65532:65532"])
+        elif name in recipes.PROGRAMS:
+            # Whose Python they take; what that stands on is asserted too.
+            assert origin == "localhost/spillway-serving-check"
+            assert users == (["0:0"] if name == recipes.EVALUATION else [])
         else:
-            assert (origins, users) == (["localhost/spillway-base"], [])
+            assert (origin, users) == ("localhost/spillway-base", [])
+
+
+def test_every_image_says_its_name_and_its_licences() -> None:
+    for name in recipes.RECIPE_NAMES:
+        text = (recipes.RECIPES / name / "Containerfile").read_text()
+        assert "org.opencontainers.image.title=" in text
+        assert "org.opencontainers.image.licenses=" in text
+
+
+def test_the_gateways_image_has_the_folders_of_its_tasks_volumes_and_gives_them_to_its_user(
+    tmp_path: Path,
+) -> None:
+    adapter = AdapterConfig(region="us-east-1", models=(SageMakerModel(name="m", endpoint="llm-m"),))
+    upstream = Upstream(host="127.0.0.1", port=8081)
+    task = GatewayTask(
+        gateway=GatewayConfig(models=(ModelRoute(name="m", upstream=upstream),)),
+        adapter=adapter,
+        gateway_image="envoy",
+        adapter_image="adapter",
+        region="us-east-1",
+        logs={},
+    )
+    volumes = declared_volumes(SAGEMAKER_GATEWAY)
+    assert set(volumes) == set(task.volumes.values())
+    pack_folders(volumes, tmp_path / "volumes.tar", 0)
+    with tarfile.open(tmp_path / "volumes.tar") as tar:
+        packed = {f"/{one.name}": (one.isdir(), one.uid, one.gid) for one in tar}
+    assert packed == dict.fromkeys(volumes, (True, USER, USER))
+
+
+def test_every_library_of_an_image_is_pinned_with_its_hashes() -> None:
+    for name in recipes.PROGRAMS:
+        requirements = (recipes.RECIPES / name / "requirements.txt").read_text()
+        libraries = [block for block in requirements.split("\n") if block and not block.startswith(" ")]
+        assert libraries
+        for library in libraries:
+            assert re.fullmatch(r"[a-z0-9-]+==[^ ]+ \\", library), library
 
 
 def test_a_changed_recipe_or_script_has_another_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,6 +489,18 @@ def test_the_printed_lines_are_settings_of_a_stack(tmp_path: Path) -> None:
     assert parsed.gateway.image == named["spillway-gateway"]
     assert parsed.check_image == named["spillway-serving-check"]
     assert parsed.controller_image == named["spillway-burst-controller"]
+
+
+def test_the_printed_lines_of_a_sagemaker_stack_name_the_adapter_by_digest(tmp_path: Path) -> None:
+    images = make_layout(tmp_path, ("spillway-evaluation", "spillway-sagemaker-gateway"))
+    lines = sagemaker_lines(images, "registry.example.com/llm")
+    settings = platform_object("sagemaker")
+    settings["gateway"].update(yaml.safe_load(lines.splitlines()[1]))
+    parsed = parse_sagemaker(settings)
+    assert parsed.gateway is not None
+    evaluation, adapter = (image.by_digest("registry.example.com/llm") for image in images)
+    assert parsed.gateway.adapter_image == adapter
+    assert lines.splitlines()[-1].endswith(evaluation)
 
 
 def test_the_table_says_which_images_are_as_before(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from runtime.accelerators import ACCELERATORS
+from runtime.accelerators import ACCELERATORS, ENDPOINT_ACCELERATORS
 from runtime.instances import INSTANCES, RECORDED, REGIONS, known_instance, known_region
 from runtime.pricing import price_of
+from runtime.sagemaker.instances import ENDPOINT_TYPES, PREFIX, facts_of
 
 moto = pytest.importorskip("moto")
 RESOURCES = files("moto") / "ec2" / "resources"
@@ -31,10 +32,18 @@ def test_the_tables_name_the_record_that_they_are_compared_with() -> None:
     assert f"moto {moto.__version__}" == RECORDED
 
 
-@pytest.mark.parametrize("name", INSTANCES)
+ROWS = {name.removeprefix(PREFIX): facts_of(name) for name in ENDPOINT_TYPES}
+
+
+def test_node_groups_have_no_types_that_endpoints_have_not() -> None:
+    assert INSTANCES.items() <= ROWS.items()
+
+
+@pytest.mark.parametrize("name", ROWS)
 def test_a_row_says_what_aws_says_of_the_type(name: str, recorded: Mapping[str, Any]) -> None:
-    row, there = INSTANCES[name], recorded[name]
-    gpu = there.get("GpuInfo", {}).get("Gpus", [{}])[0]
+    row, there = ROWS[name], recorded[name]
+    neuron = there.get("NeuronInfo", {}).get("NeuronDevices", [{}])
+    gpu = there.get("GpuInfo", {}).get("Gpus", neuron)[0]
     assert row.vcpus == there["VCpuInfo"]["DefaultVCpus"]
     assert row.memory_gib * 1024 == there["MemoryInfo"]["SizeInMiB"]
     assert row.gpus == gpu.get("Count", 0)
@@ -51,12 +60,21 @@ def test_a_types_accelerator_is_its_gpu(name: str, recorded: Mapping[str, Any]) 
     assert gpu["MemoryInfo"]["SizeInMiB"] / 1024 == pytest.approx(profile.memory_gib, rel=0.08)
 
 
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in INSTANCES])
+def test_a_types_neuron_devices_are_those_of_its_accelerator(name: str, recorded: Mapping[str, Any]) -> None:
+    (device,) = recorded[name]["NeuronInfo"]["NeuronDevices"]
+    profile = ENDPOINT_ACCELERATORS[ROWS[name].accelerator]
+    assert f"aws-{device['Name'].lower()}" == profile.name
+    assert device["CoreInfo"]["Count"] == profile.cores
+    assert device["MemoryInfo"]["SizeInMiB"] == profile.memory_gib * 1024
+
+
 def test_a_type_is_in_the_regions_that_offer_it() -> None:
-    offered: dict[str, set[str]] = {name: set() for name in INSTANCES}
+    offered: dict[str, set[str]] = {name: set() for name in ROWS}
     for file in (RESOURCES / "instance_type_offerings" / "region").iterdir():
         for row in json.loads(gzip.decompress(file.read_bytes())):
             offered.get(row["InstanceType"], set[str]()).add(file.name.removesuffix(".json.gz"))
-    assert {name: set(row.regions) for name, row in INSTANCES.items()} == offered
+    assert {name: set(row.regions) for name, row in ROWS.items()} == offered
 
 
 def test_pods_get_less_than_the_machine_has_and_more_than_four_fifths_of_a_large_one() -> None:

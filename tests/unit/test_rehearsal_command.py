@@ -40,7 +40,7 @@ except KeyboardInterrupt:
 def test_a_machine_that_fails_is_one_message(
     error: OSError, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(_: Platform) -> None:
+    def fail(_: Platform, __: Path | None) -> None:
         raise error
 
     monkeypatch.setattr(Platform, "up", fail)

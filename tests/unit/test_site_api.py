@@ -16,13 +16,15 @@ CONFIG: dict[str, Any] = {
 
 
 class Busy(ApiClient):
-    """Answers with these statuses in turn; 200 is a success."""
+    """Answers with these statuses in turn; 200 is a success, 0 no answer in time."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = list(statuses)
 
     def request(self, *_: Any, **__: Any) -> bytes:
         status = self.statuses.pop(0)
+        if not status:
+            raise TimeoutError("The read operation timed out")
         if status != 200:
             raise ApiError(status, "etcdserver: request timed out")
         return json.dumps(CONFIG).encode()
@@ -35,6 +37,10 @@ def fixture_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_a_busy_server_did_not_take_is_applied_again() -> None:
     assert Busy(500, 429, 200).apply(CONFIG) == CONFIG
+
+
+def test_what_was_not_answered_in_time_is_applied_again() -> None:
+    assert Busy(0, 0, 200).apply(CONFIG) == CONFIG
 
 
 def test_what_a_server_refuses_is_not_tried_again() -> None:

@@ -12,6 +12,7 @@ import time
 from io import StringIO
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -279,6 +280,40 @@ def test_an_api_server_that_fails_meanwhile_is_reported_with_its_log(
         starter.run(components)
     assert str(error) in str(raised.value)
     assert str(layout.log("kube-apiserver")) in str(raised.value)
+
+
+def test_a_component_that_ended_while_others_started_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = SiteLayout("probe", tmp_path)
+    starter_class = site_module._Starter  # pyright: ignore[reportPrivateUsage]
+    started: list[str] = []
+
+    def start(_: object, component: Component) -> None:
+        started.append(component.name)
+
+    def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(starter_class, "_ensure", start)
+    for name in ("_images", "_custom_resources", "_bootstrap", "_node", "_dns", "_simulated_nodes"):
+        monkeypatch.setattr(starter_class, name, nothing)
+    monkeypatch.setattr(starter_class, "_missing", Mock(side_effect=["404", None]))
+    monkeypatch.setattr(cgroups, "component_files", Mock(return_value=[]))
+    monkeypatch.setattr(cgroups, "detect", lambda: None)
+
+    def recorded(_: SiteLayout, name: str) -> Mock:
+        # etcd kept it waiting once; it is well again when it was started a second time.
+        ended = name == "kube-controller-manager" and started.count(name) < 2
+        return Mock(**{"identity.running.return_value": not ended})
+
+    monkeypatch.setattr(site_module, "load_record", recorded)
+    names = ("kube-apiserver", "containerd", "kubelet", "kube-proxy", "coredns", "kwok")
+    components = [Component(name, [], lambda: None) for name in (*names, "kube-controller-manager")]
+    api = ApiClient.__new__(ApiClient)
+    starter = starter_class(layout, None, Progress(StringIO()), api)  # pyright: ignore[reportArgumentType]
+    starter.run(components)
+    assert started.count("kube-controller-manager") == 2
+    assert started.count("kubelet") == 1
 
 
 def test_the_machine_is_checked_without_the_tools(monkeypatch: pytest.MonkeyPatch) -> None:

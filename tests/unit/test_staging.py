@@ -47,13 +47,13 @@ def nowhere(model: ModelPlan) -> Path:
 def run(registry: Registry) -> tuple[str, ...]:
     # Without a controller nothing is asked of the cluster on-prem.
     cluster: Any = None
-    return staging.run(StagingPlan.read(PLAN), None, registry, nowhere, cluster, Progress()).lines
+    return staging.run(StagingPlan.read(PLAN), None, registry, nowhere, lambda: cluster, Progress()).lines
 
 
 def test_without_a_controller_everything_is_staged_and_nothing_armed() -> None:
     assert run(Registry()) == (
         "registry.example/llm/envoyproxy/envoy:v1 sha256:envoyproxy/envoy:v1",
-        "the burst is not armed: cloud.declare is foundation",
+        "nothing is armed: no burst controller is declared",
     )
 
 
@@ -68,3 +68,40 @@ def test_what_aws_refuses_is_one_message_that_says_that_it_goes_on_from_there() 
 def test_a_mistake_of_ours_stays_one() -> None:
     with pytest.raises(KeyError):
         run(Registry(KeyError("ours")))
+
+
+def compiled_model(folder: Path) -> tuple[StagingPlan, Callable[[ModelPlan], Path]]:
+    model = {
+        "name": "qwen3-8b",
+        "token": "t",
+        "prefix": "models/qwen3-8b/r1/",
+        "image": {"source": "i", "target": "i"},
+        "compiled": {"batch_size": 8, "sequence_length": 4096, "tp_degree": 24},
+    }
+    return StagingPlan.read({**PLAN, "models": [model]}), lambda _: folder
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (None, "has no neuron_config.json, so it is not compiled for Neuron devices"),
+        ("{", "neuron_config.json is not JSON"),
+        ("[]", "says batch_size None, and the stack file's is 8; sequence_length None"),
+        (
+            '{"batch_size": 8, "sequence_length": 2048, "tp_degree": 24}',
+            r"says sequence_length 2048, and the stack file's is 4096\. Change the stack file, or compile",
+        ),
+    ],
+)
+def test_weights_that_were_compiled_for_something_else_are_not_sent(
+    config: str | None, says: str, tmp_path: Path
+) -> None:
+    if config is not None:
+        (tmp_path / "neuron_config.json").write_text(config)
+    plan, folder = compiled_model(tmp_path)
+    cluster: Any = None
+    s3: Any = None  # nothing is asked of it
+    with pytest.raises(StagingError, match=says) as error:
+        staging.run(plan, s3, Registry(), folder, lambda: cluster, Progress())
+    assert str(error.value).startswith("model qwen3-8b: ")
+    assert str(error.value).endswith("name its folder: make stage FROM=FOLDER")

@@ -10,7 +10,7 @@ import pytest
 
 from runtime.cluster import UnreachableError
 from stacks.takeover import IN_NO_NAMESPACE, TakeoverCheck, TakeoverError, asking, is_asked_for
-from tests.support.stack_files import CLUSTER_STACKS, EXAMPLES, STACKS, golden_resources
+from tests.support.stack_files import CLUSTER_STACKS, CLUSTERED, EXAMPLES, golden_resources
 
 STACK = "organization/spillway/lab"
 CLAIM = f"{STACK}:aaaa"
@@ -154,7 +154,7 @@ def test_in_a_namespace_of_others_a_stack_asks_for_every_object_but_a_helm_relea
     assert asked == set(KINDS[:3])
 
 
-@pytest.mark.parametrize("stack", [*STACKS, *CLUSTER_STACKS, *EXAMPLES])
+@pytest.mark.parametrize("stack", [*CLUSTERED, *CLUSTER_STACKS, *EXAMPLES])
 def test_no_stack_declares_an_object_without_namespace_that_is_not_asked_for(stack: str) -> None:
     outside = {
         one["type"]

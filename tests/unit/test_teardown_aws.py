@@ -56,7 +56,7 @@ def few_questions(monkeypatch: pytest.MonkeyPatch) -> None:
         "volumes",
         "clusters and node groups",
         "Auto Scaling groups",
-        "keys that the state knew",
+        "keys",
     }
     monkeypatch.setattr(sweep, "QUESTIONS", [one for one in sweep.QUESTIONS if one[1] in asked])
 

@@ -8,6 +8,7 @@ import pytest
 
 from rehearsal.aws.clients import client
 from runtime.ops import object_versions
+from runtime.ops.pulumi_cli import PulumiError
 from runtime.ops.teardown import sweep
 from runtime.ops.teardown.certificate import Certificate
 from runtime.ops.teardown.run import RefusedError
@@ -146,6 +147,22 @@ def test_one_that_is_killed_while_it_deletes_goes_on_with_the_flag_and_not_witho
     with pytest.raises(RefusedError, match=r"3 objects in 3 versions, 21 bytes"):
         stack.run()
     assert stack.run(delete_data=True).clean
+
+
+def test_what_is_written_after_a_bucket_was_emptied_goes_before_the_destroy_is_tried_again(
+    stack: WithBucket,
+) -> None:
+    stack.make()
+
+    def written_late() -> None:
+        # A gateway's last copies of prompts: it ends in the destroy, after its bucket was emptied.
+        stack.s3.put_object(Bucket=OURS, Key="capture/last", Body=b"late")
+        stack.deletes_in_aws = lambda: stack.s3.delete_bucket(Bucket=OURS)
+        raise PulumiError("BucketNotEmpty")
+
+    stack.deletes_in_aws = written_late
+    assert stack.run(delete_data=True).clean
+    assert stack.destroys == 2
 
 
 def test_a_bucket_without_the_stacks_tags_is_never_emptied(tmp_path: Path, double: RunningDouble) -> None:

@@ -138,6 +138,14 @@ def test_a_key_that_waits_for_its_deletion_is_named_and_not_billed_and_one_that_
     assert (by_id[stays].state, by_id[stays].usd_per_hour) == ("left", Decimal(1) / 730)
 
 
+def test_a_key_that_no_state_knows_is_found_by_its_tags(double: RunningDouble) -> None:
+    kms = double.client("kms")
+    tags = [{"TagKey": one["Key"], "TagValue": one["Value"]} for one in OURS]
+    made = str(kms.create_key(Tags=tags)["KeyMetadata"]["KeyId"])
+    kms.create_key()
+    assert [(one.kind, one.id) for one in found(double)] == [("KMS key", made)]
+
+
 def test_what_the_state_knew_by_id_is_found_without_any_tag(double: RunningDouble) -> None:
     double.client("s3").create_bucket(Bucket="weights")
     (one,) = found(double, AwsResource("aws:s3/bucket:Bucket", "weights"))
@@ -220,7 +228,7 @@ def test_without_a_state_what_bears_tags_is_named_and_what_only_the_state_knew_i
     unproven = "\n".join(
         lines[lines.index("This is no certificate: without the state nothing is proven of") :]
     )
-    for kind in ("kms keys", "iam roles", "budgets", "sqs queues", "clusters outside of AWS"):
+    for kind in ("iam roles", "budgets", "sqs queues", "clusters outside of AWS"):
         assert kind in unproven
     assert "ec2 volumes" not in unproven
 

@@ -109,7 +109,9 @@ def test_downloads_name_the_version_and_their_checksums_over_tls(arch: str) -> N
 
 
 def test_an_unknown_group_is_named_with_those_there_are() -> None:
-    with pytest.raises(ToolError, match="no group of tools is called gpu; there are pulumi, site, serving"):
+    with pytest.raises(
+        ToolError, match="no group of tools is called gpu; there are pulumi, site, gateway, serving"
+    ):
         tools_of(["pulumi", "gpu"])
 
 

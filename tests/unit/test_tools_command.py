@@ -28,7 +28,7 @@ def test_status_shows_what_is_missing_and_which_group_brings_it(
 def test_an_unknown_group_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ensure", "gpu"]) == 1
 
-    message = "error: no group of tools is called gpu; there are pulumi, site, serving\n"
+    message = "error: no group of tools is called gpu; there are pulumi, site, gateway, serving\n"
     assert capsys.readouterr().err == message
 
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from rehearsal import workspace as module
-from rehearsal.platform import Platform, pods_by_model, stand_in_images
+from rehearsal.places import pods_by_model, stand_in_images
+from rehearsal.platform import Platform
 from rehearsal.rehearsed_stack import as_rehearsed
 from rehearsal.workspace import Workspace, WorkspaceError
 from runtime.ops.progress import Progress

@@ -20,29 +20,16 @@ from runtime.model import Spec
 from stacks.check import main, mistakes
 from stacks.mistakes import explain, full_key
 from stacks.settings import PlatformSettings, SettingsError, load, parse
-from tests.support.stack_files import ROOT, platform_object
+from tests.support.stack_files import ROOT, changed_platform, platform_object
 
 CASES: list[dict[str, Any]] = yaml.safe_load((Path(__file__).parent / "wrong_settings.yaml").read_text())
 STACK_FILE = (ROOT / "stacks" / "Pulumi.onprem.yaml").read_text()
 SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs" / SCHEMA_FILE).read_text()))
-REMOVED = "(removed)"
 FEW = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def changed(changes: Mapping[str, Any]) -> dict[str, Any]:
-    value = platform_object("onprem")
-    for place, new in changes.items():
-        *way, last = [place] if " " in place else place.split(".")
-        here: Any = value
-        for part in way:
-            here = here.setdefault(part, {}) if part.isalpha() else here[int(part)]
-        if isinstance(here, list):
-            here[int(last) :] = [new]
-        elif new == REMOVED:
-            del here[last]
-        else:
-            here[last] = new
-    return value
+    return changed_platform("onprem", changes)
 
 
 def shortened(lines: list[str]) -> list[str]:
@@ -96,7 +83,8 @@ WRONG_FILES: list[tuple[str, str, str, list[str]]] = [
         [
             "config.spilway:platform is not a setting; allowed here: spillway:platform; "
             "did you mean spillway:platform?",
-            'spillway:platform.scenario = "onpremise": must be one of onprem, hybrid; did you mean onprem?',
+            'spillway:platform.scenario = "onpremise": must be one of onprem, hybrid, sagemaker; '
+            "did you mean onprem?",
         ],
     ),
     (

@@ -9,8 +9,8 @@ import yaml
 
 from stacks.mistakes import explain
 from stacks.settings import PlatformSettings, SettingsError, parse
-from tests.support.stack_files import platform_object
-from tests.unit.test_wrong_configs import REMOVED, shortened
+from tests.support.stack_files import changed_platform, platform_object
+from tests.unit.test_wrong_configs import shortened
 
 CASES: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "wrong_hybrid_settings.yaml").read_text()
@@ -18,19 +18,7 @@ CASES: list[dict[str, Any]] = yaml.safe_load(
 
 
 def changed(changes: Mapping[str, Any]) -> dict[str, Any]:
-    value = platform_object("hybrid")
-    for place, new in changes.items():
-        *way, last = place.split(".")
-        here: Any = value
-        for part in way:
-            here = here[int(part)] if part.isdigit() else here.setdefault(part, {})
-        if isinstance(here, list):
-            here[int(last) :] = [new]
-        elif new == REMOVED:
-            del here[last]
-        else:
-            here[last] = new
-    return value
+    return changed_platform("hybrid", changes)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["case"] for case in CASES])

@@ -3,6 +3,8 @@
 # Every handler has the same methods, with all parameters, needed or not.
 # ruff: noqa: ARG002
 
+from typing import Any
+
 from rehearsal.aws.resources.kind import Aws, Properties, first, given, items, kind, name_of, tags_of
 
 
@@ -58,7 +60,7 @@ class LoadBalancer:
 
 
 class TargetGroup:
-    """aws.lb.TargetGroup. Its id is its ARN. Health checks are kept in the state only."""
+    """aws.lb.TargetGroup. Its id is its ARN. Attributes are kept in the state only."""
 
     def create(self, aws: Aws, inputs: Properties) -> str:
         """Makes one."""
@@ -68,6 +70,7 @@ class TargetGroup:
             **tags_of(inputs),
             **port,
             **given(inputs, Protocol="protocol", VpcId="vpcId", TargetType="targetType"),
+            **_health_check(inputs),
         )
         return str(made["TargetGroups"][0]["TargetGroupArn"])
 
@@ -85,11 +88,28 @@ class TargetGroup:
         }
 
     def update(self, aws: Aws, id_: str, old: Properties, new: Properties) -> None:
-        """Health checks and attributes are in the state only."""
+        """Changes the health check."""
+        if checked := _health_check(new):
+            aws.client("elbv2").modify_target_group(TargetGroupArn=id_, **checked)
 
     def delete(self, aws: Aws, id_: str, known: Properties) -> None:
         """Removes it; AWS refuses while a listener sends to it."""
         aws.client("elbv2").delete_target_group(TargetGroupArn=id_)
+
+
+def _health_check(inputs: Properties) -> dict[str, Any]:
+    """The health check as ELB's API takes it."""
+    check: Properties = inputs.get("healthCheck") or {}
+    numbers = {
+        "HealthCheckIntervalSeconds": "interval",
+        "HealthCheckTimeoutSeconds": "timeout",
+        "HealthyThresholdCount": "healthyThreshold",
+        "UnhealthyThresholdCount": "unhealthyThreshold",
+    }
+    return {
+        **given(check, HealthCheckProtocol="protocol", HealthCheckPort="port", HealthCheckPath="path"),
+        **{key: int(check[name]) for key, name in numbers.items() if check.get(name) is not None},
+    }
 
 
 class Listener:
@@ -102,8 +122,13 @@ class Listener:
             Port=int(inputs["port"]),
             DefaultActions=self._actions(inputs),
             **given(inputs, Protocol="protocol", SslPolicy="sslPolicy"),
+            **self._certificate(inputs),
         )
         return str(made["Listeners"][0]["ListenerArn"])
+
+    def _certificate(self, inputs: Properties) -> Properties:
+        arn = inputs.get("certificateArn")
+        return {"Certificates": [{"CertificateArn": arn}]} if arn else {}
 
     def _actions(self, inputs: Properties) -> list[Properties]:
         return [
@@ -144,7 +169,7 @@ KINDS = (
         "aws:lb/targetGroup:TargetGroup",
         TargetGroup(),
         "name namePrefix port protocol protocolVersion targetType vpcId ipAddressType",
-        "elbv2.ModifyTargetGroupAttributes",
+        "elbv2.ModifyTargetGroup elbv2.ModifyTargetGroupAttributes",
         name_length=32,
     ),
     kind("aws:lb/listener:Listener", Listener(), "loadBalancerArn", "elbv2.ModifyListener"),

@@ -3,7 +3,7 @@
 # Every handler has the same methods, with all parameters, needed or not.
 # ruff: noqa: ARG002
 
-from rehearsal.aws.resources.kind import Aws, Properties, first, given, kind, name_of, part
+from rehearsal.aws.resources.kind import Aws, Properties, first, given, items, kind, name_of, part
 
 
 class LogGroup:
@@ -104,6 +104,7 @@ class MetricAlarm:
         aws.client("cloudwatch").put_metric_alarm(
             AlarmName=name,
             **{key: int(value) for key, value in numbers.items()},
+            **_measured(inputs),
             **given(
                 inputs,
                 AlarmDescription="alarmDescription",
@@ -111,7 +112,9 @@ class MetricAlarm:
                 MetricName="metricName",
                 Namespace="namespace",
                 Statistic="statistic",
+                ExtendedStatistic="extendedStatistic",
                 Threshold="threshold",
+                TreatMissingData="treatMissingData",
                 AlarmActions="alarmActions",
             ),
         )
@@ -128,6 +131,95 @@ class MetricAlarm:
     def delete(self, aws: Aws, id_: str, known: Properties) -> None:
         """Removes it."""
         aws.client("cloudwatch").delete_alarms(AlarmNames=[id_])
+
+
+def _dimensions(inputs: Properties) -> list[dict[str, str]]:
+    return [{"Name": key, "Value": value} for key, value in part(inputs, "dimensions").items()]
+
+
+def _measured(inputs: Properties) -> Properties:
+    """What an alarm looks at: one metric with its dimensions, or several and an expression."""
+    queries = [
+        {
+            **given(one, Id="id", Expression="expression", Label="label"),
+            "ReturnData": bool(one.get("returnData")),
+            **({"MetricStat": _statistic(part(one, "metric"))} if one.get("metric") else {}),
+        }
+        for one in items(inputs, "metricQueries")
+    ]
+    dimensions = _dimensions(inputs)
+    return {
+        **({"Metrics": queries} if queries else {}),
+        **({"Dimensions": dimensions} if dimensions else {}),
+    }
+
+
+def _statistic(metric: Properties) -> Properties:
+    named = {
+        **given(metric, MetricName="metricName", Namespace="namespace"),
+        "Dimensions": _dimensions(metric),
+    }
+    return {"Metric": named, "Period": int(metric["period"]), "Stat": metric["stat"]}
+
+
+class Dashboard:
+    """aws.cloudwatch.Dashboard. Its id is its name."""
+
+    def create(self, aws: Aws, inputs: Properties) -> str:
+        """Makes one."""
+        self.update(aws, "", {}, inputs)
+        return str(inputs["dashboardName"])
+
+    def read(self, aws: Aws, id_: str, known: Properties) -> Properties | None:
+        """Asks for it."""
+        found = aws.client("cloudwatch").get_dashboard(DashboardName=id_)
+        return {"dashboardName": id_, "dashboardArn": found["DashboardArn"]}
+
+    def update(self, aws: Aws, id_: str, old: Properties, new: Properties) -> None:
+        """Puts it anew."""
+        aws.client("cloudwatch").put_dashboard(
+            DashboardName=new["dashboardName"], DashboardBody=new["dashboardBody"]
+        )
+
+    def delete(self, aws: Aws, id_: str, known: Properties) -> None:
+        """Removes it."""
+        aws.client("cloudwatch").delete_dashboards(DashboardNames=[id_])
+
+
+class LogMetricFilter:
+    """aws.cloudwatch.LogMetricFilter. Its id is its name."""
+
+    def create(self, aws: Aws, inputs: Properties) -> str:
+        """Makes one."""
+        name = name_of(inputs)
+        self._put(aws, name, inputs)
+        return name
+
+    def _put(self, aws: Aws, name: str, inputs: Properties) -> None:
+        made = part(inputs, "metricTransformation")
+        named = given(made, metricName="name", metricNamespace="namespace", metricValue="value", unit="unit")
+        aws.client("logs").put_metric_filter(
+            logGroupName=inputs["logGroupName"],
+            filterName=name,
+            filterPattern=inputs["pattern"],
+            metricTransformations=[named],
+        )
+
+    def read(self, aws: Aws, id_: str, known: Properties) -> Properties | None:
+        """Finds it by its name."""
+        asked = given(known, logGroupName="logGroupName")
+        found = aws.client("logs").describe_metric_filters(filterNamePrefix=id_, **asked)["metricFilters"]
+        one = first([item for item in found if item["filterName"] == id_])
+        return {"name": id_, "logGroupName": one["logGroupName"], "pattern": one["filterPattern"]}
+
+    def update(self, aws: Aws, id_: str, old: Properties, new: Properties) -> None:
+        """Puts it anew; moto would keep the first."""
+        self.delete(aws, id_, old)
+        self._put(aws, id_, new)
+
+    def delete(self, aws: Aws, id_: str, known: Properties) -> None:
+        """Removes it."""
+        aws.client("logs").delete_metric_filter(logGroupName=known["logGroupName"], filterName=id_)
 
 
 class Budget:
@@ -192,6 +284,19 @@ KINDS = (
         "name",
         "cloudwatch.PutMetricAlarm",
         name_length=255,
+    ),
+    kind(
+        "aws:cloudwatch/dashboard:Dashboard",
+        Dashboard(),
+        "dashboardName",
+        "cloudwatch.PutDashboard",
+    ),
+    kind(
+        "aws:cloudwatch/logMetricFilter:LogMetricFilter",
+        LogMetricFilter(),
+        "name logGroupName",
+        "logs.PutMetricFilter",
+        name_length=512,
     ),
     kind(
         "aws:budgets/budget:Budget",

@@ -253,6 +253,13 @@ STORED = (
     _stored("aws:sns/topicPolicy:TopicPolicy", "{arn}", "arn", "", {"owner": "{account}"}),
     _stored("aws:sqs/queuePolicy:QueuePolicy", "{queueUrl}", "queueUrl", "sqs.SetQueueAttributes"),
     _stored(
+        "aws:cloudwatch/compositeAlarm:CompositeAlarm",
+        "{alarmName}",
+        "alarmName",
+        "cloudwatch.PutCompositeAlarm",
+        {"arn": "arn:aws:cloudwatch:{region}:{account}:alarm:{alarmName}"},
+    ),
+    _stored(
         "aws:cloudwatch/eventRule:EventRule",
         "{name}",
         "name namePrefix eventBusName",

@@ -1,4 +1,4 @@
-"""`python -m runtime.ops evaluate`: runs an evaluation, judges its results, or hands it to AWS."""
+"""`python -m runtime.ops evaluate`: runs an evaluation, judges and applies its results, hands it to AWS."""
 
 import argparse
 import datetime
@@ -31,6 +31,7 @@ from runtime.evaluation.results import (
     read_records,
 )
 from runtime.evaluation.run import evaluate
+from runtime.ops.evaluation import apply
 from runtime.ops.evaluation.mlflow import Tracking, TrackingError
 from runtime.ops.evaluation.places import PlaceError, aws, beside, read, store, write
 from runtime.ops.evaluation.sagemaker_endpoint import SageMakerEndpoint
@@ -43,6 +44,7 @@ _STOPPED = 130
 _ERRORS = (
     *(JobError, DatasetError, ResultsError, PlaceError, TrackingError, SubmissionError),
     *(BotoCoreError, ClientError),
+    *apply.ERRORS,
 )
 
 
@@ -56,7 +58,7 @@ def main(given: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; run the same command again, and it asks only for the rest", file=sys.stderr)
+        print("stopped; run the same command again, and it does only the rest", file=sys.stderr)
         return _STOPPED
 
 
@@ -76,6 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--endpoint", help="OpenAI-style endpoint without /v1; else the job's SageMaker endpoint"
     )
+    run.add_argument("--variant", help="variant of the SageMaker endpoint, with or without traffic")
     run.add_argument("--api-key-env", default="API_KEY", help="variable with its key (%(default)s)")
     run.add_argument("--at-once", type=_positive, default=8, help="most requests at a time (%(default)s)")
     run.add_argument("--judge-endpoint", help="OpenAI-style endpoint of the judge")
@@ -112,6 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--metric", action="append", help="Builtin.… (bedrock); Correctness and Completeness")
     submit.add_argument("--print", action="store_true", help="print the request, and send and write nothing")
     submit.add_argument("--wait", action="store_true", help="wait until the job has ended")
+
+    apply.add_arguments(
+        commands.add_parser("apply", help="move a canary's traffic as the decision says, and record it"),
+        commands.add_parser("history", help="the decisions in a group of the model registry"),
+    )
     return parser
 
 
@@ -251,12 +259,14 @@ def _bedrock(given: argparse.Namespace, job: EvaluationJob) -> _Submission:
 
 
 def _model(given: argparse.Namespace, job: EvaluationJob) -> Model:
+    if given.endpoint and given.variant:
+        raise JobError("--variant names one of a SageMaker endpoint; leave out --endpoint, or --variant")
     if given.endpoint:
         evaluation = job.evaluation
         return OpenAiEndpoint(
             given.endpoint, _key(given.api_key_env, "--api-key-env"), evaluation.model, evaluation.sampling
         )
-    return SageMakerEndpoint(aws("sagemaker-runtime"), job)
+    return SageMakerEndpoint(aws("sagemaker-runtime"), job, given.variant)
 
 
 def _hooks(given: argparse.Namespace, job: EvaluationJob, model: Model) -> Hooks:

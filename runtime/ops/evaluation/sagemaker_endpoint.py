@@ -22,12 +22,13 @@ class SageMakerEndpoint:
     Args:
         client: boto3's client for `sagemaker-runtime`.
         job: Names the endpoint and how it is asked.
+        variant: The variant to ask, whatever its weight, 0 included; None leaves it to the weights.
 
     Raises:
         JobError: The job names no endpoint that runs.
     """
 
-    def __init__(self, client: Client, job: EvaluationJob) -> None:
+    def __init__(self, client: Client, job: EvaluationJob, variant: str | None = None) -> None:
         predictor = job.predictor
         if predictor is None or predictor.endpoint_name is None:
             raise JobError(
@@ -38,6 +39,7 @@ class SageMakerEndpoint:
             raise JobError(f"predictor.content_template: it lacks {_FEATURES}, where the prompt goes")
         self._client, self._name, self._predictor = client, predictor.endpoint_name, predictor
         self._evaluation = job.evaluation
+        self._target = {} if variant is None else {"TargetVariant": variant}
         self._path = predictor.label or _ANSWER
 
     def answer(self, prompt: str) -> Answer:
@@ -53,6 +55,7 @@ class SageMakerEndpoint:
                 ContentType=self._predictor.content_type,
                 Accept=self._predictor.accept_type,
                 Body=self._body(prompt),
+                **self._target,
             )
             content: Any = json.loads(response["Body"].read())
         except (BotoCoreError, ClientError, json.JSONDecodeError) as error:

@@ -19,7 +19,8 @@ Clients = Callable[[str], Any]
 
 _CONFIG = Config(connect_timeout=5, read_timeout=30, retries={"mode": "standard", "total_max_attempts": 4})
 _LIVE = ["pending", "running", "shutting-down", "stopping", "stopped"]
-_ABSENT = ("NotFound", "ResourceNotFoundException", "NoSuchEntity", "does not exist")
+# SageMaker has no code for it: a ValidationException says "Could not find endpoint …".
+_ABSENT = ("NotFound", "ResourceNotFoundException", "NoSuchEntity", "does not exist", "Could not find")
 _GPU_TAG = "k8s.io/cluster-autoscaler/node-template/resources/nvidia.com/gpu"
 
 

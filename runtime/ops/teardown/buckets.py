@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from runtime.ops.object_versions import KeptError, ObjectVersions, Version
 from runtime.ops.progress import Step
@@ -77,6 +77,8 @@ class OwnBuckets:
         clients: How to ask.
         resources: The stack's resources now; one that a destroy leaves is not touched.
     """
+
+    service = "S3"
 
     def __init__(self, cloud: Cloud, clients: Clients, resources: Sequence[Resource]) -> None:
         self._cloud = cloud
@@ -183,21 +185,6 @@ class OwnBuckets:
             Bucket=name, ExpectedBucketOwner=self._cloud.account
         )
         return asked
-
-
-def said_of(buckets: Iterable[OwnBuckets]) -> tuple[list[str], list[str], list[str]]:
-    """What would be lost, why it may not be, and what could not be asked, a line each."""
-    lost: list[str] = []
-    forbidden: list[str] = []
-    troubles: list[str] = []
-    for one in buckets:
-        try:
-            data = one.data()
-            lost += data.values()
-            forbidden += one.forbidden(data)
-        except (ClientError, BotoCoreError) as error:
-            troubles.append(f"S3 cannot be asked: {error}")
-    return lost, forbidden, troubles
 
 
 def _prefixes(plan: StagingPlan) -> tuple[str, ...]:

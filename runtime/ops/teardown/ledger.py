@@ -13,6 +13,8 @@ from runtime.tenure import PLATFORM_TAG, STACK_TAG, Tenure
 
 CLAIM = "spillway.dev/claim"
 _EKS_CLUSTER = "aws:eks/cluster:Cluster"
+# What every stack with SageMaker endpoints has, and no other: it never has an EKS cluster.
+_HOSTING_KEYS = "spillway:aws:HostingKeys"
 _STACK_CLAIM = "spillway:kubernetes:StackClaim"
 _KUBERNETES_PROVIDER = "pulumi:providers:kubernetes"
 _AWS_PROVIDER = "pulumi:providers:aws"
@@ -35,7 +37,7 @@ class Cloud:
         region: The region.
         stack: Value of the tag `spillway:stack` there.
         platform: Value of the tag `spillway:platform`.
-        clusters: Names of the EKS clusters.
+        clusters: Names of the EKS clusters; empty for a stack with SageMaker endpoints.
         role_arn: Role to take on, or None.
         external_id: What its trust policy asks for, or None.
         resources: Everything that the state has there.
@@ -157,7 +159,10 @@ class Resource:
 
 def resources_of(state: Mapping[str, Any]) -> list[Resource]:
     """The resources of what `pulumi stack export` printed."""
-    listed: Sequence[Mapping[str, Any]] = state.get("deployment", {}).get("resources") or []
+    return _resources(state.get("deployment", {}).get("resources") or [])
+
+
+def _resources(listed: Sequence[Mapping[str, Any]]) -> list[Resource]:
     return [
         Resource(
             urn=str(one["urn"]),
@@ -188,12 +193,34 @@ def resources_of(state: Mapping[str, Any]) -> list[Resource]:
 
 def pending_of(state: Mapping[str, Any]) -> list[str]:
     """What the state says was begun and not finished, as `creating Vpc llm-burst`."""
-    listed: Sequence[Mapping[str, Any]] = state.get("deployment", {}).get("pending_operations") or []
     return [
         f"{one['type']} {str(one['resource']['type']).rpartition(':')[2]} "
         f"{str(one['resource']['urn']).rpartition('::')[2]}"
-        for one in listed
+        for one in _operations(state)
     ]
+
+
+def begun_of(state: Mapping[str, Any]) -> list[Resource]:
+    """What a killed Pulumi was making in AWS, with the name that it asked for as its id.
+
+    It may be there, and a refresh forgets it. By that name it is looked for; it is never deleted by it, for
+    something of that name may have been there before.
+    """
+    begun = [one["resource"] for one in _operations(state) if one["type"] == "creating"]
+    return [
+        replace(one, id=name)
+        for one in _resources(begun)
+        for name in (_text(one.inputs.get(key)) for key in _NAMES)
+        if name is not None and one.type.startswith("aws:")
+    ]
+
+
+_NAMES = ("name", "bucket", "alarmName", "dashboardName", "modelPackageGroupName", "resourceId")
+"""Inputs that are what AWS calls a thing, of the types that a stack declares."""
+
+
+def _operations(state: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return state.get("deployment", {}).get("pending_operations") or []
 
 
 def read_ledger(stack: str, resources: Sequence[Resource]) -> Ledger:
@@ -259,23 +286,32 @@ def mapping(value: object) -> Mapping[str, Any]:
 
 
 def _tenure(one: Resource) -> Tenure | None:
+    if one.type == _AWS_PROVIDER:
+        return Tenure.of_tags(_default_tags(one))
     if one.type != _STACK_CLAIM:
         return None
     return Tenure.of_annotations(mapping(one.inputs.get("tenure") or one.outputs.get("tenure")))
 
 
+def _default_tags(provider: Resource) -> Mapping[str, str]:
+    return mapping(mapping(_parsed(provider.inputs.get("defaultTags"))).get("tags"))
+
+
 def _cloud(provider: Resource, resources: Sequence[Resource]) -> Cloud:
-    tags: Mapping[str, str] = mapping(mapping(_parsed(provider.inputs.get("defaultTags"))).get("tags"))
+    tags = _default_tags(provider)
     roles: Sequence[Mapping[str, Any]] = _parsed(provider.inputs.get("assumeRoles")) or []
     accounts: Sequence[str] = _parsed(provider.inputs.get("allowedAccountIds")) or [""]
     of_it = [one for one in resources if one.provider == provider.urn and one.custom and not one.external]
+    clusters = tuple(one.id for one in of_it if one.type == _EKS_CLUSTER)
+    if not clusters and all(one.type != _HOSTING_KEYS for one in resources):
+        # It may be gone already, and what it made not.
+        clusters = _if_any(tags.get(PLATFORM_TAG))
     return Cloud(
         account=str(accounts[0]),
         region=str(provider.inputs.get("region") or ""),
         stack=str(tags.get(STACK_TAG) or ""),
         platform=str(tags.get(PLATFORM_TAG) or ""),
-        clusters=tuple(one.id for one in of_it if one.type == _EKS_CLUSTER)
-        or _if_any(tags.get(PLATFORM_TAG)),
+        clusters=clusters,
         role_arn=_text(roles[0].get("roleArn")) if roles else None,
         external_id=_text(roles[0].get("externalId")) if roles else None,
         resources=tuple(AwsResource(one.type, one.id) for one in of_it),

@@ -1,20 +1,25 @@
 """The questions that a look for leftovers asks of AWS: one for each kind of thing, of its own service."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from runtime.ops.teardown import endpoint_questions, gateway_questions
 from runtime.ops.teardown.asked_cloud import AskedCloud
 from runtime.ops.teardown.findings import Finding, Tags
 from runtime.pricing import (
+    COMPOSITE_ALARM,
     CONTROL_PLANE,
+    DASHBOARD,
     GP3_GIB,
     INTERFACE_ENDPOINT,
     KMS_KEY,
     LOAD_BALANCER,
+    METRIC_ALARM,
     NAT_GATEWAY,
     VPN_CONNECTION,
 )
+from runtime.tenure import STACK_TAG
 
 
 def _instances(sweep: AskedCloud) -> Iterator[Finding]:
@@ -55,8 +60,12 @@ def _addresses(sweep: AskedCloud) -> Iterator[Finding]:
 
 
 def _interfaces(sweep: AskedCloud) -> Iterator[Finding]:
-    for one in sweep.ec2("describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId"):
-        yield sweep.find("network interface", one["NetworkInterfaceId"], one["Status"], billed=False)
+    # SageMaker and ECS put no tags of the stack's on theirs, but its security groups.
+    groups = set(sweep.cloud.ids("aws:ec2/securityGroup:SecurityGroup"))
+    for one in sweep.pages("ec2", "describe_network_interfaces", "NetworkInterfaces"):
+        in_ours = groups & {str(group["GroupId"]) for group in one.get("Groups") or ()}
+        if in_ours or sweep.is_ours(Tags.read(one.get("TagSet"))):
+            yield sweep.find("network interface", one["NetworkInterfaceId"], one["Status"], billed=False)
 
 
 def _nat_gateways(sweep: AskedCloud) -> Iterator[Finding]:
@@ -187,19 +196,6 @@ def _classic_balancers(sweep: AskedCloud) -> Iterator[Finding]:
                 yield sweep.find("classic load balancer", one["LoadBalancerName"])
 
 
-def _sagemaker(sweep: AskedCloud) -> Iterator[Finding]:
-    for kind, call, key, name in (
-        ("SageMaker endpoint", "list_endpoints", "Endpoints", "EndpointName"),
-        ("SageMaker notebook", "list_notebook_instances", "NotebookInstances", "NotebookInstanceName"),
-    ):
-        for one in sweep.pages("sagemaker", call, key):
-            arn = str(one[name.replace("Name", "Arn")])
-            tags = sweep.exists("sagemaker", "list_tags", ResourceArn=arn)
-            if tags and sweep.is_ours(Tags.read(tags.get("Tags"))):
-                status = one.get("EndpointStatus") or one.get("NotebookInstanceStatus") or ""
-                yield sweep.find(kind, one[name], status)
-
-
 def _buckets(sweep: AskedCloud) -> Iterator[Finding]:
     known = set(sweep.cloud.ids("aws:s3/bucket:Bucket"))
     prefix = f"{sweep.cloud.platform}-"
@@ -222,19 +218,33 @@ def _repositories(sweep: AskedCloud) -> Iterator[Finding]:
 
 
 def _log_groups(sweep: AskedCloud) -> Iterator[Finding]:
-    known = set(sweep.cloud.ids("aws:cloudwatch/logGroup:LogGroup"))
+    known = {*sweep.cloud.ids("aws:cloudwatch/logGroup:LogGroup"), *_groups_of_services(sweep)}
     # EKS and Container Insights make theirs again, without tags, when a cluster's last words come late.
     made = tuple(
         f"/aws/{kind}/{name}/" for name in sweep.cloud.clusters for kind in ("eks", "containerinsights")
     )
+    if not sweep.cloud.resources:  # nobody knows the names any more, but how they begin
+        made += tuple(f"{one}{sweep.cloud.platform}-" for one in (_OF_ENDPOINTS, _OF_COMPONENTS))
     for one in sweep.pages("logs", "describe_log_groups", "logGroups"):
         name = str(one["logGroupName"])
         if name in known or (made and name.startswith(made)):
             yield sweep.find("log group", name, f"{one.get('storedBytes', 0)} bytes")
 
 
+_OF_ENDPOINTS, _OF_COMPONENTS = "/aws/sagemaker/Endpoints/", "/aws/sagemaker/InferenceComponents/"
+
+
+def _groups_of_services(sweep: AskedCloud) -> Iterator[str]:
+    """What SageMaker and Container Insights make themselves, without tags, and again after a late word."""
+    yield from (f"{_OF_ENDPOINTS}{name}" for name in sweep.cloud.ids(endpoint_questions.ENDPOINT))
+    for id_ in sweep.cloud.ids(endpoint_questions.COMPONENT):
+        yield f"{_OF_COMPONENTS}{id_.rpartition('/')[2]}"
+    for arn in sweep.cloud.ids(gateway_questions.CLUSTER):
+        yield f"/aws/ecs/containerinsights/{arn.rpartition('/')[2]}/performance"
+
+
 def _keys(sweep: AskedCloud) -> Iterator[Finding]:
-    for key in sweep.cloud.ids("aws:kms/key:Key"):
+    for key in dict.fromkeys([*sweep.cloud.ids("aws:kms/key:Key"), *_tagged_keys(sweep)]):
         found = sweep.exists("kms", "describe_key", KeyId=key)
         if found is None:
             continue
@@ -244,6 +254,17 @@ def _keys(sweep: AskedCloud) -> Iterator[Finding]:
             yield sweep.find("KMS key", key, until, state="ending")
         else:
             yield sweep.find("KMS key", key, state, price_item=KMS_KEY)
+
+
+def _tagged_keys(sweep: AskedCloud) -> Iterator[str]:
+    """Keys with the stack's tags. KMS tells tags key by key only; the tagging API names them, gone or not."""
+    if not sweep.cloud.stack:
+        return
+    tags = [{"Key": STACK_TAG, "Values": [sweep.cloud.stack]}]
+    call, asked = "get_resources", {"TagFilters": tags, "ResourceTypeFilters": ["kms"]}
+    for one in sweep.pages("resourcegroupstaggingapi", call, "ResourceTagMappingList", **asked):
+        if sweep.is_ours(Tags.read(one.get("Tags"))):
+            yield str(one["ResourceARN"]).rpartition("/")[2]
 
 
 def _budgets(sweep: AskedCloud) -> Iterator[Finding]:
@@ -269,15 +290,60 @@ def _queues(sweep: AskedCloud) -> Iterator[Finding]:
 def _topics(sweep: AskedCloud) -> Iterator[Finding]:
     known = set(sweep.cloud.ids("aws:sns/topic:Topic"))
     for one in sweep.pages("sns", "list_topics", "Topics"):
-        if one["TopicArn"] in known:
+        arn = str(one["TopicArn"])
+        if arn in known or (_has_our_name(sweep, arn) and _has_our_tags(sweep, "sns", ResourceArn=arn)):
             yield sweep.find("topic", one["TopicArn"], billed=False)
+
+
+def _subscriptions(sweep: AskedCloud) -> Iterator[Finding]:
+    # By the topic too: one that nobody confirmed yet has no name of its own.
+    known = set(sweep.cloud.ids("aws:sns/topicSubscription:TopicSubscription"))
+    topics = set(sweep.cloud.ids("aws:sns/topic:Topic"))
+    for one in sweep.pages("sns", "list_subscriptions", "Subscriptions"):
+        if one["SubscriptionArn"] in known or one["TopicArn"] in topics:
+            id_ = f"{one['SubscriptionArn']} of {one['Endpoint']} to {one['TopicArn']}"
+            yield sweep.find("subscription", id_, str(one["Protocol"]), billed=False)
 
 
 def _alarms(sweep: AskedCloud) -> Iterator[Finding]:
     known = set(sweep.cloud.ids("aws:cloudwatch/metricAlarm:MetricAlarm"))
-    for one in sweep.pages("cloudwatch", "describe_alarms", "MetricAlarms"):
-        if one["AlarmName"] in known:
-            yield sweep.find("alarm", one["AlarmName"])
+    # A policy of Application Auto Scaling makes two of its own, which go with it.
+    made = tuple(f"TargetTracking-{one}-Alarm" for one in sweep.cloud.ids("aws:appautoscaling/target:Target"))
+    asked = {"AlarmTypes": ["MetricAlarm"]}
+    for one in sweep.pages("cloudwatch", "describe_alarms", "MetricAlarms", **asked):
+        if _is_our_alarm(sweep, one, known) or (made and one["AlarmName"].startswith(made)):
+            yield sweep.find("alarm", one["AlarmName"], price_item=METRIC_ALARM)
+
+
+def _is_our_alarm(sweep: AskedCloud, alarm: Mapping[str, Any], known: set[str]) -> bool:
+    arn = str(alarm["AlarmArn"])
+    named = alarm["AlarmName"] in known
+    return named or (_has_our_name(sweep, arn) and _has_our_tags(sweep, "cloudwatch", ResourceARN=arn))
+
+
+def _has_our_name(sweep: AskedCloud, arn: str) -> bool:
+    """Whether it is called as the stack calls things; tags are a call for each, and are asked of no other."""
+    return arn.rpartition(":")[2].startswith(f"{sweep.cloud.platform}-")
+
+
+def _has_our_tags(sweep: AskedCloud, service: str, **arn: str) -> bool:
+    found = sweep.exists(service, "list_tags_for_resource", **arn)
+    return found is not None and sweep.is_ours(Tags.read(found.get("Tags")))
+
+
+def _composite_alarms(sweep: AskedCloud) -> Iterator[Finding]:
+    known = set(sweep.cloud.ids("aws:cloudwatch/compositeAlarm:CompositeAlarm"))
+    asked = {"AlarmTypes": ["CompositeAlarm"]}
+    for one in sweep.pages("cloudwatch", "describe_alarms", "CompositeAlarms", **asked):
+        if _is_our_alarm(sweep, one, known):
+            yield sweep.find("composite alarm", one["AlarmName"], price_item=COMPOSITE_ALARM)
+
+
+def _dashboards(sweep: AskedCloud) -> Iterator[Finding]:
+    known = set(sweep.cloud.ids("aws:cloudwatch/dashboard:Dashboard"))
+    for one in sweep.pages("cloudwatch", "list_dashboards", "DashboardEntries"):
+        if one["DashboardName"] in known:
+            yield sweep.find("dashboard", one["DashboardName"], price_item=DASHBOARD)
 
 
 def _file_systems(sweep: AskedCloud) -> Iterator[Finding]:
@@ -350,16 +416,41 @@ QUESTIONS: Sequence[Question] = (
     ("elbv2", "load balancers", _balancers),
     ("elbv2", "target groups", _target_groups),
     ("elb", "classic load balancers", _classic_balancers),
-    ("sagemaker", "endpoints and notebooks", _sagemaker),
+    ("sagemaker", "endpoints and their machines", endpoint_questions.endpoints),
+    ("sagemaker", "inference components", endpoint_questions.components),
+    ("sagemaker", "endpoint configurations", endpoint_questions.configurations),
+    ("sagemaker", "models", endpoint_questions.models),
+    ("sagemaker", "jobs that run", endpoint_questions.jobs),
+    ("sagemaker", "model package groups", endpoint_questions.package_groups),
+    ("sagemaker", "notebooks", endpoint_questions.notebooks),
+    (
+        "application-autoscaling",
+        f"targets{ONLY_THE_STATE_KNEW}",
+        endpoint_questions.scaling_targets,
+    ),
+    (
+        "application-autoscaling",
+        f"scheduled actions{ONLY_THE_STATE_KNEW}",
+        endpoint_questions.scheduled_actions,
+    ),
+    ("ecs", "clusters, services and tasks", gateway_questions.container_clusters),
+    ("ecs", "task definitions", gateway_questions.task_definitions),
+    ("secretsmanager", "secrets", gateway_questions.secrets),
     ("s3", "buckets", _buckets),
     ("ecr", "repositories", _repositories),
     ("logs", "log groups", _log_groups),
-    ("kms", f"keys{ONLY_THE_STATE_KNEW}", _keys),
+    ("kms", "keys", _keys),
     ("efs", "file systems", _file_systems),
-    ("cloudwatch", f"alarms{ONLY_THE_STATE_KNEW}", _alarms),
+    ("cloudwatch", "alarms", _alarms),
+    ("cloudwatch", "composite alarms", _composite_alarms),
+    ("cloudwatch", f"dashboards{ONLY_THE_STATE_KNEW}", _dashboards),
     ("budgets", f"budgets{ONLY_THE_STATE_KNEW}", _budgets),
     ("iam", f"roles{ONLY_THE_STATE_KNEW}", _roles),
     ("sqs", f"queues{ONLY_THE_STATE_KNEW}", _queues),
-    ("sns", f"topics{ONLY_THE_STATE_KNEW}", _topics),
+    ("sns", "topics", _topics),
+    ("sns", f"subscriptions{ONLY_THE_STATE_KNEW}", _subscriptions),
 )
 """Service, what is asked, and how: the whole list of what a certificate's AWS side stands on."""
+
+OF_CLUSTERS = frozenset({"eks", "autoscaling", "elb", "efs"})
+"""Services that only a stack with an EKS cluster has anything of; no other has to be allowed to ask them."""

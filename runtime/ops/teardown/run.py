@@ -15,8 +15,10 @@ from runtime.ops.progress import Progress, Step
 from runtime.ops.pulumi_cli import PulumiError
 from runtime.ops.staged_weights import StagingError
 from runtime.ops.teardown.account import AccountError, Clients, LiveCloud
-from runtime.ops.teardown.buckets import OwnBuckets, said_of
+from runtime.ops.teardown.buckets import OwnBuckets
 from runtime.ops.teardown.certificate import Certificate, newest
+from runtime.ops.teardown.data import DataStore, said_of
+from runtime.ops.teardown.endpoints import OwnEndpoints
 from runtime.ops.teardown.findings import Look, Sweep
 from runtime.ops.teardown.journal import Journal
 from runtime.ops.teardown.ledger import (
@@ -25,12 +27,15 @@ from runtime.ops.teardown.ledger import (
     Resource,
     Site,
     access_of,
+    begun_of,
     merged,
     pending_of,
     providers_of,
     read_ledger,
     resources_of,
 )
+from runtime.ops.teardown.plan import Plan, planned
+from runtime.ops.teardown.registry import OwnRegistry
 from runtime.ops.teardown.site import Api, LiveSite, NotOursError
 from runtime.ops.teardown.sweep import CloudSweep
 from runtime.ops.teardown.waiting import Patience, StepError
@@ -82,32 +87,13 @@ class Wishes:
     """What the user said.
 
     Attributes:
-        delete_data: Whether volume claims in the stack's own namespaces and what is in its own buckets may
-            go.
+        delete_data: Whether volume claims in the stack's own namespaces, and what is in its own buckets and
+            groups of the model registry, may go.
         gone: Clusters that are known to be gone, and how that is known; empty: the user says so.
     """
 
     delete_data: bool = False
     gone: Mapping[str, str] = field(default_factory=dict[str, str])
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run would do.
-
-    Attributes:
-        lines: What would go, what is kept and what would be lost.
-        refused: Why it would be refused as it stands; empty where it would not.
-    """
-
-    lines: tuple[str, ...]
-    refused: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """For a reader."""
-        lines = [*self.lines, *(f"would be refused: {line}" for line in self.refused)]
-        return "\n".join(lines or ["there is nothing to take down"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +142,10 @@ class Teardown:
         self._unreachable: dict[str, str] = {}
         self._problems: list[str] = []
         self._clouds: list[LiveCloud] = []
-        self._buckets: list[OwnBuckets] = []
+        self._endpoints: list[OwnEndpoints] = []
+        self._buckets: list[DataStore] = []
+        self._registries: list[DataStore] = []
+        self._has_clusters = True
         self._forbidden: list[str] = []
 
     @property
@@ -245,12 +234,14 @@ class Teardown:
     # Before anything is touched
 
     def _read(self) -> tuple[list[Resource], Ledger]:
-        resources = resources_of(self._stack.state())
-        earlier = self._journal.load()
-        return resources, merged(earlier and earlier.ledger, read_ledger(self._stack.name, resources))
+        state = self._stack.state()
+        resources, earlier = resources_of(state), self._journal.load()
+        now = read_ledger(self._stack.name, [*resources, *begun_of(state)])
+        return resources, merged(earlier and earlier.ledger, now)
 
     def _meet(self, resources: Sequence[Resource], ledger: Ledger) -> None:
         """Finds out which of the stack's places answer, and refuses the ones that are not its own."""
+        self._has_clusters = bool(ledger.sites) or any(cloud.clusters for cloud in ledger.clouds)
         for cloud in ledger.clouds:
             try:
                 live = LiveCloud(cloud, self._reach.clients(cloud))
@@ -261,6 +252,9 @@ class Teardown:
                 raise RefusedError(f"the role of the stack cannot be taken on: {error}") from None
             self._clouds.append(live)
             self._buckets.append(OwnBuckets(cloud, live.clients, resources))
+            if not cloud.clusters:
+                self._endpoints.append(OwnEndpoints(cloud, live.clients, resources))
+                self._registries.append(OwnRegistry(cloud, live.clients, resources))
         contents = {one.name: access_of(one)[1] for one in providers_of(resources)}
         for site in ledger.sites:
             if (why := self._is_gone(site)) is not None:
@@ -331,7 +325,7 @@ class Teardown:
                 found += site.data()
             except ClusterError as error:
                 self._unreachable[site.site.name] = str(error)
-        lost, self._forbidden, troubles = said_of(self._buckets)
+        lost, self._forbidden, troubles = said_of([*self._buckets, *self._registries])
         self._problems += troubles
         return [*found, *lost]
 
@@ -340,8 +334,21 @@ class Teardown:
     def _steps(self) -> Iterator[tuple[str, Callable[[Step], None]]]:
         """In the order in which nothing is left behind; each may be done twice."""
         yield "what a killed Pulumi was making", lambda _: self._stack.settle()
-        yield "no more GPU nodes", self._stop_spending
+        if self._endpoints:
+            yield "endpoints", self._end_endpoints
+        if self._has_clusters:
+            yield "no more GPU nodes", self._stop_spending
         yield "staged copies", lambda _: self._stack.unstage()
+        if self._has_clusters:
+            yield from self._cluster_steps()
+        yield "buckets", lambda step: self._empty(self._buckets, step)
+        if self._registries:
+            yield "model registry", lambda step: self._empty(self._registries, step)
+        yield DESTROY, self._destroy
+        if self._has_clusters:
+            yield "network", self._clear_network
+
+    def _cluster_steps(self) -> Iterator[tuple[str, Callable[[Step], None]]]:
         yield "models", lambda step: self._on_sites(lambda site: site.end_models(step, self._patience))
         yield "GPU nodes", self._await_gpu_nodes
         yield (
@@ -349,9 +356,10 @@ class Teardown:
             lambda step: self._on_sites(lambda site: site.end_balancers(step, self._patience)),
         )
         yield "volumes", self._end_volumes
-        yield "buckets", self._end_buckets
-        yield DESTROY, self._destroy
-        yield "network", self._clear_network
+
+    def _end_endpoints(self, step: Step) -> None:
+        for one in self._endpoints:
+            one.end(step, self._patience)
 
     def _stop_spending(self, step: Step) -> None:
         """Everywhere, whatever fails at one place: this is what stops the bill."""
@@ -380,8 +388,8 @@ class Teardown:
             lambda site: site.end_volumes(step, self._patience, delete_data=self._wishes.delete_data)
         )
 
-    def _end_buckets(self, step: Step) -> None:
-        for one in self._buckets:
+    def _empty(self, stores: Sequence[DataStore], step: Step) -> None:
+        for one in stores:
             if self._wishes.delete_data:
                 one.empty(step)
             elif data := one.data():
@@ -417,6 +425,9 @@ class Teardown:
             cleared = [line for cloud in self._clouds for line in cloud.clear_network()]
             self._progress.line(f"  failed  {DESTROY}: {str(error)[:300]}")
             step.update(f"removed {', '.join(cleared)}; tried again" if cleared else "tried again")
+            if self._wishes.delete_data:
+                # What still ran writes after they were emptied, as a gateway does its last copies of prompts.
+                self._empty(self._buckets, step)
             self._patience.sleep(self._patience.look_s)
             return False
         return True
@@ -468,26 +479,6 @@ class Teardown:
             return len(resources_of(self._stack.state()))
         except PulumiError:
             return None
-
-
-def planned(ledger: Ledger, resources: Sequence[Resource], resumes: bool) -> Iterator[str]:
-    """What will go and what will stay, from the state alone, for a reader."""
-    if resumes:
-        yield "an earlier run was begun and goes on"
-    if ledger.tenure is not None:
-        until = f", expires {ledger.tenure.expires}" if ledger.tenure.expires else ""
-        yield f"owner {ledger.tenure.owner}, environment {ledger.tenure.environment}{until}"
-    for cloud in ledger.clouds:
-        clusters = f" with EKS cluster {', '.join(cloud.clusters)}" if cloud.clusters else ""
-        yield f"AWS account {cloud.account} {cloud.region}{clusters}: {len(cloud.resources)} resources go"
-    for site in ledger.sites:
-        own = f", with namespace {', '.join(site.own)}" if site.own else ""
-        yield f"cluster {site.name}: {len(site.objects)} objects go{own}"
-    for one in resources:
-        if one.protect:
-            yield f"protected: {one.words}"
-        if one.retained:
-            yield f"kept by retainOnDelete: {one.words}"
 
 
 def _with_uid(site: Site, uid: str | None) -> Site:

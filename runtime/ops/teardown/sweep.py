@@ -13,7 +13,7 @@ from runtime.ops.teardown.account import Clients
 from runtime.ops.teardown.asked_cloud import AskedCloud
 from runtime.ops.teardown.findings import Finding, Look, Tags
 from runtime.ops.teardown.ledger import Cloud
-from runtime.ops.teardown.questions import QUESTIONS
+from runtime.ops.teardown.questions import OF_CLUSTERS, QUESTIONS
 from runtime.tenure import STACK_TAG
 
 
@@ -32,6 +32,8 @@ class CloudSweep(AskedCloud):
     def looks(self) -> Iterator[Look]:
         """Asks every service, one after the other; a refusal of one is an answer too."""
         for service, query, ask in QUESTIONS:
+            if service in OF_CLUSTERS and not self.cloud.clusters:
+                continue
             look = self._look(service, query, lambda ask=ask: list(ask(self)))
             if not look.problem:
                 self._asked.add(service)
@@ -66,13 +68,13 @@ class CloudSweep(AskedCloud):
                     continue
                 service = arn.split(":")[2]
                 asked = _SERVICE_OF_ARN.get(service, service) in self._asked
-                if not asked or (service == "ec2" and _resource(arn) not in _ASKED_OF_EC2):
+                if not asked or _resource(arn) not in _KINDS_ASKED.get(service, {_resource(arn)}):
                     found.append(self.find(service, arn, "named by the tagging API, and not looked at"))
         return found
 
 
 _SERVICE_OF_ARN = {"elasticloadbalancing": "elbv2", "elasticfilesystem": "efs"}
-_ASKED_OF_EC2 = frozenset(
+_KINDS_OF_EC2 = frozenset(
     [
         "customer-gateway",
         "elastic-ip",
@@ -94,6 +96,22 @@ _ASKED_OF_EC2 = frozenset(
     ]
 )
 """Kinds of EC2's ARNs that are asked for, or that no VPC outlives and nothing is paid for."""
+_KINDS_OF_SAGEMAKER = frozenset(
+    [
+        "endpoint",
+        "endpoint-config",
+        "inference-component",
+        "model",
+        "model-package",
+        "model-package-group",
+        "notebook-instance",
+        "processing-job",
+        "training-job",
+        "transform-job",
+    ]
+)
+"""Kinds of SageMaker's ARNs that are asked for. Jobs that have ended stay on record for ever."""
+_KINDS_ASKED = {"ec2": _KINDS_OF_EC2, "sagemaker": _KINDS_OF_SAGEMAKER}
 
 
 def _resource(arn: str) -> str:

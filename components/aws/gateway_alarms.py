@@ -1,0 +1,116 @@
+"""Who is told when the gateway is amiss: nothing answers, or too many answers are errors."""
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_aws import cloudwatch
+
+from components.aws.gateway_entrance import GatewayEntrance
+from components.base import Component
+from runtime.sagemaker.metrics import log_namespace
+
+_PERIOD_S = 300
+# Below so many requests in five minutes a ratio says nothing.
+_ENOUGH_REQUESTS = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatewayAlarmsArgs:
+    """Arguments of GatewayAlarms.
+
+    Attributes:
+        platform: The platform's name, which the metrics of its logs are under.
+        entrance: The load balancer that sees who is healthy.
+        access_log: Log group of Envoy: a line of JSON for each request, with its status.
+        error_percent: Answers of 500 and above, in percent of all, over five minutes.
+        topic: ARN of the topic for alerts.
+    """
+
+    platform: str
+    entrance: GatewayEntrance
+    access_log: pulumi.Input[str]
+    error_percent: float
+    topic: pulumi.Input[str]
+
+
+class GatewayAlarms(Component):
+    """Two alarms on the gateway.
+
+    A network load balancer does not look into requests and has no metric of errors. So they are read out of
+    Envoy's access log, which has those of the endpoints and of the adapter too; a stream that fails after it
+    began counts as answered there, and the endpoint's own alarms see it.
+    """
+
+    def __init__(
+        self, name: str, args: GatewayAlarmsArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("aws:GatewayAlarms", name, {"errorPercent": args.error_percent}, opts)
+        self._name, self._args = name, args
+        cloudwatch.MetricAlarm(
+            f"{name}-no-task",
+            name=f"{name}-no-task",
+            alarm_description="The gateway has no healthy task: clients get no answer.",
+            namespace="AWS/NetworkELB",
+            metric_name="HealthyHostCount",
+            dimensions={
+                "LoadBalancer": args.entrance.arn_suffix,
+                "TargetGroup": args.entrance.target_group_suffix,
+            },
+            # The load balancer of each zone counts; with requests across zones the best of them tells.
+            statistic="Maximum",
+            comparison_operator="LessThanThreshold",
+            threshold=1,
+            period=60,
+            evaluation_periods=2,
+            treat_missing_data="breaching",
+            alarm_actions=[args.topic],
+            opts=self.child(),
+        )
+        self._counted("requests", "{ $.status = * }")
+        self._counted("errors", "{ $.status >= 500 }")
+        cloudwatch.MetricAlarm(
+            f"{name}-errors",
+            name=f"{name}-errors",
+            alarm_description=f"Of the gateway's answers more than {args.error_percent:g} % are errors.",
+            comparison_operator="GreaterThanThreshold",
+            threshold=args.error_percent,
+            evaluation_periods=1,
+            treat_missing_data="notBreaching",
+            metric_queries=[
+                cloudwatch.MetricAlarmMetricQueryArgs(
+                    id="percent",
+                    expression=f"IF(requests >= {_ENOUGH_REQUESTS}, 100 * FILL(errors, 0) / requests, 0)",
+                    label="Errors in percent",
+                    return_data=True,
+                ),
+                *(self._query(what) for what in ("requests", "errors")),
+            ],
+            alarm_actions=[args.topic],
+            opts=self.child(),
+        )
+        self.finish()
+
+    def _counted(self, what: str, pattern: str) -> None:
+        cloudwatch.LogMetricFilter(
+            f"{self._name}-{what}",
+            name=f"{self._name}-{what}",
+            log_group_name=self._args.access_log,
+            pattern=pattern,
+            metric_transformation={
+                "name": f"gateway-{what}",
+                "namespace": log_namespace(self._args.platform),
+                "value": "1",
+            },
+            opts=self.child(),
+        )
+
+    def _query(self, what: str) -> cloudwatch.MetricAlarmMetricQueryArgs:
+        return cloudwatch.MetricAlarmMetricQueryArgs(
+            id=what,
+            metric=cloudwatch.MetricAlarmMetricQueryMetricArgs(
+                namespace=log_namespace(self._args.platform),
+                metric_name=f"gateway-{what}",
+                stat="Sum",
+                period=_PERIOD_S,
+            ),
+        )

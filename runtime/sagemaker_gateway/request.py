@@ -1,0 +1,191 @@
+"""What a client asks for: its body read, judged by the token guard, and written as the container gets it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, cast
+
+from runtime.sagemaker_gateway.config import SageMakerModel
+from runtime.sagemaker_gateway.refusal import Refusal
+
+CHAT_PATH = "/v1/chat/completions"
+COMPLETIONS_PATH = "/v1/completions"
+
+# The API's own default for completions; for chats it has none, and the container goes to the context's end.
+_COMPLETIONS_DEFAULT = 16
+_LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """Longest answers that end in time, in tokens.
+
+    Attributes:
+        plain: Of an answer that comes as a whole.
+        stream: Of a streamed one.
+    """
+
+    plain: int
+    stream: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A request that may go to the endpoint.
+
+    Attributes:
+        model: Where it goes.
+        stream: Whether the answer is streamed.
+        choices: How many answers are made at the same time.
+        fields: The request as the container gets it, without the cap.
+        cap: The `max_tokens` that the request did not have and gets; None where it has its own.
+    """
+
+    model: SageMakerModel
+    stream: bool
+    choices: int
+    fields: Mapping[str, Any]
+    cap: int | None
+
+    def body(self, *, capped: bool = True) -> bytes:
+        """The bytes for the container.
+
+        Args:
+            capped: Whether the cap is in them.
+
+        Raises:
+            Refusal: The text in it is not Unicode.
+        """
+        fields = {**self.fields, "max_tokens": self.cap} if capped and self.cap else self.fields
+        try:
+            return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+        except UnicodeEncodeError:
+            raise _bad("The body holds half of a surrogate pair, which is no Unicode text.", None) from None
+
+
+def read_fields(raw: bytes) -> dict[str, Any]:
+    """Reads a request's body.
+
+    Raises:
+        Refusal: It is no JSON object.
+    """
+    try:
+        fields: object = json.loads(raw, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refusal(400, "invalid_json", "The body must be valid JSON.") from None
+    if not isinstance(fields, dict):
+        raise Refusal(400, "invalid_json", "The body must be a JSON object.")
+    return cast("dict[str, Any]", fields)
+
+
+def model_of(fields: Mapping[str, Any], models: Mapping[str, SageMakerModel]) -> SageMakerModel:
+    """The model that a request names.
+
+    Raises:
+        Refusal: It names none, or one that is not served.
+    """
+    name = fields.get("model")
+    if not isinstance(name, str):
+        raise Refusal(
+            400, "invalid_model", "The body must be a JSON object with a string 'model'.", param="model"
+        )
+    if name not in models:
+        raise unknown_model(name, models)
+    return models[name]
+
+
+def unknown_model(name: str, models: Mapping[str, SageMakerModel]) -> Refusal:
+    """The refusal of a name that is not served."""
+    return Refusal(
+        404,
+        "model_not_found",
+        f"The model '{name[:200]}' does not exist. This gateway serves: {', '.join(sorted(models))}.",
+        param="model",
+    )
+
+
+def judged(path: str, fields: Mapping[str, Any], model: SageMakerModel, allowance: Allowance) -> Wanted:
+    """Judges a request whose model is known.
+
+    Args:
+        path: `CHAT_PATH` or `COMPLETIONS_PATH`.
+        fields: The body.
+        model: The model that it names.
+        allowance: What can end in time.
+
+    Raises:
+        Refusal: It cannot end in time, or a field that decides that is not what the API says.
+    """
+    needed = "messages" if path == CHAT_PATH else "prompt"
+    if needed not in fields:
+        raise _bad(f"The body must have '{needed}'.", needed)
+    stream = fields.get("stream")
+    if not (stream is None or isinstance(stream, bool)):
+        raise _bad("'stream' must be true or false.", "stream")
+    if stream and not model.streams:
+        raise Refusal(
+            400,
+            "stream_not_supported",
+            f"The model '{model.name}' answers as a whole, because several containers work on its answer. "
+            "Leave 'stream' out.",
+            param="stream",
+        )
+    allowed = allowance.stream if stream else allowance.plain
+    asked = {key: value for key in _LIMIT_KEYS if (value := _whole(fields, key, 0)) is not None}
+    for key, value in asked.items():
+        if value > allowed:
+            raise _too_long(key, value, allowance, stream=bool(stream), can_stream=model.streams)
+    default = _COMPLETIONS_DEFAULT if path == COMPLETIONS_PATH else allowed
+    # A completion's default is the API's, so it needs no cap unless even that is too long.
+    cap = None if asked or default < allowed else min(default, allowed)
+    return Wanted(
+        model=model,
+        stream=bool(stream),
+        choices=max(1, _whole(fields, "n", 1) or 1) * _prompts(path, fields),
+        fields={**fields, "model": model.container_model or model.name},
+        cap=cap,
+    )
+
+
+def _too_long(key: str, value: int, allowance: Allowance, *, stream: bool, can_stream: bool) -> Refusal:
+    allowed = allowance.stream if stream else allowance.plain
+    way = "A streamed answer" if stream else "An answer that is not streamed"
+    other = (
+        f" With 'stream': true it could have {allowance.stream}."
+        if not stream and can_stream and allowance.stream > allowed
+        else ""
+    )
+    return Refusal(
+        400,
+        "max_tokens_exceeds_time_limit",
+        f"'{key}' is {value}, and at the measured speed so long an answer does not end within SageMaker's "
+        f"time limit. {way} of this model can have {allowed} tokens now.{other}",
+        param=key,
+    )
+
+
+def _whole(fields: Mapping[str, Any], key: str, least: int) -> int | None:
+    # vLLM reads "3000" and 3000.0 as 3000; what the guard cannot read alike must not pass it.
+    value = fields.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise _bad(f"'{key}' must be a whole number, {least} or more.", key)
+    return value
+
+
+def _prompts(path: str, fields: Mapping[str, Any]) -> int:
+    """How many prompts one request for completions holds; token ids make one prompt of numbers."""
+    prompt = fields.get("prompt")
+    if path != COMPLETIONS_PATH or not isinstance(prompt, Sequence) or isinstance(prompt, str):
+        return 1
+    several = cast("Sequence[object]", prompt)
+    return max(1, len(several)) if several and not isinstance(several[0], int) else 1
+
+
+def _bad(message: str, param: str | None) -> Refusal:
+    return Refusal(400, "bad_request", message, param=param)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")

@@ -1,0 +1,160 @@
+"""What must be done before SageMaker takes an update of an endpoint, and no resource can say."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import pulumi
+from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+
+from runtime.model import Replicas
+from runtime.ops.aws_account import Boto3Account
+from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, moved_traffic, read_live
+from runtime.ops.scaling_targets import deregister_changed
+from runtime.sagemaker.endpoints import EndpointSpec
+from runtime.sagemaker.metrics import SHARED_VARIANT
+from stacks.sagemaker_settings import SageMakerSettings
+
+_ENDPOINT = "aws:sagemaker/endpoint:Endpoint"
+_CONFIGURATION = "aws:sagemaker/endpointConfiguration:EndpointConfiguration"
+_MODEL = "aws:sagemaker/model:Model"
+
+_Change = pulumi.ResourceTransformationResult | None
+
+
+def prepare_updates(settings: SageMakerSettings) -> None:
+    """Has updates of endpoints keep what runs, and warns of traffic that an update would move back."""
+    role = settings.assume_role
+    account = Boto3Account(settings.region, role and role.role_arn, role and role.external_id)
+    free_changed_variants(settings, account)
+    live: dict[str, LiveEndpoint] = {}
+    try:
+        for endpoint in settings.endpoints:
+            if (found := read_live(account.session, f"{settings.name}-{endpoint.name}")) is not None:
+                live[endpoint.name] = found
+    except (BotoCoreError, ClientError) as error:
+        pulumi.log.warn(
+            f"AWS cannot be asked what endpoints run now ({error}); one that is updated begins with its "
+            "least instances"
+        )
+        return
+    warn_of_moved_traffic(settings.endpoints, live)
+    pulumi.runtime.register_stack_transformation(KeptCounts(settings, live))
+
+
+def warn_of_moved_traffic(endpoints: Sequence[EndpointSpec], live: Mapping[str, LiveEndpoint]) -> None:
+    """Warns where traffic is not as the stack file says: `evaluate` promoted a canary, or took it back."""
+    for index, endpoint in enumerate(endpoints):
+        runs = live.get(endpoint.name)
+        weights = {one.name: one.weight for one in endpoint.live}
+        moved = moved_traffic(runs, weights) if runs is not None and endpoint.shared is None else None
+        if moved is None:
+            continue
+        lines = [
+            f"  endpoints[{index}].variants[{place}].weight: {moved[one.name]}  # {one.name}: {one.weight}"
+            for place, one in enumerate(endpoint.variants)
+            if one.name in moved
+        ]
+        pulumi.log.warn(
+            f"endpoint {endpoint.name}: its traffic was moved since the last update, by `evaluate` or by "
+            "hand, and the next update puts it back to the stack file's weights. To keep it, write\n"
+            + "\n".join(lines)
+        )
+
+
+class KeptCounts:
+    """Lets the configuration of an endpoint begin with the instances that run, where it changes at all.
+
+    A configuration says how many instances a fleet begins with, and an update begins a new one: without this
+    an endpoint that was scaled out to ten goes back to one. Which model and settings it has is told by
+    a digest in a tag of the configuration. What is not known before `up`, such as the ARN of a key, is not
+    in the digest; where nothing but that changes, an update begins with the count of the one before.
+
+    Args:
+        settings: The settings.
+        live: The endpoints that run, by name in the stack file.
+    """
+
+    def __init__(self, settings: SageMakerSettings, live: Mapping[str, LiveEndpoint]) -> None:
+        self._endpoints = {f"{settings.name}-{one.name}": one for one in settings.endpoints}
+        self._prefix, self._live = settings.name, live
+        self._models: dict[str, str] = {}
+
+    def __call__(self, args: pulumi.ResourceTransformationArgs) -> _Change:
+        """The transformation of one resource; models come before the configurations that name them."""
+        if args.type_ == _MODEL:
+            self._models[args.name] = _digest(args.props)
+        elif args.type_ == _CONFIGURATION and args.name in self._endpoints:
+            return self._configured(self._endpoints[args.name], args)
+        return None
+
+    def _configured(self, endpoint: EndpointSpec, args: pulumi.ResourceTransformationArgs) -> _Change:
+        props = cast("Mapping[str, Any]", args.props)
+        variants: list[dict[str, Any]] = [dict(one) for one in props["production_variants"]]
+        others = {key: value for key, value in props.items() if key not in ("production_variants", "tags")}
+        named = dict.fromkeys([*endpoint.hosted, *(one.model for one in endpoint.shadows)])
+        declared = _digest(
+            {
+                **others,
+                "variants": [_without_count(one) for one in variants],
+                "models": [self._models.get(f"{self._prefix}-{name}") for name in named],
+            }
+        )
+        sizes = _sizes(endpoint)
+        live = self._live.get(endpoint.name)
+        for one in variants:
+            size = sizes[str(one["variant_name"])]
+            # A fleet of a fixed size has the size that is declared.
+            if live is not None and size.min < size.max:
+                name = str(one["variant_name"])
+                one["initial_instance_count"] = live.begins_with(name, declared, size.min, size.max)
+        tags: dict[str, Any] = {**(props.get("tags") or {}), DECLARED_TAG: declared}
+        changed: dict[str, Any] = {**props, "production_variants": variants, "tags": tags}
+        return pulumi.ResourceTransformationResult(changed, args.opts)
+
+
+def _sizes(endpoint: EndpointSpec) -> dict[str, Replicas]:
+    if endpoint.shared is not None:
+        return {SHARED_VARIANT: endpoint.shared.instances}
+    return {one.name: one.replicas for one in endpoint.variants}
+
+
+def _without_count(variant: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value for key, value in variant.items() if key != "initial_instance_count"}
+
+
+def _digest(props: Mapping[str, Any]) -> str:
+    # Outputs are not known yet, and neither is their text the same at each run.
+    text = json.dumps(props, sort_keys=True, default=lambda one: type(one).__name__)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def free_changed_variants(settings: SageMakerSettings, account: Boto3Account) -> None:
+    """Has scaling taken off a variant just before an update gives it another instance type.
+
+    SageMaker refuses the update while the variant is registered with Application Auto Scaling. The target
+    is a resource that comes after the endpoint, so its replacement alone would come too late; it puts the
+    scaling back when the endpoint has been updated.
+    """
+    types = {
+        f"{settings.name}-{endpoint.name}": {one.name: one.instance_type for one in endpoint.variants}
+        for endpoint in settings.endpoints
+    }
+
+    async def before_update(args: pulumi.ResourceHookArgs) -> None:
+        name = args.name
+        freed = await asyncio.to_thread(deregister_changed, account.session, name, types.get(name, {}))
+        if freed:
+            pulumi.log.info(f"{name}: no scaling of {', '.join(freed)} until the update is through")
+
+    hook = pulumi.ResourceHook("free-changed-variants", before_update)
+
+    def with_hook(args: pulumi.ResourceTransformationArgs) -> _Change:
+        if args.type_ != _ENDPOINT:
+            return None
+        hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_update=[hook]))
+        return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, hooks))
+
+    pulumi.runtime.register_stack_transformation(with_hook)

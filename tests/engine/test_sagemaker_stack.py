@@ -1,0 +1,207 @@
+"""The committed stack `sagemaker` under the real engine, over the AWS double."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rehearsal.aws.account import AwsDouble
+from rehearsal.aws.clients import client
+from runtime.cost.estimate import estimate
+from runtime.cost.summary import money
+from runtime.stack_resources import from_preview_events, from_state
+from stacks.declared import declared
+from tests.support.hosted import decided
+from tests.support.stack_files import ROOT, stack_settings
+
+pytestmark = pytest.mark.engine
+
+# What `stacks/__main__.py` does, with a few settings changed from outside.
+PROGRAM = f"""
+import pulumi
+import yaml
+
+from stacks import sagemaker
+from stacks.before_up import look
+from stacks.settings import parse_sagemaker
+
+with open({str(ROOT / "stacks" / "Pulumi.sagemaker.yaml")!r}) as file:
+    given = yaml.safe_load(file)["config"]["spillway:platform"]
+config = pulumi.Config()
+given["declare"] = config.get("declare") or "all"
+chat, small = given["endpoints"]
+chat["variants"][1]["weight"] = config.get_int("canary") or 1
+given["gateway"]["clients"] += (config.get("clients") or "").split()
+if config.get_bool("larger"):
+    for model in given["models"][:2]:
+        model["tensorParallel"] = 4
+    for variant in chat["variants"]:
+        variant["instanceType"] = "ml.g6e.12xlarge"
+settings = parse_sagemaker(given)
+look(settings)
+sagemaker.deploy(settings).export()
+"""
+
+
+@pytest.fixture
+def pulumi(
+    tmp_path: Path, pulumi_cli: Path, pulumi_env: dict[str, str], double: AwsDouble
+) -> Callable[..., str]:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    runtime = {"name": "python", "options": {"toolchain": "pip", "virtualenv": sys.prefix}}
+    (folder / "Pulumi.yaml").write_text(json.dumps({"name": "demo", "runtime": runtime}))
+    (folder / "__main__.py").write_text(PROGRAM)
+    env = {**os.environ, **pulumi_env, **double.environment, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            [pulumi_cli, *arguments, "--non-interactive"],
+            cwd=folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    run("stack", "init", "dev")
+    return run
+
+
+def up(pulumi: Callable[..., str]) -> str:
+    return pulumi("up", "--yes", "--skip-preview", "--suppress-progress")
+
+
+def sagemaker_of(double: AwsDouble) -> Any:
+    return client("sagemaker", double.environment["AWS_ENDPOINT_URL"], "us-east-1")
+
+
+def gateway_of(double: AwsDouble) -> Any:
+    ecs = client("ecs", double.environment["AWS_ENDPOINT_URL"], "us-east-1")
+    (service,) = ecs.describe_services(cluster="llm-gateway", services=["llm-gateway"])["services"]
+    return service
+
+
+def definition_of(double: AwsDouble) -> Any:
+    """What the gateway's service runs now."""
+    ecs = client("ecs", double.environment["AWS_ENDPOINT_URL"], "us-east-1")
+    named = gateway_of(double)["taskDefinition"]
+    return ecs.describe_task_definition(taskDefinition=named)["taskDefinition"]
+
+
+def test_endpoints_are_made_updated_in_place_and_taken_away_and_nothing_is_left(
+    pulumi: Callable[..., str], double: AwsDouble
+) -> None:
+    previewed = from_preview_events(pulumi("preview", "--json").splitlines())
+    assert previewed.errors == ()
+    pulumi("config", "set", "declare", "foundation")
+    said = up(pulumi)
+    assert "aws:ecr:Repository" in said
+    assert "aws:sagemaker" not in said
+    pulumi("config", "rm", "declare")
+    said = up(pulumi)
+    assert "aws:sagemaker:Endpoint llm-chat created" in said
+    exported = from_state(json.loads(pulumi("stack", "export")))
+    declaration = declared(stack_settings("sagemaker"))
+    for one in (estimate(previewed.after), estimate(exported), estimate(declaration)):
+        assert one.unpriced == ()
+        assert (money(one.hourly.floor), money(one.hourly.ceiling)) == ("$5.90", "$19.92")
+    sagemaker = sagemaker_of(double)
+    before = sagemaker.describe_endpoint(EndpointName="llm-chat")
+    assert [one["CurrentWeight"] for one in before["ProductionVariants"]] == [9, 1]
+    (component,) = sagemaker.list_inference_components()["InferenceComponents"]
+    assert component["InferenceComponentName"] == "llm-small-qwen3-1-7b"
+    pulumi("preview", "--expect-no-changes")
+
+    # Autoscaling adds an instance, and an evaluation moves traffic: the count alone makes no update.
+    now = [
+        {"VariantName": "stable", "DesiredInstanceCount": 2, "DesiredWeight": 1},
+        {"VariantName": "canary", "DesiredWeight": 3},
+    ]
+    sagemaker.update_endpoint_weights_and_capacities(EndpointName="llm-chat", DesiredWeightsAndCapacities=now)
+    said = pulumi("preview", "--expect-no-changes")
+    assert "endpoints[0].variants[0].weight: 1  # stable: 9" in said
+
+    gateway = gateway_of(double)
+    assert (gateway["desiredCount"], gateway["taskDefinition"].rpartition(":")[2]) == (2, "1")
+    pulumi("config", "set", "clients", "evaluation")
+    pulumi("config", "set", "canary", "3")
+    said = up(pulumi)
+    # Another configuration takes the place of the first, which goes when the endpoint has the new one.
+    assert "aws:sagemaker:Endpoint llm-chat updated" in said
+    after = sagemaker.describe_endpoint(EndpointName="llm-chat")
+    assert after["EndpointConfigName"] != before["EndpointConfigName"]
+    assert [one["CurrentWeight"] for one in after["ProductionVariants"]] == [9, 3]
+    assert [one["CurrentInstanceCount"] for one in after["ProductionVariants"]] == [2, 1]
+    left = [one["EndpointConfigName"] for one in sagemaker.list_endpoint_configs()["EndpointConfigs"]]
+    assert before["EndpointConfigName"] not in left
+    assert len(left) == 2
+    # A new key is another version of the secret, which the new task definition names.
+    assert gateway_of(double)["taskDefinition"].rpartition(":")[2] == "2"
+    assert set(json.loads(pulumi("stack", "output", "apiKeys", "--show-secrets"))) == {
+        "chat-app",
+        "batch",
+        "evaluation",
+    }
+    (files, *_) = definition_of(double)["containerDefinitions"]
+    secret, _, version = files["secrets"][0]["valueFrom"].rpartition(":::")
+    secrets = client("secretsmanager", double.environment["AWS_ENDPOINT_URL"], "us-east-1")
+    kept = secrets.get_secret_value(SecretId=secret, VersionId=version)["SecretString"]
+    assert "evaluation" in json.loads(kept)
+
+    # SageMaker takes another instance type only while nothing scales the variant.
+    pulumi("config", "set", "larger", "true")
+    said = up(pulumi)
+    assert "llm-chat: no scaling of stable until the update is through" in said
+    assert "aws:sagemaker:Endpoint llm-chat updated" in said
+    scaling = client("application-autoscaling", double.environment["AWS_ENDPOINT_URL"], "us-east-1")
+    targets = scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]
+    assert "endpoint/llm-chat/variant/stable" in {one["ResourceId"] for one in targets}
+    policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
+    assert "llm-chat-stable-requests" in {one["PolicyName"] for one in policies}
+
+    pulumi("destroy", "--yes", "--skip-preview", "--suppress-progress")
+    assert double.leftovers() == []
+
+
+def test_a_decision_moves_what_the_program_declared_until_the_program_says_otherwise(
+    pulumi: Callable[..., str], double: AwsDouble, tmp_path: Path
+) -> None:
+    up(pulumi)
+    revisions = [one.source.revision for one in stack_settings("sagemaker").models]
+    results = decided("promote", tmp_path / "results", revision=revisions[1], baseline=revisions[0])
+    command = [sys.executable, "-m", "runtime.ops", "evaluate", "apply", str(results)]
+    applied = subprocess.run(
+        [*command, "--endpoint-name", "llm-chat", "--steps", "50", "--bake", "0"],
+        env={**os.environ, **double.environment, "AWS_DEFAULT_REGION": "us-east-1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert applied.returncode == 0, applied.stdout
+    assert "recorded as version 1 of llm-Qwen-Qwen3-8B: Approved" in applied.stdout
+    assert "no rollback alarms" not in applied.stdout
+    assert "In endpoints, chat, variants:\n  stable: weight: 1\n  canary: weight: 1\n" in applied.stdout
+
+    def weights() -> list[float]:
+        found = sagemaker_of(double).describe_endpoint(EndpointName="llm-chat")["ProductionVariants"]
+        return [one["CurrentWeight"] for one in found]
+
+    assert weights() == [5, 5]
+    pulumi("preview", "--refresh", "--expect-no-changes")
+    up(pulumi)
+    assert weights() == [5, 5]
+    pulumi("config", "set", "canary", "2")
+    up(pulumi)
+    assert weights() == [9, 2]

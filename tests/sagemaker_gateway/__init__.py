@@ -1,0 +1,1 @@
+"""The SageMaker gateway: the adapter, the double of the runtime API, and both over real sockets."""
