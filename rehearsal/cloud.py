@@ -87,26 +87,37 @@ class RehearsedCloud:
         """Clients of the double for a teardown."""
         return clients_of_double(self.double, self._region)
 
-    def stop(self, progress: Progress, *, proven: bool = False) -> CloudLeftovers:
+    def stop(
+        self, progress: Progress, *, proven: bool = False, account: bool = True, cluster: bool = True
+    ) -> CloudLeftovers:
         """Ends everything, after it has looked what is left in the account.
 
         Args:
             progress: Where it is shown.
             proven: Whether the certificate of a teardown says that already of everything that moto holds;
                 what only the stand-in provider keeps is no part of it.
+            account: Whether the double ends; without that it is not looked at either.
+            cluster: Whether the site ends that is the EKS cluster.
 
         Raises:
             DoubleError: The double does not answer, so what is left is not known.
             SiteError: The site cannot be stopped.
         """
-        look = self.double.stored if proven else self.double.leftovers
-        account = look() if self.double.pid else []
-        site = self.site.stop(progress)
-        with progress.step("AWS double"):
-            self.double.stop()
-        lines = [f"AWS account: {', '.join(account) or 'nothing'}"]
-        lines += [f"EKS site, {line}" for line in site.lines()]
-        return CloudLeftovers(tuple(lines), clean=not account and not site)
+        lines: list[str] = []
+        clean = True
+        if account:
+            look = self.double.stored if proven else self.double.leftovers
+            left = look() if self.double.pid else []
+            lines.append(f"AWS account: {', '.join(left) or 'nothing'}")
+            clean = not left
+        if cluster:
+            leftovers = self.site.stop(progress)
+            lines += [f"EKS site, {line}" for line in leftovers.lines()]
+            clean = clean and not leftovers
+        if account:
+            with progress.step("AWS double"):
+                self.double.stop()
+        return CloudLeftovers(tuple(lines), clean=clean)
 
     def _loop(self) -> Component:
         layout = self.site.layout

@@ -4,9 +4,10 @@ import os
 import shutil
 import socket
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rehearsal.aws import ACCOUNT
@@ -34,6 +35,7 @@ from runtime.ops.teardown.ledger import Cloud
 from runtime.staging import StagedImages
 
 _DOUBLE = "aws-double"
+_DOUBLE_NAME = "AWS double"
 _REACH_S = 5.0
 
 
@@ -52,11 +54,14 @@ class Place:
         groups: The tools that are needed beside Pulumi's.
         site: The embedded site's name; None where the stack is on none.
         double: What sends a program to the AWS double and to no other account; None where there is no double.
+        parts: What of it runs on this machine and may be other stacks' too: how `identity` names it, and how
+            a person does.
     """
 
     groups: Sequence[Group] = ()
     site: str | None = None
     double: Mapping[str, str] | None = None
+    parts: Mapping[str, str] = MappingProxyType({})
 
     def check(self) -> None:
         """Refuses a machine that cannot run it, before minutes of building."""
@@ -99,9 +104,9 @@ class Place:
             return None  # a name of the VPC, and this machine is not connected to it
         return endpoint
 
-    def shares(self, _: str, /) -> bool:
-        """Whether the place of that identity ends where this one is stopped."""
-        return False
+    def shared(self, identity: str, /) -> frozenset[str]:
+        """Which parts of it the place of that identity has too."""
+        return frozenset(identity.split()) & self.parts.keys()
 
     def models_seen(self, _: str, /) -> tuple[str, ...]:
         """Where the pods of rehearsed models are, one line a model."""
@@ -110,8 +115,11 @@ class Place:
     def silence(self) -> None:
         """Ends what answers requests on this machine in place of what a teardown ends elsewhere."""
 
-    def stop(self, _: Progress, __: Certificate | None, /) -> Remains:
-        """Ends all that runs on this machine, whose account a certificate may have looked at already."""
+    def stop(self, _: Progress, __: Certificate | None, ___: Collection[str], /) -> Remains:
+        """Ends what runs on this machine, whose account a certificate may have looked at already.
+
+        The last argument names the parts that go on, because another stack is in them.
+        """
         return Remains((), clean=True)
 
 
@@ -159,6 +167,9 @@ class EmbeddedSite(OwnCluster):
         self._site = site
         self._cloud = cloud
         self.double = cloud and cloud.environment
+        self.parts = {self.site: f"site {self.site}"}
+        if cloud is not None:
+            self.parts |= {cloud.site.layout.name: f"site {cloud.site.layout.name}", _DOUBLE: _DOUBLE_NAME}
 
     def check(self) -> None:
         """See Place."""
@@ -182,13 +193,7 @@ class EmbeddedSite(OwnCluster):
             namespace = self._site.api().get(object_path("v1", "Namespace", None, "kube-system"))
         except (ApiError, OSError) as error:
             raise SiteError(f"site {self.site} does not answer: {error}; run the command again") from error
-        account = [_DOUBLE] if self._cloud else []
-        return " ".join([str(self.site), namespace["metadata"]["uid"], *account])
-
-    def shares(self, identity: str, /) -> bool:
-        """See Place."""
-        ends_here = {self.site, _DOUBLE} if self._cloud else {self.site}
-        return not ends_here.isdisjoint(identity.split())
+        return " ".join([*self.parts, namespace["metadata"]["uid"]])
 
     def trouble(self) -> str | None:
         """See Place."""
@@ -215,13 +220,19 @@ class EmbeddedSite(OwnCluster):
         path = object_path("v1", "Pod", namespace)
         return pods_by_model(self._site.api().get(path, labelSelector=MODEL_LABEL)["items"])
 
-    def stop(self, progress: Progress, certificate: Certificate | None, /) -> Remains:
+    def stop(self, progress: Progress, certificate: Certificate | None, kept: Collection[str], /) -> Remains:
         """See Place."""
         lines: tuple[str, ...] = ()
         clean = True
         if self._cloud is not None:
-            remains = self._cloud.stop(progress, proven=certificate is not None)
+            account = _DOUBLE not in kept
+            cluster = self._cloud.site.layout.name not in kept
+            remains = self._cloud.stop(
+                progress, proven=certificate is not None, account=account, cluster=cluster
+            )
             lines, clean = remains.lines, remains.clean
+        if self.site in kept:
+            return Remains(lines, clean=clean)
         leftovers = self._site.stop(progress)
         return Remains((*lines, *leftovers.lines()), clean=clean and not leftovers)
 
@@ -255,6 +266,7 @@ class RehearsedAccount(Place):
     """
 
     groups = (Group.GATEWAY, Group.SERVING)
+    parts = MappingProxyType({_DOUBLE: _DOUBLE_NAME})
 
     def __init__(self, home: Path, region: str, platform: str) -> None:
         self.account = AwsDouble(home)
@@ -310,10 +322,6 @@ class RehearsedAccount(Place):
             self._progress,
         )
 
-    def shares(self, identity: str, /) -> bool:
-        """See Place: what is rehearsed on a site may have an AWS side in the same double."""
-        return _DOUBLE in identity.split()
-
     def clients(self, _: Cloud, /) -> Clients:
         """See Place."""
         return clients_of_double(self.account, self._region)
@@ -324,9 +332,11 @@ class RehearsedAccount(Place):
             self._hosting.end()
             self._hosting = None
 
-    def stop(self, progress: Progress, certificate: Certificate | None, /) -> Remains:
-        """See Place."""
+    def stop(self, progress: Progress, certificate: Certificate | None, kept: Collection[str], /) -> Remains:
+        """See Place; what is rehearsed on a site may have an AWS side in the same double."""
         self.silence()
+        if _DOUBLE in kept:
+            return Remains((), clean=True)
         shutil.rmtree(self._folder, ignore_errors=True)
         look = self.account.leftovers if certificate is None else self.account.stored
         left = look() if self.account.pid else []

@@ -340,12 +340,11 @@ class Platform:
                     return Remains((*lines, *certificate.text().splitlines()), clean=False)
             self.workspace.forget_unfinished()
             self.workspace.cluster_file.unlink(missing_ok=True)
-            if others := self._other_stacks():
-                what = "the AWS double" if self._place.site is None else f"site {self._place.site}"
-                lines.append(f"{what}: still runs for stack {', '.join(others)}")
-            else:
-                remains = self._place.stop(self._progress, certificate)
-                lines, clean = [*lines, *remains.lines], remains.clean
+            kept = self._parts_of_others()
+            for part, stacks in kept.items():
+                lines.append(f"{self._place.parts[part]}: still runs for stack {', '.join(stacks)}")
+            remains = self._place.stop(self._progress, certificate, kept.keys())
+            lines, clean = [*lines, *remains.lines], remains.clean
             locks = [lock.pid for lock in self.workspace.locks()]
             plugins = [process.pid for process in self.workspace.orphaned_plugins()]
             for kind, pids in (("Pulumi locks", locks), ("Pulumi plugins", plugins)):
@@ -368,7 +367,7 @@ class Platform:
         try:
             self._prepare()
         except SiteError as error:
-            if self._place.site is None or self._other_stacks():
+            if self._place.site is None or self._parts_of_others():
                 raise
             self._progress.line(f"  failed  {error}\n  ...     the site goes away with all that was on it")
             self._site.stop(self._progress)
@@ -471,11 +470,15 @@ class Platform:
         if identity := self._place.identity():
             self.workspace.cluster_file.write_text(identity)
 
-    def _other_stacks(self) -> list[str]:
-        """Stacks beside this one that are on the same site, or in the same double of AWS."""
+    def _parts_of_others(self) -> dict[str, list[str]]:
+        """The parts of the stack's place that other stacks are in too, and which stacks."""
         own = self.workspace.cluster_file
-        files = own.parent.glob("*.cluster")
-        return sorted(file.stem for file in files if file != own and self._place.shares(file.read_text()))
+        found: dict[str, list[str]] = {}
+        for file in sorted(own.parent.glob("*.cluster")):
+            if file != own:
+                for part in self._place.shared(file.read_text()):
+                    found.setdefault(part, []).append(file.stem)
+        return found
 
     def _cli(self) -> PulumiCli:
         return PulumiCli(PROJECT, self.workspace.stack, self.workspace.environment())

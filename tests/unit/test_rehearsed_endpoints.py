@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -9,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 import yaml
 
+from rehearsal.aws.account import AwsDouble
 from rehearsal.cloud import RehearsedCloud
 from rehearsal.endpoints.containers import Containers, engine_flags
 from rehearsal.endpoints.cycle import canary_of
@@ -18,6 +20,7 @@ from rehearsal.places import EmbeddedSite, Place, RehearsedAccount
 from rehearsal.platform import Platform
 from rehearsal.rehearsed_stack import as_rehearsed
 from rehearsal.site import Site
+from rehearsal.site.teardown import Leftovers
 from rehearsal.staging import (
     BETTER_REVISION,
     WORSE_REVISION,
@@ -195,23 +198,44 @@ def test_the_first_copy_declares_what_endpoints_stand_on_and_the_next_one_all(tm
     assert declared(foundation=False) is None
 
 
-def test_the_double_stays_while_another_rehearsal_is_in_it(
+def test_what_another_stack_is_in_too_goes_on_and_the_rest_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = Site("local", tmp_path)
     workspace = Workspace.rehearsing(tmp_path, "hybrid", site.kubeconfig)
     api = Mock(**{"get.return_value": {"metadata": {"uid": "0123"}}})
     monkeypatch.setattr(Site, "api", Mock(return_value=api))
-    on_prem = EmbeddedSite(workspace, site).identity()
+    ended: list[str] = []
+
+    def stop(stopped: Site, _: Progress) -> Leftovers:
+        ended.append(stopped.layout.name)
+        return Leftovers()
+
+    monkeypatch.setattr(Site, "stop", stop)
+    monkeypatch.setattr(AwsDouble, "stop", lambda _: ended.append("aws-double"))  # pyright: ignore
+    on_prem = EmbeddedSite(workspace, site)
     hybrid = EmbeddedSite(workspace, site, RehearsedCloud(tmp_path, site, "us-east-1"))
     account = RehearsedAccount(tmp_path, "us-east-1", "llm")
-    assert account.shares(hybrid.identity())
-    assert hybrid.shares(account.identity())
-    assert hybrid.shares(on_prem)
-    # Stacks on a site that have no AWS side keep nothing of the account alive, and the account no site.
-    assert not account.shares(on_prem)
-    assert not EmbeddedSite(workspace, site).shares(account.identity())
-    assert not Place().shares(on_prem)
+
+    def ends(place: Place, *others: Place) -> list[str]:
+        """What ends with `place` while the `others` are up."""
+        ended.clear()
+        kept = frozenset[str]().union(*(place.shared(str(other.identity())) for other in others))
+        assert place.stop(Progress(StringIO()), None, kept).clean
+        return ended.copy()
+
+    assert ends(on_prem) == ["local"]
+    assert ends(on_prem, hybrid) == []
+    assert ends(on_prem, account) == ["local"], "an account keeps no site"
+    assert ends(hybrid) == ["local-eks", "aws-double", "local"]
+    assert ends(hybrid, hybrid) == []
+    assert ends(hybrid, on_prem) == ["local-eks", "aws-double"], "a stack without an AWS side keeps none"
+    assert ends(hybrid, account) == ["local-eks", "local"]
+    assert ends(hybrid, on_prem, account) == ["local-eks"]
+    assert ends(account) == ["aws-double"]
+    assert ends(account, hybrid) == []
+    assert ends(account, on_prem) == ["aws-double"]
+    assert not Place().shared(str(hybrid.identity()))
 
 
 def test_an_image_that_is_pinned_has_the_digest_of_its_source_in_a_rehearsals_registry(
