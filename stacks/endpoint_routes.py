@@ -17,6 +17,9 @@ _MIB = 1024 * 1024
 _LOOPBACK = "127.0.0.1"
 # A load balancer forgets a connection after 350 s of silence, and says so to nobody: Envoy ends it before.
 _IDLE_CONNECTION_S = 300.0
+# The load balancer spreads connections: a request with one of its own finds a task that stays, a new one too.
+# It costs a round trip in the VPC before an answer of seconds.
+_REQUESTS_PER_CONNECTION = 1
 # The adapter ends a stream after 480 s itself, with words.
 _SILENT_STREAM_S = 500.0
 
@@ -102,6 +105,7 @@ def gateway_task(
             max_heap_bytes=ENVOY_MIB * _MIB * 4 // 5,
             stream_idle_timeout_s=_SILENT_STREAM_S,
             connection_idle_timeout_s=_IDLE_CONNECTION_S,
+            requests_per_connection=_REQUESTS_PER_CONNECTION,
         ),
         adapter=adapter,
         gateway_image=gateway_image or gateway.image,

@@ -22,7 +22,7 @@ _CPU_PERCENT = 50
 _SCALE_OUT_S, _SCALE_IN_S = 60, 300
 # Images are pulled and three containers start before a task answers.
 _GRACE_S = 120
-# A new task starts, and an old one keeps its streams for up to eight minutes, each time.
+# A new task starts, and an old one keeps its streams for up to ten minutes, each time.
 _UPDATE_TIMEOUT = "45m"
 
 

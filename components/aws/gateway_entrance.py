@@ -15,8 +15,9 @@ TLS_PORT = 443
 
 # TLS 1.2 and 1.3, with forward secrecy and without old ciphers (Elastic Load Balancing, security policies).
 _TLS_POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
-# A stream may take as long: SIGTERM comes to a task only after it.
-_DEREGISTRATION_S = 480
+# SIGTERM comes to a task only after it, and ends Envoy at once. Each connection carries one request: the last
+# one comes while the load balancer still learns of it, takes a minute to send, and eight to be answered.
+_DEREGISTRATION_S = 600
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -238,6 +238,9 @@ class GatewayConfig:
             than the slowest answer that is not streamed; nothing else limits a request's time.
         connection_idle_timeout_s: How long an unused client connection stays open. It must be
             longer than the same setting of an ingress in front.
+        requests_per_connection: Requests after which a client is asked for a new connection; None for as many
+            as it likes. 1 behind a load balancer that spreads connections and not requests: otherwise a
+            client that is never silent stays with a gateway that is to go, until that cuts it off.
         connect_timeout_s: Longest time to open a connection to an upstream.
         upstream_idle_timeout_s: How long an unused upstream connection is kept. It must be shorter
             than the server's keep-alive (uvicorn's default is 5 s), else a request meets a
@@ -268,6 +271,7 @@ class GatewayConfig:
     request_timeout_s: float = 60.0
     stream_idle_timeout_s: float = 600.0
     connection_idle_timeout_s: float = 600.0
+    requests_per_connection: int | None = None
     connect_timeout_s: float = 2.0
     upstream_idle_timeout_s: float = 4.0
     retries: int = 2
@@ -360,6 +364,8 @@ class GatewayConfig:
             "upstream_idle_timeout_s",
         ):
             _check_range(key, getattr(self, key), 0.05, 86_400)
+        if self.requests_per_connection is not None:
+            _check_range("requests_per_connection", self.requests_per_connection, 1, 1_000_000)
         _check_range("retries", self.retries, 0, 10)
         _check_range("drain_s", self.drain_s, 1, 3_600)
         _check_range("trusted_proxies", self.trusted_proxies, 0, 10)

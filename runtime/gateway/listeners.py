@@ -51,6 +51,7 @@ def _openai_listener(config: GatewayConfig) -> dict[str, Tree]:
         "common_http_protocol_options": {
             "idle_timeout": seconds(config.connection_idle_timeout_s),
             "headers_with_underscores_action": "REJECT_REQUEST",
+            **_limit_per_connection(config),
         },
         "http2_protocol_options": {
             "max_concurrent_streams": _STREAMS_PER_CONNECTION,
@@ -105,6 +106,11 @@ def _openai_listener(config: GatewayConfig) -> dict[str, Tree]:
         ],
     }
     return _listener("openai", config.listen_address, config.listen_port, manager, answering(config))
+
+
+def _limit_per_connection(config: GatewayConfig) -> dict[str, Tree]:
+    limit = config.requests_per_connection
+    return {} if limit is None else {"max_requests_per_connection": limit}
 
 
 def _metrics_listener(config: GatewayConfig) -> dict[str, Tree]:

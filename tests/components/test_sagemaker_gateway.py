@@ -8,6 +8,7 @@ import botocore.session  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 from botocore.validate import ParamValidator  # pyright: ignore[reportMissingTypeStubs]
 
+from runtime.sagemaker_gateway.config import STREAM_LIMIT_S
 from stacks.endpoint_routes import answered
 from stacks.settings import parse_sagemaker
 from tests.support.stack_files import declare, platform_object
@@ -87,9 +88,12 @@ def test_neither_load_balancer_nor_tasks_have_a_public_address(stack: Synthesize
     assert len(network["subnets"]) == 2
 
 
-def test_a_leaving_task_is_left_alone_as_long_as_a_stream_may_take(stack: Synthesized) -> None:
+def test_a_leaving_task_gets_no_more_requests_and_ends_those_that_it_has(stack: Synthesized) -> None:
     targets = stack.one("aws:lb/targetGroup:TargetGroup").inputs
-    assert targets["deregistrationDelay"] == 480
+    assert targets["deregistrationDelay"] >= STREAM_LIMIT_S + 60
+    told = {one["name"]: one["value"] for one in containers(stack)["files"]["environment"]}
+    # With a second request on a connection, a busy client would stay with the task until it is cut off.
+    assert "max_requests_per_connection: 1\n" in told["ENVOY_LISTENERS"]
     assert targets["healthCheck"]["path"] == "/ready"
     assert targets["healthCheck"]["port"] == "9090"
     assert targets["targetType"] == "ip"

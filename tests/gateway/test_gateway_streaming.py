@@ -7,7 +7,7 @@ import pytest
 
 from .conftest import RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import RunningGateway
+from .running_gateway import KEYS, RunningGateway
 
 
 def test_the_first_piece_arrives_before_the_server_has_sent_the_second(
@@ -61,3 +61,25 @@ def test_a_stream_that_breaks_is_not_tried_again(gateway: RunningGateway, tiny: 
         response.read()
     connection.close()
     assert len(tiny.received) == 1
+
+
+def test_a_connection_of_one_request_ends_with_its_answer_and_not_before(
+    run_gateway: RunGateway, tiny: FakeUpstream
+) -> None:
+    gateway = run_gateway(requests_per_connection=1)
+    connection, response = gateway.open_stream("stream and wait")
+    assert response.headers["connection"] == "close"
+    assert b"first" in response.readline()
+    tiny.may_continue.set()
+    assert response.read().endswith(b"data: [DONE]\n\n")
+    assert connection.sock is None or connection.sock.recv(1) == b""
+
+
+def test_a_connection_carries_many_requests_unless_it_is_told_otherwise(gateway: RunningGateway) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.config.listen_port, timeout=60)
+    for _ in range(3):
+        connection.request("GET", "/v1/models", headers={"authorization": f"Bearer {KEYS['alice']}"})
+        response = connection.getresponse()
+        response.read()
+        assert (response.status, response.headers["connection"]) == (200, None)
+    connection.close()
