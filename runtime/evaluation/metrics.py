@@ -21,7 +21,14 @@ from runtime.evaluation.job import (
     Toxicity,
     Translation,
 )
-from runtime.evaluation.results import Better, EvaluationResult, MetricResult, RecordResult, job_digest
+from runtime.evaluation.results import (
+    Better,
+    EvaluationResult,
+    MetricResult,
+    RecordResult,
+    ResultsError,
+    job_digest,
+)
 
 _LOWER_IS_BETTER = ("toxicity", "stereotyping", "loss_")
 
@@ -77,7 +84,7 @@ class Scorer:
                 found["exact_match"] = squad.exact_match(answer, references)
                 found["f1"] = squad.f1(answer, references)
             elif isinstance(algorithm, Glue) and algorithm.task != "stsb":
-                right = glue.label_of(references[0], algorithm.labels)
+                right = glue.reference_of(references[0], algorithm.labels)
                 found["accuracy"] = float(glue.label_of(answer, algorithm.labels) == right)
         if self._rouge:
             found |= self._rouge(answer, references)
@@ -147,7 +154,11 @@ def differences(
 
 
 def statistics(job: EvaluationJob, results: Sequence[RecordResult]) -> dict[str, Statistic]:
-    """Every metric as a function of any of these records, which all are scored."""
+    """Every metric as a function of any of these records, which all are scored.
+
+    Raises:
+        ResultsError: A record's reference is none of the labels.
+    """
     names = sorted(set[str]().union(*(one.scores for one in results)))
     found = {
         name: mean_of([one.scores[name] for one in results])
@@ -170,8 +181,17 @@ def _glue(algorithm: Glue, results: Sequence[RecordResult]) -> Mapping[str, Stat
         return glue.number_of(text) if algorithm.task == "stsb" else glue.label_of(text, algorithm.labels)
 
     predicted = [read(one.answer) for one in results]
-    right = [read(one.references[0]) for one in results]
+    right = [_right(algorithm, one) for one in results]
     return {name: glue.statistic(name, predicted, right) for name in glue.METRICS[algorithm.task]}
+
+
+def _right(algorithm: Glue, result: RecordResult) -> float:
+    try:
+        return glue.reference_of(result.references[0], algorithm.labels)
+    except ValueError as error:
+        raise ResultsError(
+            f"record {result.identity}: its reference {error} of glue; evaluate it anew, in another folder"
+        ) from error
 
 
 def _metric(name: str, statistic: Statistic, records: int, confidence: Confidence) -> MetricResult:

@@ -209,6 +209,38 @@ def test_corpus_metrics_come_from_all_answers_together(tmp_path: Path) -> None:
     assert set(result.metrics) == {"bleu", "chrf", "pearson", "spearmanr", "rouge1", "rouge2", "rougeL"}
 
 
+class Says:
+    """A model that says of each number whether it is odd, or always the same."""
+
+    def __init__(self, always: str | None = None) -> None:
+        self._always = always
+
+    def answer(self, prompt: str) -> Answer:
+        return Answer(text=self._always or ("odd" if int(prompt) % 2 else "even"), seconds=0.1)
+
+
+@pytest.mark.parametrize("names", [("even", "odd"), (0, 1), ("0", "1")])
+def test_labels_of_glue_are_texts_or_numbers_and_an_answer_without_one_is_wrong(
+    names: tuple[Any, Any], tmp_path: Path
+) -> None:
+    labels = {"name": "glue", "task": "mrpc", "labels": {"even": 0, "odd": 1}}
+    job = evaluation_job(algorithms=[labels])
+    dataset = read_dataset(job, lines_of(*({"question": at, "answer": names[at % 2]} for at in range(6))))
+    for model, value in ((Says(), 1), (Says("I like turtles"), 0), (Says("even"), 0.5)):
+        result = evaluate(job, dataset, model, Hooks(), tmp_path / f"{value}")
+        assert result.metrics["accuracy"].value == value
+    records = read_records((tmp_path / "0" / RECORDS).read_text(), RECORDS)
+    assert [one.scores["accuracy"] for one in records] == [0] * 6
+
+
+def test_results_whose_references_are_no_labels_are_refused(tmp_path: Path) -> None:
+    evaluate(JOB, sums(JOB, 2), Adding(), Hooks(), tmp_path)
+    records = read_records((tmp_path / RECORDS).read_text(), RECORDS)
+    job = evaluation_job(algorithms=[{"name": "glue", "task": "sst2", "labels": {"no": 7}}])
+    with pytest.raises(ResultsError, match="record 1: its reference '1' is no label of glue"):
+        differences(job, records, records)
+
+
 def test_a_difference_is_over_the_records_that_both_answered(tmp_path: Path) -> None:
     dataset = sums(JOB, 20)
     for name, model in (("new", Adding(wrong={1})), ("old", Adding(wrong={1, 2, 3}, refuses={9}))):
