@@ -28,6 +28,7 @@ class Machine:
     Attributes:
         image: Its image, by digest for ours.
         role_arn: The role that it takes on.
+        region: Its region.
         instance_type: Scoring needs no GPU; the model answers at its endpoint.
         volume_gb: Its disk, in GB.
         longest_s: It is stopped after so many seconds.
@@ -39,6 +40,7 @@ class Machine:
 
     image: str
     role_arn: str
+    region: str
     instance_type: str = "ml.m7i.xlarge"
     volume_gb: int = 30
     longest_s: int = LONGEST_S
@@ -109,6 +111,9 @@ def request(
         "StoppingCondition": {"MaxRuntimeInSeconds": machine.longest_s},
         "NetworkConfig": _network(machine),
     }
+    if ours:
+        # SageMaker sets AWS_REGION, which boto3 does not read.
+        found["Environment"] = {"AWS_DEFAULT_REGION": machine.region}
     if machine.tags:
         found["Tags"] = [{"Key": key, "Value": value} for key, value in sorted(machine.tags.items())]
     return found

@@ -310,7 +310,9 @@ def test_submit_writes_the_configuration_and_starts_the_job(
     ]
     arguments += ["--role", "arn:aws:iam::123456789012:role/e", "--results", f"s3://{BUCKET}/e1", "--wait"]
     assert main([*arguments, "--print"]) == 0
-    assert json.loads(capsys.readouterr().out)["ProcessingJobName"] == "evaluation-1"
+    request = json.loads(capsys.readouterr().out)
+    assert request["ProcessingJobName"] == "evaluation-1"
+    assert request["Environment"] == {"AWS_DEFAULT_REGION": "us-east-1"}
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("arn:aws:sagemaker:us-east-1:")
@@ -319,6 +321,18 @@ def test_submit_writes_the_configuration_and_starts_the_job(
     client: Any = places.aws("sagemaker")
     described = client.describe_processing_job(ProcessingJobName="evaluation-1")
     assert described["AppSpecification"]["ContainerEntrypoint"][-1] == "evaluate"
+
+
+def test_submit_without_a_region_says_where_to_set_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    path = tmp_path / "job.json"
+    path.write_text(evaluation_job(dataset_uri="s3://b/qa.jsonl").model_dump_json(exclude_none=True))
+    arguments = ["submit", "processing", str(path), "--name", "e1", "--image", "i", "--role", "r"]
+    assert main([*arguments, "--results", "s3://b/e1", "--print"]) == 1
+    assert "set AWS_DEFAULT_REGION" in capsys.readouterr().err
 
 
 def test_submit_to_bedrock_brings_the_answers_of_a_local_run(

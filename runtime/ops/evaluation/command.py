@@ -33,7 +33,7 @@ from runtime.evaluation.results import (
 from runtime.evaluation.run import evaluate
 from runtime.ops.evaluation import apply
 from runtime.ops.evaluation.mlflow import Tracking, TrackingError
-from runtime.ops.evaluation.places import PlaceError, aws, beside, read, store, write
+from runtime.ops.evaluation.places import PlaceError, aws, beside, read, region, store, write
 from runtime.ops.evaluation.sagemaker_endpoint import SageMakerEndpoint
 from runtime.ops.evaluation.submission import SubmissionError, start_bedrock, start_processing, wait
 from runtime.ops.progress import Progress
@@ -232,6 +232,7 @@ def _job(given: argparse.Namespace, job: EvaluationJob) -> _Submission:
     machine = processing_job.Machine(
         image=given.image or clarify.image(given.region),
         role_arn=given.role,
+        region=region() if ours else given.region,
         instance_type=given.instance_type,
         subnets=given.subnet,
         security_groups=given.security_group,
