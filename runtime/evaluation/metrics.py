@@ -63,7 +63,9 @@ class Scorer:
         """The answer's own scores, by metric.
 
         Raises:
-            ModelError: A judge or a scorer of sentences does not answer.
+            ModelError: The model does not say how likely a sentence is.
+            JudgeError: The judge gives no marks.
+            NotAskedError: One of the two could not be asked.
         """
         found = self.plain_scores(answer, record.references)
         for algorithm in self._algorithms:
@@ -121,6 +123,7 @@ def summary(
         dataset=dataset,
         records=records,
         failed=records - len(scored),
+        unjudged=sum(one.unjudged for one in results),
         cut_off=sum(one.finish_reason == "length" for one in scored),
         confidence=confidence.level,
         metrics={
@@ -202,7 +205,11 @@ def _metric(name: str, statistic: Statistic, records: int, confidence: Confidenc
 
 def _without_label(job: EvaluationJob) -> list[str]:
     needing = (QaAccuracy, Summarization, Translation, Glue)
-    names = [one.name for one in job.evaluation.algorithms if isinstance(one, needing)]
+    names = [
+        one.name
+        for one in job.evaluation.algorithms
+        if isinstance(one, needing) or (isinstance(one, Judge) and one.against_reference)
+    ]
     if job.label is not None or not names:
         return []
     return [f"label: it is missing, and {', '.join(names)} compare with it; name the field of the reference"]

@@ -50,6 +50,7 @@ class RecordResult(_Result):
         seconds: How long the answer took.
         finish_reason: Why it ended.
         error: Why there is no answer or no score; None where there is. Such a record is asked again.
+        unjudged: Whether that is the judge's fault and not the model's.
     """
 
     identity: str
@@ -61,6 +62,7 @@ class RecordResult(_Result):
     seconds: float = 0.0
     finish_reason: str = ""
     error: str | None = None
+    unjudged: bool = False
 
     def line(self) -> str:
         """The record as a line of `records.jsonl`, with its end."""
@@ -94,6 +96,7 @@ class EvaluationResult(_Result):
         dataset: Digest of the data set.
         records: How many records there were.
         failed: How many of them have no answer or no score.
+        unjudged: How many of those the judge failed, and not the model.
         cut_off: How many answers ended at `max_tokens`.
         confidence: Share of resamples inside the intervals.
         metrics: The metrics over all others.
@@ -106,6 +109,7 @@ class EvaluationResult(_Result):
     dataset: str
     records: int
     failed: int
+    unjudged: int = 0
     cut_off: int
     confidence: float
     metrics: Mapping[str, MetricResult]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from runtime.evaluation.dataset import Dataset, Record
-from runtime.evaluation.hooks import Hooks, Model, ModelError
+from runtime.evaluation.hooks import Hooks, JudgeError, Model, ModelError
 from runtime.evaluation.job import EvaluationJob, Robustness, prompt_of
 from runtime.evaluation.metrics import Scorer, loss_metric, summary
 from runtime.evaluation.perturbation import perturbed
@@ -57,6 +57,7 @@ def evaluate(
     Raises:
         JobError: The job asks for what cannot be computed here.
         ResultsError: The folder holds results of something else, or another run works in it.
+        NotAskedError: A model could not be asked; what was answered is kept.
         KeyboardInterrupt: It was stopped; answers under way were waited for and kept.
     """
     scorer = Scorer(job, hooks)
@@ -186,9 +187,13 @@ def _one(job: EvaluationJob, record: Record, model: Model, scorer: Scorer) -> Re
         answer = model.answer(record.prompt)
         scores = scorer.scores(record, answer.text)
         careless = tuple(_careless(job, record, model, scorer))
-    except ModelError as error:
+    except (ModelError, JudgeError) as error:
         return RecordResult(
-            identity=record.identity, prompt=record.prompt, references=record.references, error=str(error)
+            identity=record.identity,
+            prompt=record.prompt,
+            references=record.references,
+            error=str(error),
+            unjudged=isinstance(error, JudgeError),
         )
     kinds = dict.fromkeys(one.kind for one in careless)
     for algorithm in job.evaluation.algorithms:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from runtime.evaluation.dataset import read_dataset
-from runtime.evaluation.hooks import Answer, Hooks
+from runtime.evaluation.hooks import Answer, Hooks, ModelError, NotAskedError
 from runtime.evaluation.job import JobError
 from runtime.evaluation.metrics import differences
 from runtime.evaluation.results import ANALYSIS, RECORDS, EvaluationResult, ResultsError, read_records
@@ -177,6 +177,13 @@ def test_toxicity_and_stereotyping_are_what_their_scorers_say(tmp_path: Path) ->
     ("changes", "said"),
     [
         ({"label": None}, "label: it is missing, and qa_accuracy compare"),
+        (
+            {
+                "label": None,
+                "algorithms": [{"name": "llm_judge", "model": "j", "against_reference": True}],
+            },
+            "label: it is missing, and llm_judge compare",
+        ),
         ({"algorithms": [{"name": "toxicity"}]}, "--toxicity-scorer"),
         (
             {"algorithms": [{"name": "llm_judge", "model": "j", "against_reference": True}]},
@@ -251,14 +258,17 @@ def test_a_difference_is_over_the_records_that_both_answered(tmp_path: Path) -> 
 
 
 class Judge:
-    """A judge that is asked with `says`, and keeps the questions."""
+    """A judge that says what it is told, or nothing for `503`, and keeps the questions."""
 
     def __init__(self, *says: str) -> None:
         self.says, self.asked = list(says), list[str]()
 
     def answer(self, prompt: str) -> Answer:
         self.asked.append(prompt)
-        return Answer(text=self.says[(len(self.asked) - 1) % len(self.says)], seconds=0.1)
+        text = self.says[(len(self.asked) - 1) % len(self.says)]
+        if text == "503":
+            raise ModelError(text)
+        return Answer(text=text, seconds=0.1)
 
 
 def _judged(tmp_path: Path, judge: Judge, **algorithm: Any) -> EvaluationResult:
@@ -289,13 +299,31 @@ def test_a_judge_that_prefers_the_answer_in_both_orders_makes_it_win(tmp_path: P
     assert result.metrics["judge_agreement"].value == 1
 
 
-@pytest.mark.parametrize("says", ["no idea", '{"mark": 9}', '{"mark": true}', '{"mark": '])
+@pytest.mark.parametrize("says", ["no idea", '{"mark": 9}', '{"mark": true}', '{"mark": ', "503"])
 def test_a_judge_that_does_not_do_as_asked_fails_the_record(says: str, tmp_path: Path) -> None:
     result = _judged(tmp_path, Judge(says), rubric=RUBRIC)
-    assert result.failed == 1
+    assert result.failed == result.unjudged == 1
     (record,) = read_records((tmp_path / RECORDS).read_text(), RECORDS)
     assert record.error is not None
     assert "judge" in record.error
+
+
+def test_a_judge_that_finds_more_than_one_better_fails_the_record(tmp_path: Path) -> None:
+    result = _judged(tmp_path, Judge('{"better": ["A"]}'), against_reference=True)
+    assert result.failed == result.unjudged == 1
+
+
+def test_a_model_that_cannot_be_asked_stops_the_run_and_what_was_answered_is_kept(tmp_path: Path) -> None:
+    def expire(prompt: str) -> None:
+        if int(prompt.split()[0]) >= 4:
+            raise NotAskedError("ExpiredToken")
+
+    with pytest.raises(NotAskedError):
+        evaluate(JOB, sums(JOB, 8), Adding(before=expire), Hooks(), tmp_path, at_once=1)
+    assert len((tmp_path / RECORDS).read_text().splitlines()) == 4
+    again = Adding()
+    assert evaluate(JOB, sums(JOB, 8), again, Hooks(), tmp_path).failed == 0
+    assert len(again.asked) == 4
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from runtime.evaluation import bedrock, clarify, processing_job
 from runtime.evaluation.dataset import DatasetError, read_dataset
 from runtime.evaluation.endpoint import OpenAiEndpoint
 from runtime.evaluation.gate import Decision, decide
-from runtime.evaluation.hooks import Hooks, Model, SentenceScorer, ToxicityScorer
+from runtime.evaluation.hooks import Hooks, Model, NotAskedError, SentenceScorer, ToxicityScorer
 from runtime.evaluation.job import EvaluationJob, JobError, Judge, PromptStereotyping, Sampling
 from runtime.evaluation.metrics import differences
 from runtime.evaluation.publication import metric_data
@@ -54,6 +54,9 @@ def main(given: Sequence[str]) -> int:
     progress = Progress()
     try:
         return arguments.run(arguments, progress)
+    except NotAskedError as error:
+        print(f"{error}\nnothing is decided; see to it and run the same command again", file=sys.stderr)
+        return 1
     except _ERRORS as error:
         print(error, file=sys.stderr)
         return 1
@@ -149,7 +152,11 @@ def _run(given: argparse.Namespace, progress: Progress) -> int:
         bounds = f" ({found.low:.4g} to {found.high:.4g})" if found.low is not None else ""
         print(f"{metric} {found.value:.4g}{bounds}, {found.better} is better")
     if result.failed or result.cut_off:
-        print(f"{result.failed} of {result.records} records failed, {result.cut_off} answers were cut off")
+        by_judge = f" ({result.unjudged} by the judge)" if result.unjudged else ""
+        print(
+            f"{result.failed} of {result.records} records failed{by_judge}, "
+            f"{result.cut_off} answers were cut off"
+        )
     decision = None if given.no_gate else _decided(given, job, progress)
     if given.results:
         print(f"{store(given.out, given.results)} files in {given.results}")
