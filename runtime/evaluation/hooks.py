@@ -24,11 +24,13 @@ class Answer:
         text: The text.
         seconds: How long it took.
         finish_reason: Why it ended: `stop`, or `length` where it was cut off.
+        variant: The variant of a SageMaker endpoint that answered; None where nothing says so.
     """
 
     text: str
     seconds: float
     finish_reason: str = "stop"
+    variant: str | None = None
 
 
 class Model(Protocol):

@@ -1,6 +1,7 @@
 """Which metrics a job has, how one answer is scored, and what the scores of all answers come to."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from runtime.evaluation import glue, judge, overlap, squad
@@ -115,6 +116,7 @@ def summary(
         results: What each of them came to.
     """
     scored = [one for one in results if one.error is None]
+    answered = (answer.variant for one in scored for answer in (one, *one.perturbed))
     confidence = job.evaluation.confidence
     return EvaluationResult(
         model=job.evaluation.model,
@@ -125,6 +127,7 @@ def summary(
         failed=records - len(scored),
         unjudged=sum(one.unjudged for one in results),
         cut_off=sum(one.finish_reason == "length" for one in scored),
+        variants=Counter(sorted(name for name in answered if name)),
         confidence=confidence.level,
         metrics={
             name: _metric(name, statistic, len(scored), confidence)

@@ -29,11 +29,12 @@ class _Result(BaseModel):
 
 
 class PerturbedAnswer(_Result):
-    """What a carelessly written prompt was answered with, and its score."""
+    """What a carelessly written prompt was answered with, by which variant, and its score."""
 
     kind: str
     prompt: str
     answer: str
+    variant: str | None = None
     score: float
 
 
@@ -49,6 +50,7 @@ class RecordResult(_Result):
         perturbed: Answers to careless spellings of the prompt.
         seconds: How long the answer took.
         finish_reason: Why it ended.
+        variant: The variant of a SageMaker endpoint that answered; None where nothing says so.
         error: Why there is no answer or no score; None where there is. Such a record is asked again.
         unjudged: Whether that is the judge's fault and not the model's.
     """
@@ -61,6 +63,7 @@ class RecordResult(_Result):
     perturbed: tuple[PerturbedAnswer, ...] = ()
     seconds: float = 0.0
     finish_reason: str = ""
+    variant: str | None = None
     error: str | None = None
     unjudged: bool = False
 
@@ -98,6 +101,7 @@ class EvaluationResult(_Result):
         failed: How many of them have no answer or no score.
         unjudged: How many of those the judge failed, and not the model.
         cut_off: How many answers ended at `max_tokens`.
+        variants: Answers by the variant of the SageMaker endpoint that gave them, as far as that is known.
         confidence: Share of resamples inside the intervals.
         metrics: The metrics over all others.
     """
@@ -111,6 +115,7 @@ class EvaluationResult(_Result):
     failed: int
     unjudged: int = 0
     cut_off: int
+    variants: Mapping[str, int] = {}
     confidence: float
     metrics: Mapping[str, MetricResult]
 

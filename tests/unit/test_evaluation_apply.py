@@ -209,6 +209,27 @@ def test_a_bad_canary_loses_its_traffic_even_where_nothing_can_be_recorded(
     assert here.weights() == {"stable": 10.0, "canary": 0.0}
 
 
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        ({"stable": 200}, "the decision is about 200 by stable; ask it by its name"),
+        ({"canary": 150, "stable": 50}, "the decision is about 150 by canary, 50 by stable"),
+        # A folder that an older version began.
+        ({"canary": 150}, "one for each of the 200 records, and the decision is about 150 by canary"),
+        # Of an OpenAI-style endpoint, or inference components.
+        ({}, "the decision is about none by a variant"),
+    ],
+)
+def test_only_its_own_answers_promote_a_canary(
+    here: Hosted, tmp_path: Path, capsys: pytest.CaptureFixture[str], variants: dict[str, int], said: str
+) -> None:
+    for more in ([], ["--plan"]):
+        assert applied(decided("promote", tmp_path, variants=variants), *more) == 1
+        assert said in capsys.readouterr().err
+    assert here.weights() == {"stable": 9.0, "canary": 1.0}
+    assert here.packages() == []
+
+
 def test_an_alarm_that_is_not_there_promotes_nothing(
     here: Hosted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

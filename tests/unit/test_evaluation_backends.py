@@ -168,6 +168,9 @@ def test_our_image_is_told_what_to_run_and_clarifys_is_not() -> None:
     ]
     # SageMaker calls a job failed whose program does not return 0.
     assert "--no-gate" in arguments
+    assert "--variant" not in arguments
+    canary = processing_job.request("e", MACHINE, *PLACES, ours=True, variant="canary")
+    assert canary["AppSpecification"]["ContainerArguments"] == [*arguments, "--variant", "canary"]
     assert [one["InputName"] for one in ours["ProcessingInputs"]] == ["analysis_config", "dataset"]
 
 

@@ -290,7 +290,10 @@ class Runtime:
         self.asked.append(request)
         if isinstance(self.content, Exception):
             raise self.content
-        return {"Body": io.BytesIO(json.dumps(self.content).encode())}
+        return {
+            "Body": io.BytesIO(json.dumps(self.content).encode()),
+            "InvokedProductionVariant": request.get("TargetVariant", "stable"),
+        }
 
 
 def test_a_sagemaker_endpoint_is_asked_as_its_predictor_says() -> None:
@@ -305,9 +308,10 @@ def test_a_sagemaker_endpoint_is_asked_as_its_predictor_says() -> None:
 
 def test_one_variant_of_a_sagemaker_endpoint_is_asked_whatever_its_weight() -> None:
     client: Any = Runtime(chat("4"))
-    SageMakerEndpoint(client, evaluation_job(predictor={"endpoint_name": "llm"}), "canary").answer("2+2")
+    job = evaluation_job(predictor={"endpoint_name": "llm"})
+    assert SageMakerEndpoint(client, job, "canary").answer("2+2").variant == "canary"
     assert client.asked[0]["TargetVariant"] == "canary"
-    SageMakerEndpoint(client, evaluation_job(predictor={"endpoint_name": "llm"})).answer("2+2")
+    assert SageMakerEndpoint(client, job).answer("2+2").variant == "stable"
     assert "TargetVariant" not in client.asked[1]
 
 
@@ -382,10 +386,12 @@ def test_submit_writes_the_configuration_and_starts_the_job(
         "evaluation@sha256:0",
     ]
     arguments += ["--role", "arn:aws:iam::123456789012:role/e", "--results", f"s3://{BUCKET}/e1", "--wait"]
+    arguments += ["--variant", "canary"]
     assert main([*arguments, "--print"]) == 0
     request = json.loads(capsys.readouterr().out)
     assert request["ProcessingJobName"] == "evaluation-1"
     assert request["Environment"] == {"AWS_DEFAULT_REGION": "us-east-1"}
+    assert request["AppSpecification"]["ContainerArguments"][-2:] == ["--variant", "canary"]
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("arn:aws:sagemaker:us-east-1:")
@@ -406,6 +412,12 @@ def test_submit_without_a_region_says_where_to_set_it(
     arguments = ["submit", "processing", str(path), "--name", "e1", "--image", "i", "--role", "r"]
     assert main([*arguments, "--results", "s3://b/e1", "--print"]) == 1
     assert "set AWS_DEFAULT_REGION" in capsys.readouterr().err
+
+
+def test_only_our_own_job_asks_a_variant(job_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["submit", "clarify", str(job_file), "--name", "e1", "--role", "arn:aws:iam::1:role/e"]
+    assert main([*arguments, "--region", "us-east-1", "--results", "s3://b/e1", "--variant", "canary"]) == 1
+    assert "--variant: clarify asks no variant" in capsys.readouterr().err
 
 
 def test_submit_to_bedrock_brings_the_answers_of_a_local_run(

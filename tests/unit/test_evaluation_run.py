@@ -1,5 +1,6 @@
 """The local backend: what it leaves, what survives a stop, and how much it asks for at once."""
 
+import dataclasses
 import json
 import threading
 import time
@@ -128,6 +129,33 @@ def test_a_folder_with_other_results_is_refused_with_what_differs(tmp_path: Path
     other = evaluation_job(revision="r3")
     with pytest.raises(ResultsError, match=r"revision r2 and not r3\); name another folder"):
         evaluate(other, sums(other, 3), Adding(), Hooks(), tmp_path)
+
+
+def test_a_folder_is_of_one_variant(tmp_path: Path) -> None:
+    evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path)
+    with pytest.raises(ResultsError, match=r"variant unnamed and not canary\); name another folder"):
+        evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path, variant="canary")
+    evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path / "of-canary", variant="canary")
+    with pytest.raises(ResultsError, match="variant canary and not unnamed"):
+        evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path / "of-canary")
+
+
+def test_who_answered_is_kept_for_each_answer_and_counted(tmp_path: Path) -> None:
+    class Two(Adding):
+        """The canary answers what is written as in the data set, and stable the rest."""
+
+        def answer(self, prompt: str) -> Answer:
+            variant = "canary" if prompt.endswith(" plus 1") else "stable"
+            return dataclasses.replace(super().answer(prompt), variant=variant)
+
+    robustness = {"name": "semantic_robustness", "of": "f1", "perturbations": ["case"], "share": 1.0}
+    job = evaluation_job(algorithms=[{"name": "qa_accuracy"}, robustness])
+    result = evaluate(job, sums(job, 3), Two(refuses={1}), Hooks(), tmp_path)
+    assert result.variants == {"canary": 2, "stable": 2}
+    records = read_records((tmp_path / RECORDS).read_text(), RECORDS)
+    assert {one.variant for one in records if one.error is None} == {"canary"}
+    assert {one.variant for record in records for one in record.perturbed} == {"stable"}
+    assert evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path / "endpoint").variants == {}
 
 
 def test_another_gate_or_confidence_asks_nothing_anew(tmp_path: Path) -> None:

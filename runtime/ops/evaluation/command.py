@@ -107,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--name", required=True, help="name of AWS' job")
     submit.add_argument("--role", required=True, help="ARN of the role that it takes on")
     submit.add_argument("--results", required=True, help="s3:// prefix for configuration and results")
+    submit.add_argument("--variant", help="variant of the endpoint, with or without traffic (processing)")
     submit.add_argument("--image", help="our image by digest (processing)")
     submit.add_argument("--region", help="region of Clarify's image (clarify)")
     submit.add_argument("--instance-type", default="ml.m7i.xlarge")
@@ -145,6 +146,7 @@ def _run(given: argparse.Namespace, progress: Progress) -> int:
             model,
             _hooks(given, job, model),
             given.out,
+            variant=given.variant,
             at_once=given.at_once,
             told=step.update,
         )
@@ -206,6 +208,8 @@ def _decided(given: argparse.Namespace, job: EvaluationJob, progress: Progress) 
 
 def _submit(given: argparse.Namespace, progress: Progress) -> int:
     job = EvaluationJob.read(_text(given.job))
+    if given.variant and given.backend != "processing":
+        raise JobError(f"--variant: {given.backend} asks no variant; leave it out")
     client, start, request, files = _bedrock(given, job) if given.backend == "bedrock" else _job(given, job)
     if given.print:
         print(json.dumps(request, indent=2))
@@ -246,7 +250,13 @@ def _job(given: argparse.Namespace, job: EvaluationJob) -> _Submission:
         kms_key=given.kms_key,
     )
     request = processing_job.request(
-        given.name, machine, config_uri, job.dataset_uri, beside(given.results, "output"), ours=ours
+        given.name,
+        machine,
+        config_uri,
+        job.dataset_uri,
+        beside(given.results, "output"),
+        ours=ours,
+        variant=given.variant,
     )
     config = _text(given.job) if ours else clarify.analysis_config(job)
     return "sagemaker", start_processing, request, {config_uri: config}

@@ -70,6 +70,9 @@ class Rollout:
     def check_is_of(self, decision: Decision, now: HostedEndpoint) -> None:
         """Checks that a decision is about what the canary serves, and against what the stable variant does.
 
+        One that promotes has to be of the canary's own answers: those of an OpenAI-style endpoint, or of
+        inference components, are of no variant.
+
         Raises:
             RolloutError: It is not.
         """
@@ -82,6 +85,14 @@ class Rollout:
             )
         if decision.outcome != "promote":
             return
+        answered = decision.results.variants
+        if set(answered) != {self.canary} or answered[self.canary] < decision.results.scored:
+            by = ", ".join(f"{count} by {name}" for name, count in answered.items()) or "none by a variant"
+            raise RolloutError(
+                f"only answers by variant {self.canary} promote it, one for each of the "
+                f"{decision.results.scored} records, and the decision is about {by}; ask it by its name "
+                f"(evaluate run or submit processing, --variant {self.canary}), into another folder"
+            )
         compares = any(one.regression is not None for one in decision.policy.thresholds)
         serves = now.variants[self.stable].revision.revision
         if compares and serves not in (decision.baseline, decision.revision):

@@ -79,7 +79,12 @@ class SageMakerEndpoint:
                 f"{self._name} answers no text at {self._path} (predictor.label): {json.dumps(content)[:200]}"
             )
         reason: Any = jmespath.search("choices[0].finish_reason", content)  # pyright: ignore[reportUnknownMemberType]
-        return Answer(text=found, seconds=time.monotonic() - started, finish_reason=str(reason or "stop"))
+        return Answer(
+            text=found,
+            seconds=time.monotonic() - started,
+            finish_reason=str(reason or "stop"),
+            variant=response.get("InvokedProductionVariant"),
+        )
 
     def _body(self, prompt: str) -> bytes:
         if self._predictor.content_template is not None:
