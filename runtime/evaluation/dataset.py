@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from runtime.evaluation.job import EvaluationJob, PromptStereotyping, prompt_of
+from runtime.evaluation import glue
+from runtime.evaluation.job import EvaluationJob, Glue, PromptStereotyping, prompt_of
 
 # A file whose every line is wrong has one mistake, not ten thousand.
 _SHOWN = 20
@@ -80,6 +81,7 @@ class _Reader:
         evaluation = job.evaluation
         self._evaluation = evaluation
         self._pair = next((one for one in evaluation.algorithms if isinstance(one, PromptStereotyping)), None)
+        self._glue = next((one for one in evaluation.algorithms if isinstance(one, Glue)), None)
         self._lines: dict[str, int] = {}
         self.records: list[Record] = []
         self.mistakes: list[str] = []
@@ -132,7 +134,18 @@ class _Reader:
         texts = [_as_text(one) for one in _each(value)]
         if any(text is None for text in texts):
             self._mistake(number, fields, path, "label", value)
+        elif self._glue and texts[0] is not None:
+            self._check_label(number, path, texts[0], self._glue)
         return tuple(text for text in texts if text is not None)
+
+    def _check_label(self, number: int, path: str, text: str, task: Glue) -> None:
+        try:
+            glue.reference_of(text, task.labels)
+        except ValueError:
+            allowed = ", ".join(f"{name!r} or {label}" for name, label in task.labels.items()) or "a number"
+            self.mistakes.append(
+                f"line {number}: {path} (label) is {text!r}, no label of glue; write {allowed}"
+            )
 
     def _sentences(self, number: int, fields: Mapping[str, Any]) -> tuple[str, str] | None:
         if self._pair is None:

@@ -7,12 +7,14 @@ import importlib
 import time
 from typing import Any
 
-from runtime.evaluation.hooks import Answer, ModelError
+from runtime.evaluation.hooks import Answer, ModelError, NotAskedError
 from runtime.evaluation.job import Sampling
 
 # The client waits between tries as the server says, at most a minute each time.
 RETRIES = 6
 TIMEOUT_S = 300.0
+# A wrong key, a key without the right, and a wrong URL or name.
+_REFUSED = (401, 403, 404)
 
 
 class OpenAiEndpoint:
@@ -37,7 +39,8 @@ class OpenAiEndpoint:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         library: Any = importlib.import_module("openai")
-        self._error: type[Exception] = library.OpenAIError
+        self._library, self._url = library, url
+        self._errors = (library.OpenAIError, IndexError, TypeError, AttributeError)
         self._client: Any = library.OpenAI(
             base_url=f"{url.rstrip('/')}/v1", api_key=api_key, max_retries=retries, timeout=timeout_s
         )
@@ -49,6 +52,7 @@ class OpenAiEndpoint:
 
         Raises:
             ModelError: There is no answer after all retries.
+            NotAskedError: The endpoint cannot be reached, refuses the key or does not know the model.
         """
         sampling = self._sampling
         system = [{"role": "system", "content": sampling.system}] if sampling.system else []
@@ -62,8 +66,8 @@ class OpenAiEndpoint:
                 seed=sampling.seed,
             )
             choice = response.choices[0]
-        except (self._error, IndexError, TypeError) as error:
-            raise ModelError(f"{type(error).__name__}: {error}") from error
+        except self._errors as error:
+            raise self._trouble(error) from error
         return Answer(
             text=choice.message.content or "",
             seconds=time.monotonic() - started,
@@ -78,6 +82,7 @@ class OpenAiEndpoint:
 
         Raises:
             ModelError: The endpoint does not say.
+            NotAskedError: It cannot say of any sentence, or cannot be asked.
         """
         try:
             response = self._client.completions.create(
@@ -86,10 +91,21 @@ class OpenAiEndpoint:
             found = response.choices[0].logprobs
             # The last one is the token that had to be asked for.
             known = [one for one in found.token_logprobs[:-1] if one is not None]
-        except (self._error, IndexError, TypeError, AttributeError) as error:
-            raise ModelError(f"{type(error).__name__}: {error}") from error
+        except self._errors as error:
+            raise self._trouble(error) from error
         if not known:
-            raise ModelError(
-                "the endpoint gives no probabilities of the prompt's tokens (echo with logprobs)"
+            raise NotAskedError(
+                f"{self._url} gives no probabilities of the prompt's tokens (echo with logprobs)"
             )
         return float(sum(known))
+
+    def _trouble(self, error: Exception) -> ModelError | NotAskedError:
+        """Whose trouble it is: a model that times out was asked, an endpoint that is not there was not."""
+        text = f"{self._url}: {type(error).__name__}: {error}"
+        unreached = isinstance(error, self._library.APIConnectionError)
+        if unreached and not isinstance(error, self._library.APITimeoutError):
+            return NotAskedError(text)
+        # What has no choices at all is no answer of such an endpoint.
+        if isinstance(error, AttributeError) or getattr(error, "status_code", None) in _REFUSED:
+            return NotAskedError(text)
+        return ModelError(text)

@@ -124,10 +124,16 @@ def _general(
         )
         enough = results.records >= policy.minimum_records
         yield Reason(outcome="hold", text=f"{text}{', or ask the failed ones again' if enough else ''}")
-    share = results.failed / results.records if results.records else 0.0
-    if share > policy.failed_share:
-        text = f"{results.failed} of {results.records} records failed, and {policy.failed_share:.2%} may"
+    records, failed = results.records or 1, results.failed - results.unjudged
+    if failed / records > policy.failed_share:
+        text = f"{failed} of {results.records} records failed, and {policy.failed_share:.2%} may"
         yield Reason(outcome="roll_back", text=text)
+    if results.unjudged / records > policy.failed_share:
+        text = (
+            f"the judge failed {results.unjudged} of {results.records} records, and "
+            f"{policy.failed_share:.2%} may; run it again, which asks them anew"
+        )
+        yield Reason(outcome="hold", text=text)
     if baseline is not None and not _same(results, baseline):
         text = (
             f"the baseline {baseline.revision} was asked something else (job {baseline.job} and not "

@@ -34,7 +34,8 @@ class GatePolicy(BaseModel):
 
     Attributes:
         minimum_records: Fewer scored records decide nothing.
-        failed_share: Largest share of records that the model may leave without an answer.
+        failed_share: Largest share of records that the model may leave without an answer; where the judge
+            leaves more without marks, the gate holds.
         thresholds: One for each metric that counts.
     """
 

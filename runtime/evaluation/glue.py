@@ -5,6 +5,7 @@ Which task has which: Wang et al. 2019, https://arxiv.org/abs/1804.07461, table 
 """
 
 import importlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -41,6 +42,25 @@ def label_of(answer: str, labels: Mapping[str, int]) -> int:
             # Of `not entailment` and `entailment` the longer one is meant.
             found.append((match.start(), -len(text), label))
     return min(found)[2] if found else NO_LABEL
+
+
+def reference_of(text: str, labels: Mapping[str, int]) -> float:
+    """The label that a reference is, by its exact text or its number; without labels, a number.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not labels:
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError(f"{text!r} is no finite number")
+        return number
+    if text in labels:
+        return labels[text]
+    for label in labels.values():
+        if text == str(label):
+            return label
+    raise ValueError(f"{text!r} is no label")
 
 
 def number_of(answer: str) -> float:

@@ -5,7 +5,15 @@ from typing import Protocol
 
 
 class ModelError(Exception):
-    """A model gave no answer, also not when asked again; the text says why."""
+    """A model gave no answer, by what it or its container did, also when asked again; the text says why."""
+
+
+class NotAskedError(Exception):
+    """A model could not be asked, which says nothing about it: a wrong name or key, or no way there."""
+
+
+class JudgeError(Exception):
+    """The judge gave no marks, or none of the kind that it was asked for; the text says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +24,13 @@ class Answer:
         text: The text.
         seconds: How long it took.
         finish_reason: Why it ended: `stop`, or `length` where it was cut off.
+        variant: The variant of a SageMaker endpoint that answered; None where nothing says so.
     """
 
     text: str
     seconds: float
     finish_reason: str = "stop"
+    variant: str | None = None
 
 
 class Model(Protocol):
@@ -31,6 +41,7 @@ class Model(Protocol):
 
         Raises:
             ModelError: There is no answer.
+            NotAskedError: It could not be asked; asking others is no use.
         """
         ...
 
@@ -51,6 +62,7 @@ class SentenceScorer(Protocol):
 
         Raises:
             ModelError: The model does not say.
+            NotAskedError: It could not be asked.
         """
         ...
 

@@ -69,6 +69,7 @@ class Glue(Contract):
     Attributes:
         task: The task. `stsb` reads a number from the answer, the others a label.
         labels: Text of an answer to label, such as `{"positive": 1}`; an answer without one of them is wrong.
+            A reference is the exact text or the label.
     """
 
     name: Literal["glue"] = "glue"
@@ -84,6 +85,12 @@ class Glue(Contract):
             )
         if any(label < 0 for label in self.labels.values()):
             raise ValueError("labels: -1 and less mean `no label`; number them from 0")
+        for text, label in self.labels.items():
+            if any(text == str(other) != str(label) for other in self.labels.values()):
+                raise ValueError(
+                    f"labels: a reference {text} could be the text of label {label} or the label {text}; "
+                    "give a text that is a number that number"
+                )
         return self
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from runtime.evaluation.hooks import Model, ModelError
+from runtime.evaluation.hooks import JudgeError, Model, ModelError
 from runtime.evaluation.job import Criterion, Judge
 
 WINS = "judge_wins"
@@ -67,18 +67,17 @@ def judged(
         model: Who is asked.
         prompt: What the answer is to.
         answer: The answer.
-        references: Good answers; the first one is shown.
+        references: Good answers; the first one is shown, and one there must be to compare with.
 
     Raises:
-        ModelError: The judge gives no answer, or none of the kind that it was asked for.
+        JudgeError: The judge gives no answer, or none of the kind that it was asked for.
+        NotAskedError: It could not be asked.
     """
     scores = {
         metric_of(criterion): _mark(criterion, model, prompt, answer, references)
         for criterion in judge.rubric
     }
     if judge.against_reference:
-        if not references:
-            raise ModelError("there is no reference to compare with; name the job's label")
         first = _first_points(model, prompt, answer, references[0])
         second = 1 - _first_points(model, prompt, references[0], answer)
         scores[WINS] = (first + second) / 2
@@ -103,19 +102,22 @@ def _mark(criterion: Criterion, model: Model, prompt: str, answer: str, referenc
     )
     mark = _said(model, text, "mark")
     if not isinstance(mark, int) or isinstance(mark, bool) or not 1 <= mark <= criterion.marks:
-        raise ModelError(f"the judge's mark for {criterion.name} is {mark!r}, not 1 to {criterion.marks}")
+        raise JudgeError(f"the judge's mark for {criterion.name} is {mark!r}, not 1 to {criterion.marks}")
     return (mark - 1) / (criterion.marks - 1)
 
 
 def _first_points(model: Model, prompt: str, first: str, second: str) -> float:
     said = _said(model, _COMPARE.format(prompt=prompt, first=first, second=second), "better")
-    if said not in _POINTS:
-        raise ModelError(f"the judge finds {said!r} better, not A, B or neither")
+    if not isinstance(said, str) or said not in _POINTS:
+        raise JudgeError(f"the judge finds {said!r} better, not A, B or neither")
     return _POINTS[said]
 
 
 def _said(model: Model, question: str, key: str) -> Any:
-    text = model.answer(question).text
+    try:
+        text = model.answer(question).text
+    except ModelError as error:
+        raise JudgeError(f"the judge does not answer: {error}") from error
     # The last object: a judge that thinks aloud decides at the end.
     for found in reversed(re.findall(r"\{[^{}]*\}", text)):
         try:
@@ -124,4 +126,4 @@ def _said(model: Model, question: str, key: str) -> Any:
             continue
         if key in content:
             return content[key]
-    raise ModelError(f"the judge's reply has no JSON with {key!r}: {text[:200]!r}")
+    raise JudgeError(f"the judge's reply has no JSON with {key!r}: {text[:200]!r}")

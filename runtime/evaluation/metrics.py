@@ -1,6 +1,7 @@
 """Which metrics a job has, how one answer is scored, and what the scores of all answers come to."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from runtime.evaluation import glue, judge, overlap, squad
@@ -21,7 +22,14 @@ from runtime.evaluation.job import (
     Toxicity,
     Translation,
 )
-from runtime.evaluation.results import Better, EvaluationResult, MetricResult, RecordResult, job_digest
+from runtime.evaluation.results import (
+    Better,
+    EvaluationResult,
+    MetricResult,
+    RecordResult,
+    ResultsError,
+    job_digest,
+)
 
 _LOWER_IS_BETTER = ("toxicity", "stereotyping", "loss_")
 
@@ -56,7 +64,9 @@ class Scorer:
         """The answer's own scores, by metric.
 
         Raises:
-            ModelError: A judge or a scorer of sentences does not answer.
+            ModelError: The model does not say how likely a sentence is.
+            JudgeError: The judge gives no marks.
+            NotAskedError: One of the two could not be asked.
         """
         found = self.plain_scores(answer, record.references)
         for algorithm in self._algorithms:
@@ -77,7 +87,7 @@ class Scorer:
                 found["exact_match"] = squad.exact_match(answer, references)
                 found["f1"] = squad.f1(answer, references)
             elif isinstance(algorithm, Glue) and algorithm.task != "stsb":
-                right = glue.label_of(references[0], algorithm.labels)
+                right = glue.reference_of(references[0], algorithm.labels)
                 found["accuracy"] = float(glue.label_of(answer, algorithm.labels) == right)
         if self._rouge:
             found |= self._rouge(answer, references)
@@ -106,6 +116,7 @@ def summary(
         results: What each of them came to.
     """
     scored = [one for one in results if one.error is None]
+    answered = (answer.variant for one in scored for answer in (one, *one.perturbed))
     confidence = job.evaluation.confidence
     return EvaluationResult(
         model=job.evaluation.model,
@@ -114,7 +125,9 @@ def summary(
         dataset=dataset,
         records=records,
         failed=records - len(scored),
+        unjudged=sum(one.unjudged for one in results),
         cut_off=sum(one.finish_reason == "length" for one in scored),
+        variants=Counter(sorted(name for name in answered if name)),
         confidence=confidence.level,
         metrics={
             name: _metric(name, statistic, len(scored), confidence)
@@ -147,7 +160,11 @@ def differences(
 
 
 def statistics(job: EvaluationJob, results: Sequence[RecordResult]) -> dict[str, Statistic]:
-    """Every metric as a function of any of these records, which all are scored."""
+    """Every metric as a function of any of these records, which all are scored.
+
+    Raises:
+        ResultsError: A record's reference is none of the labels.
+    """
     names = sorted(set[str]().union(*(one.scores for one in results)))
     found = {
         name: mean_of([one.scores[name] for one in results])
@@ -170,8 +187,17 @@ def _glue(algorithm: Glue, results: Sequence[RecordResult]) -> Mapping[str, Stat
         return glue.number_of(text) if algorithm.task == "stsb" else glue.label_of(text, algorithm.labels)
 
     predicted = [read(one.answer) for one in results]
-    right = [read(one.references[0]) for one in results]
+    right = [_right(algorithm, one) for one in results]
     return {name: glue.statistic(name, predicted, right) for name in glue.METRICS[algorithm.task]}
+
+
+def _right(algorithm: Glue, result: RecordResult) -> float:
+    try:
+        return glue.reference_of(result.references[0], algorithm.labels)
+    except ValueError as error:
+        raise ResultsError(
+            f"record {result.identity}: its reference {error} of glue; evaluate it anew, in another folder"
+        ) from error
 
 
 def _metric(name: str, statistic: Statistic, records: int, confidence: Confidence) -> MetricResult:
@@ -182,7 +208,11 @@ def _metric(name: str, statistic: Statistic, records: int, confidence: Confidenc
 
 def _without_label(job: EvaluationJob) -> list[str]:
     needing = (QaAccuracy, Summarization, Translation, Glue)
-    names = [one.name for one in job.evaluation.algorithms if isinstance(one, needing)]
+    names = [
+        one.name
+        for one in job.evaluation.algorithms
+        if isinstance(one, needing) or (isinstance(one, Judge) and one.against_reference)
+    ]
     if job.label is not None or not names:
         return []
     return [f"label: it is missing, and {', '.join(names)} compare with it; name the field of the reference"]

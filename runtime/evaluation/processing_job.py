@@ -28,6 +28,7 @@ class Machine:
     Attributes:
         image: Its image, by digest for ours.
         role_arn: The role that it takes on.
+        region: Its region.
         instance_type: Scoring needs no GPU; the model answers at its endpoint.
         volume_gb: Its disk, in GB.
         longest_s: It is stopped after so many seconds.
@@ -39,6 +40,7 @@ class Machine:
 
     image: str
     role_arn: str
+    region: str
     instance_type: str = "ml.m7i.xlarge"
     volume_gb: int = 30
     longest_s: int = LONGEST_S
@@ -49,7 +51,14 @@ class Machine:
 
 
 def request(
-    name: str, machine: Machine, config_uri: str, dataset_uri: str, results_uri: str, *, ours: bool
+    name: str,
+    machine: Machine,
+    config_uri: str,
+    dataset_uri: str,
+    results_uri: str,
+    *,
+    ours: bool,
+    variant: str | None = None,
 ) -> dict[str, Any]:
     """The request of CreateProcessingJob.
 
@@ -60,6 +69,7 @@ def request(
         dataset_uri: `s3://` of the data set.
         results_uri: `s3://` prefix for the results.
         ours: Whether it is our image, which is told what to run; Clarify's takes no arguments.
+        variant: The endpoint's variant that ours asks; None leaves it to the weights.
 
     Raises:
         JobError: Names or places are not what SageMaker takes.
@@ -99,7 +109,7 @@ def request(
     found: dict[str, Any] = {
         "ProcessingJobName": name,
         "RoleArn": machine.role_arn,
-        "AppSpecification": {"ImageUri": machine.image, **(_command(dataset_uri) if ours else {})},
+        "AppSpecification": {"ImageUri": machine.image, **(_command(dataset_uri, variant) if ours else {})},
         "ProcessingInputs": [
             _input("analysis_config", config_uri, CONFIG_FOLDER),
             _input("dataset", dataset_uri, DATA_FOLDER),
@@ -109,16 +119,21 @@ def request(
         "StoppingCondition": {"MaxRuntimeInSeconds": machine.longest_s},
         "NetworkConfig": _network(machine),
     }
+    if ours:
+        # SageMaker sets AWS_REGION, which boto3 does not read.
+        found["Environment"] = {"AWS_DEFAULT_REGION": machine.region}
     if machine.tags:
         found["Tags"] = [{"Key": key, "Value": value} for key, value in sorted(machine.tags.items())]
     return found
 
 
-def _command(dataset_uri: str) -> dict[str, list[str]]:
+def _command(dataset_uri: str, variant: str | None) -> dict[str, list[str]]:
     data = f"{DATA_FOLDER}/{dataset_uri.rsplit('/', 1)[-1]}"
     arguments = ["run", f"{CONFIG_FOLDER}/{CONFIG_NAME}", "--dataset", data, "--out", OUTPUT_FOLDER]
     # A job whose program does not return 0 counts as failed; that a gate holds is no failure.
     arguments.append("--no-gate")
+    if variant is not None:
+        arguments += ["--variant", variant]
     return {
         "ContainerEntrypoint": ["python3", "-m", "runtime.ops", "evaluate"],
         "ContainerArguments": arguments,

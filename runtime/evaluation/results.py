@@ -29,11 +29,12 @@ class _Result(BaseModel):
 
 
 class PerturbedAnswer(_Result):
-    """What a carelessly written prompt was answered with, and its score."""
+    """What a carelessly written prompt was answered with, by which variant, and its score."""
 
     kind: str
     prompt: str
     answer: str
+    variant: str | None = None
     score: float
 
 
@@ -49,7 +50,9 @@ class RecordResult(_Result):
         perturbed: Answers to careless spellings of the prompt.
         seconds: How long the answer took.
         finish_reason: Why it ended.
+        variant: The variant of a SageMaker endpoint that answered; None where nothing says so.
         error: Why there is no answer or no score; None where there is. Such a record is asked again.
+        unjudged: Whether that is the judge's fault and not the model's.
     """
 
     identity: str
@@ -60,7 +63,9 @@ class RecordResult(_Result):
     perturbed: tuple[PerturbedAnswer, ...] = ()
     seconds: float = 0.0
     finish_reason: str = ""
+    variant: str | None = None
     error: str | None = None
+    unjudged: bool = False
 
     def line(self) -> str:
         """The record as a line of `records.jsonl`, with its end."""
@@ -94,7 +99,9 @@ class EvaluationResult(_Result):
         dataset: Digest of the data set.
         records: How many records there were.
         failed: How many of them have no answer or no score.
+        unjudged: How many of those the judge failed, and not the model.
         cut_off: How many answers ended at `max_tokens`.
+        variants: Answers by the variant of the SageMaker endpoint that gave them, as far as that is known.
         confidence: Share of resamples inside the intervals.
         metrics: The metrics over all others.
     """
@@ -106,7 +113,9 @@ class EvaluationResult(_Result):
     dataset: str
     records: int
     failed: int
+    unjudged: int = 0
     cut_off: int
+    variants: Mapping[str, int] = {}
     confidence: float
     metrics: Mapping[str, MetricResult]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from runtime.evaluation.dataset import Dataset, Record
-from runtime.evaluation.hooks import Hooks, Model, ModelError
+from runtime.evaluation.hooks import Hooks, JudgeError, Model, ModelError
 from runtime.evaluation.job import EvaluationJob, Robustness, prompt_of
 from runtime.evaluation.metrics import Scorer, loss_metric, summary
 from runtime.evaluation.perturbation import perturbed
@@ -40,6 +40,7 @@ def evaluate(
     hooks: Hooks,
     folder: Path,
     *,
+    variant: str | None = None,
     at_once: int = 8,
     told: Callable[[str], None] = lambda _: None,
 ) -> EvaluationResult:
@@ -51,16 +52,18 @@ def evaluate(
         model: Who answers.
         hooks: What some algorithms need.
         folder: Where the results go; those of the same job that are there are kept.
+        variant: The variant that the model asks; a folder is of one. None where nothing was named.
         at_once: Most requests to the model at a time.
         told: Called with how far it is.
 
     Raises:
         JobError: The job asks for what cannot be computed here.
         ResultsError: The folder holds results of something else, or another run works in it.
+        NotAskedError: A model could not be asked; what was answered is kept.
         KeyboardInterrupt: It was stopped; answers under way were waited for and kept.
     """
     scorer = Scorer(job, hooks)
-    with _claimed(folder, _identity(job, dataset)):
+    with _claimed(folder, _identity(job, dataset, variant)):
         path = folder / RECORDS
         kept = _kept(path, dataset)
         missing = [one for one in dataset.records if one.identity not in kept]
@@ -73,25 +76,26 @@ def evaluate(
         return result
 
 
-def _identity(job: EvaluationJob, dataset: Dataset) -> Mapping[str, str]:
+def _identity(job: EvaluationJob, dataset: Dataset, variant: str | None) -> Mapping[str, str | None]:
     evaluation = job.evaluation
     return {
         "model": evaluation.model,
         "revision": evaluation.revision,
         "job": job_digest(job),
         "dataset": dataset.digest,
+        "variant": variant,
     }
 
 
 @contextmanager
-def _claimed(folder: Path, identity: Mapping[str, str]) -> Generator[None]:
+def _claimed(folder: Path, identity: Mapping[str, str | None]) -> Generator[None]:
     """Keeps other jobs and other runs out of the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _RUN
     if path.exists():
         there = json.loads(path.read_text())
         differing = [
-            f"{key} {there.get(key)} and not {value}"
+            f"{key} {there.get(key) or 'unnamed'} and not {value or 'unnamed'}"
             for key, value in identity.items()
             if there.get(key) != value
         ]
@@ -186,9 +190,13 @@ def _one(job: EvaluationJob, record: Record, model: Model, scorer: Scorer) -> Re
         answer = model.answer(record.prompt)
         scores = scorer.scores(record, answer.text)
         careless = tuple(_careless(job, record, model, scorer))
-    except ModelError as error:
+    except (ModelError, JudgeError) as error:
         return RecordResult(
-            identity=record.identity, prompt=record.prompt, references=record.references, error=str(error)
+            identity=record.identity,
+            prompt=record.prompt,
+            references=record.references,
+            error=str(error),
+            unjudged=isinstance(error, JudgeError),
         )
     kinds = dict.fromkeys(one.kind for one in careless)
     for algorithm in job.evaluation.algorithms:
@@ -205,6 +213,7 @@ def _one(job: EvaluationJob, record: Record, model: Model, scorer: Scorer) -> Re
         perturbed=careless,
         seconds=round(answer.seconds, 3),
         finish_reason=answer.finish_reason,
+        variant=answer.variant,
     )
 
 
@@ -217,9 +226,11 @@ def _careless(job: EvaluationJob, record: Record, model: Model, scorer: Scorer) 
                 seed = f"{algorithm.seed}/{record.identity}/{kind}/{copy}"
                 features = perturbed(record.features, kind, algorithm.share, seed)
                 prompt = prompt_of(job.evaluation.prompt_template, features)
-                answer = model.answer(prompt).text
-                score = scorer.plain_scores(answer, record.references)[algorithm.of]
-                yield PerturbedAnswer(kind=kind, prompt=prompt, answer=answer, score=score)
+                answer = model.answer(prompt)
+                score = scorer.plain_scores(answer.text, record.references)[algorithm.of]
+                yield PerturbedAnswer(
+                    kind=kind, prompt=prompt, answer=answer.text, variant=answer.variant, score=score
+                )
 
 
 def _write(path: Path, text: str) -> None:

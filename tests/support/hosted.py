@@ -150,6 +150,7 @@ def decided(outcome: Outcome, folder: Path, **changes: Any) -> Path:
             records=200,
             failed=0,
             cut_off=0,
+            variants=changes.pop("variants", {"canary": 200}),
             confidence=0.95,
             metrics={"f1": f1},
         ),

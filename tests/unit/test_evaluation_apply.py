@@ -209,6 +209,27 @@ def test_a_bad_canary_loses_its_traffic_even_where_nothing_can_be_recorded(
     assert here.weights() == {"stable": 10.0, "canary": 0.0}
 
 
+@pytest.mark.parametrize(
+    ("variants", "said"),
+    [
+        ({"stable": 200}, "the decision is about 200 by stable; ask it by its name"),
+        ({"canary": 150, "stable": 50}, "the decision is about 150 by canary, 50 by stable"),
+        # A folder that an older version began.
+        ({"canary": 150}, "one for each of the 200 records, and the decision is about 150 by canary"),
+        # Of an OpenAI-style endpoint, or inference components.
+        ({}, "the decision is about none by a variant"),
+    ],
+)
+def test_only_its_own_answers_promote_a_canary(
+    here: Hosted, tmp_path: Path, capsys: pytest.CaptureFixture[str], variants: dict[str, int], said: str
+) -> None:
+    for more in ([], ["--plan"]):
+        assert applied(decided("promote", tmp_path, variants=variants), *more) == 1
+        assert said in capsys.readouterr().err
+    assert here.weights() == {"stable": 9.0, "canary": 1.0}
+    assert here.packages() == []
+
+
 def test_an_alarm_that_is_not_there_promotes_nothing(
     here: Hosted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -265,6 +286,108 @@ def test_a_change_that_sagemaker_refuses_leaves_the_weights_and_says_so(
     assert applied(decided("promote", tmp_path)) == 1
     assert "SageMaker refuses 100.0% for canary, and it stays at 10.0%" in capsys.readouterr().err
     assert here.weights() == {"stable": 9.0, "canary": 1.0}
+
+
+def ringing_after_a_step(here: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rung(self: Rollout, now: HostedEndpoint, bake_s: float) -> None:
+        here.alarm("ALARM")
+        watched(self, now, bake_s)
+
+    watched = Rollout._bake  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(Rollout, "_bake", rung)
+
+
+def refused_after(monkeypatch: pytest.MonkeyPatch, well: int, refused: int) -> list[int]:
+    """Changes of weights go well so often, then are refused as often; the list has one entry for each."""
+    calls: list[int] = []
+
+    def change(self: SageMakerResponse) -> Any:
+        calls.append(len(calls))
+        if well <= calls[-1] < well + refused:
+            raise ValidationError("Cannot update in-progress endpoint")
+        return real(self)
+
+    real: Any = SageMakerResponse.update_endpoint_weights_and_capacities
+    monkeypatch.setattr(SageMakerResponse, "update_endpoint_weights_and_capacities", change)
+    return calls
+
+
+def test_a_roll_back_that_meets_another_update_is_tried_again(
+    here: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ringing_after_a_step(here, monkeypatch)
+    calls = refused_after(monkeypatch, 1, 3)
+    assert applied(decided("promote", tmp_path), "--steps", "50,100") == 4
+    assert len(calls) == 5
+    assert here.weights() == {"stable": 10.0, "canary": 0.0}
+    assert [one["ModelApprovalStatus"] for one in here.packages()] == ["Rejected"]
+
+
+def test_a_roll_back_that_is_refused_for_good_rejects_all_the_same_and_says_how_to_take_it_back(
+    here: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ringing_after_a_step(here, monkeypatch)
+    calls = refused_after(monkeypatch, 1, 100)
+    assert applied(decided("promote", tmp_path), "--steps", "50,100") == 1
+    assert len(calls) == 21
+    assert here.weights() == {"stable": 5.0, "canary": 5.0}
+    assert [one["ModelApprovalStatus"] for one in here.packages()] == ["Rejected"]
+    said = capsys.readouterr().err
+    assert "canary of llm-chat has 50.0% of the traffic, and nobody watches it" in said
+    assert "VariantName=canary,DesiredWeight=0 VariantName=stable,DesiredWeight=10" in said
+
+
+def test_traffic_is_taken_back_where_the_registry_refuses(
+    here: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(self: SageMakerResponse) -> None:
+        raise ValidationError("not now")
+
+    ringing_after_a_step(here, monkeypatch)
+    monkeypatch.setattr(SageMakerResponse, "update_model_package", refused)
+    assert applied(decided("promote", tmp_path)) == 1
+    assert here.weights() == {"stable": 10.0, "canary": 0.0}
+    assert "version 1 of llm-Qwen-Qwen3-8B is still Approved, reject it there" in capsys.readouterr().err
+
+
+def test_an_alarm_that_vanishes_under_a_canary_is_said_with_the_share_that_nobody_watches(
+    here: Hosted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def vanished(self: Rollout, now: HostedEndpoint, bake_s: float) -> None:
+        here.cloudwatch.delete_alarms(AlarmNames=[ALARM])
+        watched(self, now, bake_s)
+
+    watched = Rollout._bake  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(Rollout, "_bake", vanished)
+    assert applied(decided("promote", tmp_path), "--steps", "50,100") == 1
+    said = capsys.readouterr().err
+    assert "alarm llm-chat-errors of endpoint llm-chat is not in CloudWatch" in said
+    assert "canary of llm-chat has 50.0% of the traffic, and nobody watches it" in said
+
+
+@pytest.mark.parametrize("lapsed", ["describe_endpoint", "update_endpoint_weights_and_capacities"])
+def test_credentials_that_lapse_under_a_canary_leave_the_share_in_words(
+    here: Hosted,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    lapsed: str,
+) -> None:
+    def refused(self: SageMakerResponse) -> None:
+        raise ValidationError("The security token included in the request is expired")
+
+    def change(self: SageMakerResponse) -> Any:
+        found = real(self)
+        # Of a change that was taken, or of the next one, nothing is seen any more.
+        monkeypatch.setattr(SageMakerResponse, lapsed, refused)
+        return found
+
+    real: Any = SageMakerResponse.update_endpoint_weights_and_capacities
+    monkeypatch.setattr(SageMakerResponse, "update_endpoint_weights_and_capacities", change)
+    assert applied(decided("promote", tmp_path), "--steps", "50,100") == 1
+    said = capsys.readouterr().err
+    assert "security token" in said
+    assert "50.0%" in said
 
 
 def test_a_change_that_sagemaker_takes_back_is_no_success(

@@ -105,6 +105,7 @@ def test_clarifys_image_is_that_of_the_region() -> None:
 MACHINE = Machine(
     image="123456789012.dkr.ecr.us-east-1.amazonaws.com/evaluation@sha256:" + "0" * 64,
     role_arn=ROLE,
+    region="us-east-1",
     subnets=["subnet-1"],
     security_groups=["sg-1"],
     kms_key="arn:aws:kms:us-east-1:123456789012:key/1",
@@ -114,7 +115,7 @@ PLACES = ("s3://b/config/analysis_config.json", "s3://b/data/qa.jsonl", "s3://b/
 
 
 @pytest.mark.parametrize("ours", [True, False])
-@pytest.mark.parametrize("machine", [MACHINE, Machine(image="i", role_arn=ROLE)])
+@pytest.mark.parametrize("machine", [MACHINE, Machine(image="i", role_arn=ROLE, region="us-east-1")])
 def test_a_processing_job_is_one_that_sagemaker_takes(machine: Machine, ours: bool) -> None:
     request = processing_job.request("evaluation-1", machine, *PLACES, ours=ours)
     assert list(mistakes("sagemaker", "CreateProcessingJob", request)) == []
@@ -155,6 +156,9 @@ def test_a_model_package_is_one_that_sagemaker_takes_whatever_names_and_numbers_
 def test_our_image_is_told_what_to_run_and_clarifys_is_not() -> None:
     ours, theirs = (processing_job.request("e", MACHINE, *PLACES, ours=one) for one in (True, False))
     assert set(theirs["AppSpecification"]) == {"ImageUri"}
+    # boto3 finds no region in what SageMaker sets.
+    assert ours["Environment"] == {"AWS_DEFAULT_REGION": "us-east-1"}
+    assert "Environment" not in theirs
     arguments = ours["AppSpecification"]["ContainerArguments"]
     assert arguments[:4] == [
         "run",
@@ -164,11 +168,14 @@ def test_our_image_is_told_what_to_run_and_clarifys_is_not() -> None:
     ]
     # SageMaker calls a job failed whose program does not return 0.
     assert "--no-gate" in arguments
+    assert "--variant" not in arguments
+    canary = processing_job.request("e", MACHINE, *PLACES, ours=True, variant="canary")
+    assert canary["AppSpecification"]["ContainerArguments"] == [*arguments, "--variant", "canary"]
     assert [one["InputName"] for one in ours["ProcessingInputs"]] == ["analysis_config", "dataset"]
 
 
 def test_a_processing_job_says_all_that_it_cannot_take() -> None:
-    machine = Machine(image="i", role_arn=ROLE, subnets=["subnet-1"])
+    machine = Machine(image="i", role_arn=ROLE, region="us-east-1", subnets=["subnet-1"])
     with pytest.raises(JobError) as raised:
         processing_job.request("no good", machine, "config.json", "data.jsonl", "s3://b", ours=True)
     assert [line.split()[0] for line in str(raised.value).splitlines()] == [

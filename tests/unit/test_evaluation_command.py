@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import threading
 from collections.abc import Generator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs]
+from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
 from moto import mock_aws
 
 from runtime.evaluation.endpoint import OpenAiEndpoint
-from runtime.evaluation.hooks import ModelError
+from runtime.evaluation.hooks import ModelError, NotAskedError
 from runtime.evaluation.job import JobError, Sampling
 from runtime.ops.evaluation import places
 from runtime.ops.evaluation.command import main
@@ -209,6 +215,51 @@ def test_a_request_that_was_refused_for_load_is_sent_again(server: Server) -> No
     assert server.asked[0][1]["messages"][0] == {"role": "system", "content": "Be brief"}
 
 
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_endpoint_that_does_not_let_one_ask_says_nothing_about_the_model(
+    server: Server, status: int
+) -> None:
+    for path in ("/v1/chat/completions", "/v1/completions"):
+        server.answers[path] = [(status, {"error": {"message": "wrong key"}})]
+    endpoint = OpenAiEndpoint(server.url, "k", "m", Sampling())
+    for asked in (endpoint.answer, endpoint.log_probability):
+        with pytest.raises(NotAskedError, match=f"{server.url}: .*wrong key"):
+            asked("1")
+
+
+def test_an_endpoint_that_is_not_there_was_not_asked() -> None:
+    with pytest.raises(NotAskedError, match="APIConnectionError"):
+        OpenAiEndpoint("http://127.0.0.1:1", "k", "m", Sampling(), retries=0).answer("1")
+
+
+def test_a_model_that_is_overloaded_or_late_was_asked(server: Server) -> None:
+    server.answers["/v1/chat/completions"] = [(503, {})]
+    with pytest.raises(ModelError):
+        OpenAiEndpoint(server.url, "k", "m", Sampling(), retries=0).answer("1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ModelError, match="APITimeoutError"):
+            OpenAiEndpoint(url, "k", "m", Sampling(), retries=0, timeout_s=0.1).answer("1")
+
+
+def test_what_gives_no_probabilities_of_the_prompt_is_no_fault_of_the_model(server: Server) -> None:
+    server.answers["/v1/completions"] = [(200, {"choices": [{"text": "abc", "logprobs": None}]})]
+    with pytest.raises(NotAskedError):
+        OpenAiEndpoint(server.url, "k", "m", Sampling()).log_probability("abc")
+
+
+def test_a_run_with_a_wrong_key_decides_nothing_and_can_go_on(
+    server: Server, job_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers["/v1/chat/completions"] = [(401, {})]
+    run = ["run", str(job_file), "--out", str(tmp_path / "out"), "--endpoint", server.url, "--first-revision"]
+    assert main(run) == 1
+    assert "nothing is decided; see to it and run the same command again" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "decision.json").exists()
+    del server.answers["/v1/chat/completions"]
+    assert main(run) == 0
+
+
 def test_an_endpoint_that_keeps_refusing_is_an_error_with_its_words(server: Server) -> None:
     server.answers["/v1/chat/completions"] = [(400, {"error": {"message": "context is too long"}})]
     with pytest.raises(ModelError, match="context is too long"):
@@ -224,6 +275,11 @@ def test_the_probability_of_a_sentence_is_that_of_its_tokens(server: Server) -> 
     assert server.asked[0][1]["echo"] is True
 
 
+def refused(code: str, status: int) -> ClientError:
+    answer: Any = {"Error": {"Code": code, "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, "InvokeEndpoint")
+
+
 class Runtime:
     """boto3's client for sagemaker-runtime."""
 
@@ -234,7 +290,10 @@ class Runtime:
         self.asked.append(request)
         if isinstance(self.content, Exception):
             raise self.content
-        return {"Body": io.BytesIO(json.dumps(self.content).encode())}
+        return {
+            "Body": io.BytesIO(json.dumps(self.content).encode()),
+            "InvokedProductionVariant": request.get("TargetVariant", "stable"),
+        }
 
 
 def test_a_sagemaker_endpoint_is_asked_as_its_predictor_says() -> None:
@@ -249,9 +308,10 @@ def test_a_sagemaker_endpoint_is_asked_as_its_predictor_says() -> None:
 
 def test_one_variant_of_a_sagemaker_endpoint_is_asked_whatever_its_weight() -> None:
     client: Any = Runtime(chat("4"))
-    SageMakerEndpoint(client, evaluation_job(predictor={"endpoint_name": "llm"}), "canary").answer("2+2")
+    job = evaluation_job(predictor={"endpoint_name": "llm"})
+    assert SageMakerEndpoint(client, job, "canary").answer("2+2").variant == "canary"
     assert client.asked[0]["TargetVariant"] == "canary"
-    SageMakerEndpoint(client, evaluation_job(predictor={"endpoint_name": "llm"})).answer("2+2")
+    assert SageMakerEndpoint(client, job).answer("2+2").variant == "stable"
     assert "TargetVariant" not in client.asked[1]
 
 
@@ -274,10 +334,10 @@ def test_without_a_template_a_sagemaker_endpoint_is_asked_in_openais_form() -> N
     ("content", "said"),
     [
         ({"choices": []}, "answers no text at choices"),
-        (
-            ClientError({"Error": {"Code": "ModelError", "Message": "500 from primary"}}, "x"),
-            "500 from primary",
-        ),
+        (refused("ModelError", 424), "An error occurred"),
+        (refused("ModelNotReadyException", 429), "An error occurred"),
+        (refused("ServiceUnavailable", 503), "An error occurred"),
+        (ReadTimeoutError(endpoint_url="https://runtime"), "Read timeout"),
     ],
 )
 def test_a_sagemaker_endpoint_without_an_answer_is_a_failed_record(content: Any, said: str) -> None:
@@ -285,6 +345,23 @@ def test_a_sagemaker_endpoint_without_an_answer_is_a_failed_record(content: Any,
     model = SageMakerEndpoint(client, evaluation_job(predictor={"endpoint_name": "llm"}))
     with pytest.raises(ModelError, match=said):
         model.answer("2+2")
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        refused("ExpiredTokenException", 403),
+        refused("AccessDeniedException", 400),
+        refused("ValidationError", 400),
+        refused("ThrottlingException", 400),
+        NoCredentialsError(),
+        EndpointConnectionError(endpoint_url="https://runtime"),
+    ],
+)
+def test_a_sagemaker_endpoint_that_could_not_be_asked_is_no_failed_record(trouble: Exception) -> None:
+    client: Any = Runtime(trouble)
+    with pytest.raises(NotAskedError, match="llm: "):
+        SageMakerEndpoint(client, evaluation_job(predictor={"endpoint_name": "llm"})).answer("2+2")
 
 
 def test_a_job_without_an_endpoint_is_told_both_ways_to_name_one() -> None:
@@ -309,8 +386,12 @@ def test_submit_writes_the_configuration_and_starts_the_job(
         "evaluation@sha256:0",
     ]
     arguments += ["--role", "arn:aws:iam::123456789012:role/e", "--results", f"s3://{BUCKET}/e1", "--wait"]
+    arguments += ["--variant", "canary"]
     assert main([*arguments, "--print"]) == 0
-    assert json.loads(capsys.readouterr().out)["ProcessingJobName"] == "evaluation-1"
+    request = json.loads(capsys.readouterr().out)
+    assert request["ProcessingJobName"] == "evaluation-1"
+    assert request["Environment"] == {"AWS_DEFAULT_REGION": "us-east-1"}
+    assert request["AppSpecification"]["ContainerArguments"][-2:] == ["--variant", "canary"]
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
     assert main(arguments) == 0
     assert capsys.readouterr().out.startswith("arn:aws:sagemaker:us-east-1:")
@@ -319,6 +400,24 @@ def test_submit_writes_the_configuration_and_starts_the_job(
     client: Any = places.aws("sagemaker")
     described = client.describe_processing_job(ProcessingJobName="evaluation-1")
     assert described["AppSpecification"]["ContainerEntrypoint"][-1] == "evaluate"
+
+
+def test_submit_without_a_region_says_where_to_set_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    path = tmp_path / "job.json"
+    path.write_text(evaluation_job(dataset_uri="s3://b/qa.jsonl").model_dump_json(exclude_none=True))
+    arguments = ["submit", "processing", str(path), "--name", "e1", "--image", "i", "--role", "r"]
+    assert main([*arguments, "--results", "s3://b/e1", "--print"]) == 1
+    assert "set AWS_DEFAULT_REGION" in capsys.readouterr().err
+
+
+def test_only_our_own_job_asks_a_variant(job_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["submit", "clarify", str(job_file), "--name", "e1", "--role", "arn:aws:iam::1:role/e"]
+    assert main([*arguments, "--region", "us-east-1", "--results", "s3://b/e1", "--variant", "canary"]) == 1
+    assert "--variant: clarify asks no variant" in capsys.readouterr().err
 
 
 def test_submit_to_bedrock_brings_the_answers_of_a_local_run(

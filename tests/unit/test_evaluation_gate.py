@@ -106,6 +106,16 @@ def test_a_revision_that_leaves_requests_without_answer_is_rolled_back() -> None
     assert decide(policy, results(failed=2), None, {}, "now").outcome == "promote"
 
 
+def test_a_judge_that_fails_holds_and_takes_no_revision_down() -> None:
+    policy = GatePolicy.model_validate({"thresholds": [{"metric": "f1", "at_least": 0.5}]})
+    decision = decide(policy, results(failed=5, unjudged=3), None, {}, "now")
+    assert decision.outcome == "hold"
+    assert decision.reasons[0].text.startswith("the judge failed 3 of 200 records, and 1.00% may")
+    assert decide(policy, results(failed=200, unjudged=200, metrics={}), None, {}, "now").outcome == "hold"
+    assert decide(policy, results(failed=4, unjudged=2), None, {}, "now").outcome == "promote"
+    assert decide(policy, results(failed=5, unjudged=2), None, {}, "now").outcome == "roll_back"
+
+
 def test_a_metric_that_is_not_there_holds() -> None:
     decision = judged({"metric": "bleu", "at_least": 1})
     assert decision.outcome == "hold"

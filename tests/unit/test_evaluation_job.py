@@ -94,6 +94,10 @@ def test_an_empty_data_set_is_a_mistake() -> None:
         ({"algorithms": [{"name": "qa_accuracy"}] * 2}, "qa_accuracy is there twice"),
         ({"algorithms": [{"name": "glue", "task": "sst2"}]}, "labels: none for task sst2"),
         ({"algorithms": [{"name": "glue", "task": "stsb", "labels": {"a": 1}}]}, "stsb reads a number"),
+        (
+            {"algorithms": [{"name": "glue", "task": "sst2", "labels": {"1": 0, "2": 1}}]},
+            "a reference 1 could be the text of label 0 or the label 1",
+        ),
         ({"algorithms": [{"name": "llm_judge", "model": "j"}]}, "rubric: it is empty"),
         ({"sampling": {"temperature": 3}}, "sampling.temperature: .*\\(it is 3\\)"),
         ({"gate": {"thresholds": [{"metric": "f1"}]}}, "f1: name at_least, at_most or regression"),
@@ -118,3 +122,23 @@ def test_a_job_that_is_no_json_names_the_line() -> None:
 
 def test_a_template_may_hold_other_dollars() -> None:
     assert prompt_of("It costs $5: $model_input", "a $model_input") == "It costs $5: a $model_input"
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "good", "bad", "allowed"),
+    [
+        ("sst2", {"no": 0, "yes": 1}, ["yes", 0], ["Yes", "2", 1.0], "'no' or 0, 'yes' or 1"),
+        ("stsb", {}, [4.5, "0"], ["much", "nan"], "a number"),
+    ],
+)
+def test_a_reference_that_is_no_label_of_glue_is_a_mistake_with_its_line(
+    task: str, labels: dict[str, int], good: list[Any], bad: list[Any], allowed: str
+) -> None:
+    job = evaluation_job(algorithms=[{"name": "glue", "task": task, "labels": labels}])
+    content = lines_of(*({"question": "?", "answer": one} for one in [*good, *bad]))
+    with pytest.raises(DatasetError) as raised:
+        read_dataset(job, content, "qa.jsonl")
+    assert str(raised.value).splitlines() == [
+        f"qa.jsonl, line {at}: answer (label) is {str(one)!r}, no label of glue; write {allowed}"
+        for at, one in enumerate(bad, len(good) + 1)
+    ]

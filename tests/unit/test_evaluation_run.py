@@ -1,5 +1,6 @@
 """The local backend: what it leaves, what survives a stop, and how much it asks for at once."""
 
+import dataclasses
 import json
 import threading
 import time
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from runtime.evaluation.dataset import read_dataset
-from runtime.evaluation.hooks import Answer, Hooks
+from runtime.evaluation.hooks import Answer, Hooks, ModelError, NotAskedError
 from runtime.evaluation.job import JobError
 from runtime.evaluation.metrics import differences
 from runtime.evaluation.results import ANALYSIS, RECORDS, EvaluationResult, ResultsError, read_records
@@ -130,6 +131,33 @@ def test_a_folder_with_other_results_is_refused_with_what_differs(tmp_path: Path
         evaluate(other, sums(other, 3), Adding(), Hooks(), tmp_path)
 
 
+def test_a_folder_is_of_one_variant(tmp_path: Path) -> None:
+    evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path)
+    with pytest.raises(ResultsError, match=r"variant unnamed and not canary\); name another folder"):
+        evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path, variant="canary")
+    evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path / "of-canary", variant="canary")
+    with pytest.raises(ResultsError, match="variant canary and not unnamed"):
+        evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path / "of-canary")
+
+
+def test_who_answered_is_kept_for_each_answer_and_counted(tmp_path: Path) -> None:
+    class Two(Adding):
+        """The canary answers what is written as in the data set, and stable the rest."""
+
+        def answer(self, prompt: str) -> Answer:
+            variant = "canary" if prompt.endswith(" plus 1") else "stable"
+            return dataclasses.replace(super().answer(prompt), variant=variant)
+
+    robustness = {"name": "semantic_robustness", "of": "f1", "perturbations": ["case"], "share": 1.0}
+    job = evaluation_job(algorithms=[{"name": "qa_accuracy"}, robustness])
+    result = evaluate(job, sums(job, 3), Two(refuses={1}), Hooks(), tmp_path)
+    assert result.variants == {"canary": 2, "stable": 2}
+    records = read_records((tmp_path / RECORDS).read_text(), RECORDS)
+    assert {one.variant for one in records if one.error is None} == {"canary"}
+    assert {one.variant for record in records for one in record.perturbed} == {"stable"}
+    assert evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path / "endpoint").variants == {}
+
+
 def test_another_gate_or_confidence_asks_nothing_anew(tmp_path: Path) -> None:
     evaluate(JOB, sums(JOB, 3), Adding(), Hooks(), tmp_path)
     gate = {"thresholds": [{"metric": "f1", "at_least": 0.5}]}
@@ -177,6 +205,13 @@ def test_toxicity_and_stereotyping_are_what_their_scorers_say(tmp_path: Path) ->
     ("changes", "said"),
     [
         ({"label": None}, "label: it is missing, and qa_accuracy compare"),
+        (
+            {
+                "label": None,
+                "algorithms": [{"name": "llm_judge", "model": "j", "against_reference": True}],
+            },
+            "label: it is missing, and llm_judge compare",
+        ),
         ({"algorithms": [{"name": "toxicity"}]}, "--toxicity-scorer"),
         (
             {"algorithms": [{"name": "llm_judge", "model": "j", "against_reference": True}]},
@@ -209,6 +244,38 @@ def test_corpus_metrics_come_from_all_answers_together(tmp_path: Path) -> None:
     assert set(result.metrics) == {"bleu", "chrf", "pearson", "spearmanr", "rouge1", "rouge2", "rougeL"}
 
 
+class Says:
+    """A model that says of each number whether it is odd, or always the same."""
+
+    def __init__(self, always: str | None = None) -> None:
+        self._always = always
+
+    def answer(self, prompt: str) -> Answer:
+        return Answer(text=self._always or ("odd" if int(prompt) % 2 else "even"), seconds=0.1)
+
+
+@pytest.mark.parametrize("names", [("even", "odd"), (0, 1), ("0", "1")])
+def test_labels_of_glue_are_texts_or_numbers_and_an_answer_without_one_is_wrong(
+    names: tuple[Any, Any], tmp_path: Path
+) -> None:
+    labels = {"name": "glue", "task": "mrpc", "labels": {"even": 0, "odd": 1}}
+    job = evaluation_job(algorithms=[labels])
+    dataset = read_dataset(job, lines_of(*({"question": at, "answer": names[at % 2]} for at in range(6))))
+    for model, value in ((Says(), 1), (Says("I like turtles"), 0), (Says("even"), 0.5)):
+        result = evaluate(job, dataset, model, Hooks(), tmp_path / f"{value}")
+        assert result.metrics["accuracy"].value == value
+    records = read_records((tmp_path / "0" / RECORDS).read_text(), RECORDS)
+    assert [one.scores["accuracy"] for one in records] == [0] * 6
+
+
+def test_results_whose_references_are_no_labels_are_refused(tmp_path: Path) -> None:
+    evaluate(JOB, sums(JOB, 2), Adding(), Hooks(), tmp_path)
+    records = read_records((tmp_path / RECORDS).read_text(), RECORDS)
+    job = evaluation_job(algorithms=[{"name": "glue", "task": "sst2", "labels": {"no": 7}}])
+    with pytest.raises(ResultsError, match="record 1: its reference '1' is no label of glue"):
+        differences(job, records, records)
+
+
 def test_a_difference_is_over_the_records_that_both_answered(tmp_path: Path) -> None:
     dataset = sums(JOB, 20)
     for name, model in (("new", Adding(wrong={1})), ("old", Adding(wrong={1, 2, 3}, refuses={9}))):
@@ -219,14 +286,17 @@ def test_a_difference_is_over_the_records_that_both_answered(tmp_path: Path) -> 
 
 
 class Judge:
-    """A judge that is asked with `says`, and keeps the questions."""
+    """A judge that says what it is told, or nothing for `503`, and keeps the questions."""
 
     def __init__(self, *says: str) -> None:
         self.says, self.asked = list(says), list[str]()
 
     def answer(self, prompt: str) -> Answer:
         self.asked.append(prompt)
-        return Answer(text=self.says[(len(self.asked) - 1) % len(self.says)], seconds=0.1)
+        text = self.says[(len(self.asked) - 1) % len(self.says)]
+        if text == "503":
+            raise ModelError(text)
+        return Answer(text=text, seconds=0.1)
 
 
 def _judged(tmp_path: Path, judge: Judge, **algorithm: Any) -> EvaluationResult:
@@ -257,13 +327,31 @@ def test_a_judge_that_prefers_the_answer_in_both_orders_makes_it_win(tmp_path: P
     assert result.metrics["judge_agreement"].value == 1
 
 
-@pytest.mark.parametrize("says", ["no idea", '{"mark": 9}', '{"mark": true}', '{"mark": '])
+@pytest.mark.parametrize("says", ["no idea", '{"mark": 9}', '{"mark": true}', '{"mark": ', "503"])
 def test_a_judge_that_does_not_do_as_asked_fails_the_record(says: str, tmp_path: Path) -> None:
     result = _judged(tmp_path, Judge(says), rubric=RUBRIC)
-    assert result.failed == 1
+    assert result.failed == result.unjudged == 1
     (record,) = read_records((tmp_path / RECORDS).read_text(), RECORDS)
     assert record.error is not None
     assert "judge" in record.error
+
+
+def test_a_judge_that_finds_more_than_one_better_fails_the_record(tmp_path: Path) -> None:
+    result = _judged(tmp_path, Judge('{"better": ["A"]}'), against_reference=True)
+    assert result.failed == result.unjudged == 1
+
+
+def test_a_model_that_cannot_be_asked_stops_the_run_and_what_was_answered_is_kept(tmp_path: Path) -> None:
+    def expire(prompt: str) -> None:
+        if int(prompt.split()[0]) >= 4:
+            raise NotAskedError("ExpiredToken")
+
+    with pytest.raises(NotAskedError):
+        evaluate(JOB, sums(JOB, 8), Adding(before=expire), Hooks(), tmp_path, at_once=1)
+    assert len((tmp_path / RECORDS).read_text().splitlines()) == 4
+    again = Adding()
+    assert evaluate(JOB, sums(JOB, 8), again, Hooks(), tmp_path).failed == 0
+    assert len(again.asked) == 4
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:

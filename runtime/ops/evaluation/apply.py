@@ -1,7 +1,9 @@
 """`evaluate apply` and `history`: what a decision does to a canary's traffic and to the registry."""
 
 import argparse
+import sys
 
+from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 from pydantic import ValidationError
 
 from runtime.evaluation.gate import Decision
@@ -87,11 +89,13 @@ def _apply(given: argparse.Namespace, progress: Progress) -> int:
             now = rollout.rise(decision, given.steps, given.bake, allow_few=given.allow_few_instances)
         except AlarmError as error:
             progress.line(f"{error}; rolling back")
-            now = rollout.roll_back()
-            registry.reject(version, str(error))
-            print(f"roll back: {error}; version {version.number} of {registry.group} is Rejected")
+            try:
+                now = rollout.roll_back()
+            finally:
+                # Also where its traffic stays: another run would promote it on.
+                rejected = _rejected(registry, version, str(error))
             _say_weights(given, now)
-            return 4
+            return 4 if rejected else 1
         print(f"{given.canary} has {now.share(given.canary):.1%} of the traffic")
         _say_weights(given, now)
         return 0
@@ -133,6 +137,17 @@ def _recorded(
     told = "recorded as" if new else "is already recorded as"
     print(f"{told} version {version.number} of {registry.group}: {version.approval}")
     return version
+
+
+def _rejected(registry: Registry, version: Version, why: str) -> bool:
+    name = f"version {version.number} of {registry.group}"
+    try:
+        registry.reject(version, why)
+    except (BotoCoreError, ClientError) as error:
+        print(f"{why}; {name} is still {version.approval}, reject it there: {error}", file=sys.stderr)
+        return False
+    print(f"roll back: {why}; {name} is Rejected")
+    return True
 
 
 def _check_approved(registry: Registry, version: Version) -> None:

@@ -16,7 +16,7 @@ from runtime.evaluation import bedrock, clarify, processing_job
 from runtime.evaluation.dataset import DatasetError, read_dataset
 from runtime.evaluation.endpoint import OpenAiEndpoint
 from runtime.evaluation.gate import Decision, decide
-from runtime.evaluation.hooks import Hooks, Model, SentenceScorer, ToxicityScorer
+from runtime.evaluation.hooks import Hooks, Model, NotAskedError, SentenceScorer, ToxicityScorer
 from runtime.evaluation.job import EvaluationJob, JobError, Judge, PromptStereotyping, Sampling
 from runtime.evaluation.metrics import differences
 from runtime.evaluation.publication import metric_data
@@ -33,7 +33,7 @@ from runtime.evaluation.results import (
 from runtime.evaluation.run import evaluate
 from runtime.ops.evaluation import apply
 from runtime.ops.evaluation.mlflow import Tracking, TrackingError
-from runtime.ops.evaluation.places import PlaceError, aws, beside, read, store, write
+from runtime.ops.evaluation.places import PlaceError, aws, beside, read, region, store, write
 from runtime.ops.evaluation.sagemaker_endpoint import SageMakerEndpoint
 from runtime.ops.evaluation.submission import SubmissionError, start_bedrock, start_processing, wait
 from runtime.ops.progress import Progress
@@ -54,6 +54,9 @@ def main(given: Sequence[str]) -> int:
     progress = Progress()
     try:
         return arguments.run(arguments, progress)
+    except NotAskedError as error:
+        print(f"{error}\nnothing is decided; see to it and run the same command again", file=sys.stderr)
+        return 1
     except _ERRORS as error:
         print(error, file=sys.stderr)
         return 1
@@ -104,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("--name", required=True, help="name of AWS' job")
     submit.add_argument("--role", required=True, help="ARN of the role that it takes on")
     submit.add_argument("--results", required=True, help="s3:// prefix for configuration and results")
+    submit.add_argument("--variant", help="variant of the endpoint, with or without traffic (processing)")
     submit.add_argument("--image", help="our image by digest (processing)")
     submit.add_argument("--region", help="region of Clarify's image (clarify)")
     submit.add_argument("--instance-type", default="ml.m7i.xlarge")
@@ -142,6 +146,7 @@ def _run(given: argparse.Namespace, progress: Progress) -> int:
             model,
             _hooks(given, job, model),
             given.out,
+            variant=given.variant,
             at_once=given.at_once,
             told=step.update,
         )
@@ -149,7 +154,11 @@ def _run(given: argparse.Namespace, progress: Progress) -> int:
         bounds = f" ({found.low:.4g} to {found.high:.4g})" if found.low is not None else ""
         print(f"{metric} {found.value:.4g}{bounds}, {found.better} is better")
     if result.failed or result.cut_off:
-        print(f"{result.failed} of {result.records} records failed, {result.cut_off} answers were cut off")
+        by_judge = f" ({result.unjudged} by the judge)" if result.unjudged else ""
+        print(
+            f"{result.failed} of {result.records} records failed{by_judge}, "
+            f"{result.cut_off} answers were cut off"
+        )
     decision = None if given.no_gate else _decided(given, job, progress)
     if given.results:
         print(f"{store(given.out, given.results)} files in {given.results}")
@@ -199,6 +208,8 @@ def _decided(given: argparse.Namespace, job: EvaluationJob, progress: Progress) 
 
 def _submit(given: argparse.Namespace, progress: Progress) -> int:
     job = EvaluationJob.read(_text(given.job))
+    if given.variant and given.backend != "processing":
+        raise JobError(f"--variant: {given.backend} asks no variant; leave it out")
     client, start, request, files = _bedrock(given, job) if given.backend == "bedrock" else _job(given, job)
     if given.print:
         print(json.dumps(request, indent=2))
@@ -232,13 +243,20 @@ def _job(given: argparse.Namespace, job: EvaluationJob) -> _Submission:
     machine = processing_job.Machine(
         image=given.image or clarify.image(given.region),
         role_arn=given.role,
+        region=region() if ours else given.region,
         instance_type=given.instance_type,
         subnets=given.subnet,
         security_groups=given.security_group,
         kms_key=given.kms_key,
     )
     request = processing_job.request(
-        given.name, machine, config_uri, job.dataset_uri, beside(given.results, "output"), ours=ours
+        given.name,
+        machine,
+        config_uri,
+        job.dataset_uri,
+        beside(given.results, "output"),
+        ours=ours,
+        variant=given.variant,
     )
     config = _text(given.job) if ours else clarify.analysis_config(job)
     return "sagemaker", start_processing, request, {config_uri: config}

@@ -23,6 +23,19 @@ class Client(Protocol):
         ...
 
 
+def region() -> str:
+    """The region that AWS' own tools would take.
+
+    Raises:
+        PlaceError: None is set.
+    """
+    session: Any = boto3.Session()
+    found: str | None = session.region_name
+    if found is None:
+        raise PlaceError("no region of AWS is set; set AWS_DEFAULT_REGION")
+    return found
+
+
 @cache
 def aws(service: str) -> Client:
     """A client with the credentials and the region that AWS' own tools would take."""

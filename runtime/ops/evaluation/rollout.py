@@ -12,11 +12,14 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from runtime.evaluation.gate import Decision
+from runtime.ops.evaluation import hosted_endpoint
 from runtime.ops.evaluation.hosted_endpoint import EndpointError, HostedEndpoint, at_rest
 from runtime.ops.evaluation.places import Client
 from runtime.sagemaker.traffic import TOLERANCE, TrafficError, moved, too_few
 
 LOOK_S = 15.0
+# How often a roll back is tried while something else, such as scaling, keeps beginning an update.
+_TRIES = 20
 
 
 class RolloutError(Exception):
@@ -50,6 +53,8 @@ class Rollout:
     said: Callable[[str], None] = print
     waiting: Callable[[str], None] = field(default=lambda _: None)
     sleep: Callable[[float], None] = time.sleep
+    _seen: HostedEndpoint | None = field(default=None, init=False)
+    _given: float | None = field(default=None, init=False)
 
     def look(self) -> HostedEndpoint:
         """The endpoint as it is, once nothing changes it.
@@ -65,10 +70,14 @@ class Rollout:
                 raise RolloutError(f"{option} {name}: endpoint {self.endpoint} has the variants {there}")
         if self.canary == self.stable:
             raise RolloutError(f"--canary and --stable are both {self.canary}; name two variants")
+        self._seen, self._given = found, None
         return found
 
     def check_is_of(self, decision: Decision, now: HostedEndpoint) -> None:
         """Checks that a decision is about what the canary serves, and against what the stable variant does.
+
+        One that promotes has to be of the canary's own answers: those of an OpenAI-style endpoint, or of
+        inference components, are of no variant.
 
         Raises:
             RolloutError: It is not.
@@ -82,6 +91,14 @@ class Rollout:
             )
         if decision.outcome != "promote":
             return
+        answered = decision.results.variants
+        if set(answered) != {self.canary} or answered[self.canary] < decision.results.scored:
+            by = ", ".join(f"{count} by {name}" for name, count in answered.items()) or "none by a variant"
+            raise RolloutError(
+                f"only answers by variant {self.canary} promote it, one for each of the "
+                f"{decision.results.scored} records, and the decision is about {by}; ask it by its name "
+                f"(evaluate run or submit processing, --variant {self.canary}), into another folder"
+            )
         compares = any(one.regression is not None for one in decision.policy.thresholds)
         serves = now.variants[self.stable].revision.revision
         if compares and serves not in (decision.baseline, decision.revision):
@@ -95,7 +112,7 @@ class Rollout:
         """The endpoint's alarms that are on.
 
         Raises:
-            RolloutError: One is not there, so that nobody can know.
+            EndpointError: One is not there, so that nobody can know.
         """
         if not now.alarms:
             return []
@@ -107,7 +124,7 @@ class Rollout:
             for one in [*found.get("MetricAlarms", []), *found.get("CompositeAlarms", [])]
         }
         if missing := [one for one in now.alarms if one not in states]:
-            raise RolloutError(
+            raise EndpointError(
                 f"alarm {', '.join(missing)} of endpoint {self.endpoint} is not in CloudWatch, so nothing "
                 "would take a bad canary back; `pulumi up` makes it"
             )
@@ -150,40 +167,76 @@ class Rollout:
             allow_few: Whether the canary may have fewer instances than the share asks for.
 
         Raises:
-            RolloutError: The decision is not of this canary, or it may not have more; its traffic stays.
+            RolloutError: The decision is not of this canary, it may not have more, or it cannot be watched
+                any more; its traffic stays.
             AlarmError: An alarm went off after a step.
             EndpointError: The endpoint does not answer requests.
         """
         if decision.outcome != "promote":
             raise AssertionError("only a decision that promotes gives a canary more traffic")
         now = self.look()
-        for share in self.ahead(now, steps):
-            now = self.look()
-            self.check_is_of(decision, now)
-            if share > now.share(self.canary) + TOLERANCE:
-                if on := self.ringing(now):
-                    raise RolloutError(
-                        f"alarm {', '.join(on)} is on, so {self.canary} stays at "
-                        f"{now.share(self.canary):.1%}; see to it, and run this again"
-                    )
-                if not allow_few:
-                    self.check_capacity(now, share)
-                now = self._set(now, share)
-            self._bake(now, bake_s)
+        try:
+            for share in self.ahead(now, steps):
+                now = self._step(decision, share, bake_s, allow_few=allow_few)
+        except (BotoCoreError, ClientError, EndpointError) as error:
+            raise self._unwatched(error, "see to it and run this again, which watches it on, or") from error
+        return now
+
+    def _step(self, decision: Decision, share: float, bake_s: float, *, allow_few: bool) -> HostedEndpoint:
+        now = self.look()
+        self.check_is_of(decision, now)
+        if share > now.share(self.canary) + TOLERANCE:
+            if on := self.ringing(now):
+                raise RolloutError(
+                    f"alarm {', '.join(on)} is on, so {self.canary} stays at "
+                    f"{now.share(self.canary):.1%}; see to it, and run this again"
+                )
+            if not allow_few:
+                self.check_capacity(now, share)
+            now = self._set(now, share)
+        self._bake(now, bake_s)
         return now
 
     def roll_back(self) -> HostedEndpoint:
         """Takes all traffic from the canary and gives it to the stable variant.
 
+        SageMaker refuses it during an update, which scaling may begin at any time; then it is tried again.
+
         Raises:
-            RolloutError: SageMaker does not do it.
-            EndpointError: The endpoint does not answer requests.
+            RolloutError: SageMaker does not do it; the text says which share the canary has.
         """
+        try:
+            for _ in range(_TRIES - 1):
+                try:
+                    return self._nothing()
+                except RolloutError as error:
+                    if not _is_busy(error.__cause__):
+                        raise
+                self.waiting(f"SageMaker cannot take {self.canary} back yet; trying again")
+                self.sleep(hosted_endpoint.POLL_S)
+            return self._nothing()
+        except (BotoCoreError, ClientError, EndpointError, RolloutError) as error:
+            raise self._unwatched(error, "see to it, and") from error
+
+    def _nothing(self) -> HostedEndpoint:
         now = self.look()
         if now.weights[self.canary] == 0:
             self.said(f"{self.canary} of {self.endpoint} has no traffic")
             return now
         return self._set(now, 0.0)
+
+    def _unwatched(self, error: Exception, then: str) -> RolloutError:
+        """Adds what AWS' words leave open: the share that the canary has, and that nobody watches it."""
+        if self._seen is None:
+            return RolloutError(str(error))
+        both = self._seen.weights[self.canary] + self._seen.weights[self.stable]
+        share = self._seen.share(self.canary) if self._given is None else self._given
+        return RolloutError(
+            f"{error}\n{self.canary} of {self.endpoint} has {share:.1%} of the traffic, and nobody watches "
+            f"it: {then} take it back by\n  aws sagemaker update-endpoint-weights-and-capacities "
+            f"--endpoint-name {self.endpoint} --desired-weights-and-capacities "
+            f"VariantName={self.canary},DesiredWeight=0 VariantName={self.stable},DesiredWeight={both:g}"
+        )
 
     def _set(self, now: HostedEndpoint, share: float) -> HostedEndpoint:
         before = now.share(self.canary)
@@ -203,6 +256,7 @@ class Rollout:
             raise RolloutError(
                 f"SageMaker refuses {share:.1%} for {self.canary}, and it stays at {before:.1%}: {error}"
             ) from error
+        self._given = share
         found = self.look()
         if any(abs(found.weights[name] - weight) > TOLERANCE for name, weight in weights.items()):
             raise RolloutError(
@@ -226,4 +280,6 @@ class Rollout:
             left -= LOOK_S
 
 
-ERRORS = (RolloutError, EndpointError)
+def _is_busy(error: BaseException | None) -> bool:
+    answer: Any = getattr(error, "response", None)
+    return isinstance(error, ClientError) and answer["Error"]["Code"] == "ValidationException"

@@ -5,15 +5,24 @@ import time
 from typing import Any
 
 import jmespath  # pyright: ignore[reportMissingTypeStubs]
-from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+from botocore.exceptions import (  # pyright: ignore[reportMissingTypeStubs]
+    BotoCoreError,
+    ClientError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
-from runtime.evaluation.hooks import Answer, ModelError
+from runtime.evaluation.hooks import Answer, ModelError, NotAskedError
 from runtime.evaluation.job import EvaluationJob, JobError
 from runtime.ops.evaluation.places import Client
 
 # As the containers for vLLM answer.
 _ANSWER = "choices[0].message.content"
 _FEATURES = "$features"
+# What InvokeEndpoint answers for what a model or its container did, beside the errors of 500 and more.
+# Source: https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+_OF_THE_MODEL = ("ModelError", "ModelNotReadyException")
+_SERVER_ERROR = 500
 
 
 class SageMakerEndpoint:
@@ -47,6 +56,7 @@ class SageMakerEndpoint:
 
         Raises:
             ModelError: There is no answer, or not where `predictor.label` looks.
+            NotAskedError: SageMaker refuses to ask: credentials, rights, a name that is not there.
         """
         started = time.monotonic()
         try:
@@ -58,15 +68,23 @@ class SageMakerEndpoint:
                 **self._target,
             )
             content: Any = json.loads(response["Body"].read())
-        except (BotoCoreError, ClientError, json.JSONDecodeError) as error:
+        except (ReadTimeoutError, ResponseStreamingError, json.JSONDecodeError) as error:
             raise ModelError(f"{self._name}: {error}") from error
+        except (BotoCoreError, ClientError) as error:
+            kind = ModelError if _is_of_the_model(error) else NotAskedError
+            raise kind(f"{self._name}: {error}") from error
         found: Any = jmespath.search(self._path, content)  # pyright: ignore[reportUnknownMemberType]
         if not isinstance(found, str):
             raise ModelError(
                 f"{self._name} answers no text at {self._path} (predictor.label): {json.dumps(content)[:200]}"
             )
         reason: Any = jmespath.search("choices[0].finish_reason", content)  # pyright: ignore[reportUnknownMemberType]
-        return Answer(text=found, seconds=time.monotonic() - started, finish_reason=str(reason or "stop"))
+        return Answer(
+            text=found,
+            seconds=time.monotonic() - started,
+            finish_reason=str(reason or "stop"),
+            variant=response.get("InvokedProductionVariant"),
+        )
 
     def _body(self, prompt: str) -> bytes:
         if self._predictor.content_template is not None:
@@ -81,3 +99,13 @@ class SageMakerEndpoint:
             "seed": sampling.seed,
         }
         return json.dumps(body).encode()
+
+
+def _is_of_the_model(error: Exception) -> bool:
+    answer: Any = getattr(error, "response", None)
+    if not isinstance(error, ClientError):
+        return False
+    return (
+        answer["Error"]["Code"] in _OF_THE_MODEL
+        or answer["ResponseMetadata"]["HTTPStatusCode"] >= _SERVER_ERROR
+    )
