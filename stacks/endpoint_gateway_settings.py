@@ -14,6 +14,7 @@ from runtime.sagemaker_gateway.fargate import (
     held_bytes,
     least_memory_mib,
 )
+from runtime.sagemaker_gateway.token_guard import LEAST_TOKENS
 from stacks.cloud_settings import Cidr
 from stacks.setting_types import DnsLabel, HostName
 
@@ -63,7 +64,7 @@ class ModelSpeed(Spec):
     model: str = Field(min_length=1, description="What clients send as `model`.")
     safe_tokens: int = Field(
         default=SAFE_TOKENS,
-        ge=1,
+        ge=LEAST_TOKENS,
         description="Tokens of an answer that fit a stream of 8 minutes on the slowest day.",
     )
     first_token_seconds: float = Field(

@@ -33,7 +33,7 @@ from runtime.sagemaker_gateway.request import (
     unknown_model,
 )
 from runtime.sagemaker_gateway.sse import DONE, EventTooLongError, splitter_for
-from runtime.sagemaker_gateway.token_guard import TokenGuard
+from runtime.sagemaker_gateway.token_guard import LEAST_TOKENS, TokenGuard
 
 CAP_HEADER = "x-spillway-max-tokens"
 """Header of an answer to a request without `max_tokens`: the number that the gateway set."""
@@ -47,6 +47,9 @@ _JSON = "application/json"
 _USAGE = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
 # An answer's usage stands at its end; what comes after it is some hundred bytes.
 _TAIL = 4096
+# Of a time limit: what failed sooner did not fail of it, whatever it says. Of an answer's time: a client that
+# takes more than the rest to read tells its own speed and not the model's.
+_NEARLY = 0.9
 _BROKEN = (aiohttp.ClientError, BrokenStreamError, EventTooLongError, OSError)
 
 
@@ -153,8 +156,6 @@ class Adapter:
         finally:
             seconds = self._clock() - record.started
             if record.model in self._guards:
-                if record.outcome == "time_limit":
-                    self._guards[record.model].observe_time_limit(self._clock())
                 self._show_guard(record.model)
             self.metrics.count(record, seconds)
             self._log(log_line(record, seconds))
@@ -190,6 +191,7 @@ class Adapter:
         limit = self._config.stream_limit_s if wanted.stream else self._config.plain_limit_s
         timeout = asyncio.timeout(limit + _GRACE_S)
         response = web.StreamResponse()
+        record.called = self._clock()
         try:
             async with timeout:
                 self._timeouts.add(timeout)
@@ -201,8 +203,10 @@ class Adapter:
                         await send(request, response, taped, wanted, record)
         except _ClientLeftError:
             pass
-        except (TimeoutError, StreamFailedError, *_BROKEN) as problem:
-            refusal = self._refusal(problem)
+        except (Refusal, TimeoutError, StreamFailedError, *_BROKEN) as problem:
+            refusal = problem if isinstance(problem, Refusal) else self._refusal(problem)
+            if refusal.code == "time_limit":
+                self._observe_time_limit(wanted, record, limit)
             if not response.prepared:
                 raise refusal from None
             _note(record, refusal)
@@ -214,6 +218,29 @@ class Adapter:
         finally:
             self._timeouts.discard(timeout)
         return response
+
+    def _observe_time_limit(self, wanted: Wanted, record: Record, limit_s: float) -> None:
+        now = self._clock()
+        # A few tokens that do not come are a hang, and no speed.
+        if now - record.called - record.writing_s < _NEARLY * limit_s or wanted.tokens < LEAST_TOKENS:
+            return
+        self._guards[wanted.model.name].observe_time_limit(
+            record.called,
+            now,
+            tokens=record.tokens // wanted.choices,
+            first_s=(record.first_s or 0.0) + record.started - record.called,
+        )
+
+    def _observe(self, wanted: Wanted, record: Record) -> None:
+        now = self._clock()
+        whole_s = now - record.called
+        if record.writing_s > (1 - _NEARLY) * whole_s:
+            return
+        guard, tokens = self._guards[wanted.model.name], record.tokens // wanted.choices
+        if record.first_s is None:
+            guard.observe_plain(tokens, whole_s, now)
+        else:
+            guard.observe_stream(tokens, record.first_s + record.started - record.called, whole_s, now)
 
     def _refusal(self, problem: Exception) -> Refusal:
         if isinstance(problem, StreamFailedError):
@@ -290,7 +317,6 @@ class Adapter:
         response.headers["cache-control"] = "no-cache"
         splitter = splitter_for(invocation.content_type)
         last = b""
-        events = 0
         async for part in invocation.parts:
             for event in splitter.feed(part):
                 if not response.prepared:
@@ -300,23 +326,18 @@ class Adapter:
                     await response.prepare(request)
                     record.status = 200
                     record.first_s = self._clock() - record.started
-                if event != DONE:
-                    events += 1
-                    last = event
                 await self._write(response, event, record)
+                if event != DONE:
+                    # vLLM sends a token an event, or several under load: too few makes the guard too careful.
+                    record.tokens += 1
+                    last = event
         if not splitter.is_whole:
             raise BrokenStreamError("ended before the container said that it was done")
         for event in splitter.end():
             await self._write(response, event, record)
         record.outcome = "ok"
-        # vLLM sends a token an event, or several under load: too few counted makes the guard too careful.
-        record.tokens = _completion_tokens(last) or events
-        self._guards[wanted.model.name].observe_stream(
-            record.tokens // wanted.choices,
-            record.first_s or 0.0,
-            self._clock() - record.started,
-            self._clock(),
-        )
+        record.tokens = _completion_tokens(last) or record.tokens
+        self._observe(wanted, record)
 
     async def _plain(
         self,
@@ -338,16 +359,17 @@ class Adapter:
             raise BrokenStreamError("the answer is empty")
         record.outcome = "ok"
         record.tokens = _completion_tokens(tail)
-        self._guards[wanted.model.name].observe_plain(
-            record.tokens // wanted.choices, self._clock() - record.started, self._clock()
-        )
+        self._observe(wanted, record)
 
     async def _write(self, response: web.StreamResponse, data: bytes, record: Record) -> None:
         # Waits while the client does not read; then the endpoint's answer is not read either.
+        began = self._clock()
         try:
             await response.write(data)
         except OSError:
             raise _ClientLeftError from None
+        finally:
+            record.writing_s += self._clock() - began
         record.response_bytes += len(data)
 
     async def _list_models(self, _request: web.Request) -> web.Response:

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from runtime.model import Spec
 from runtime.sagemaker_gateway.capture.config import CaptureConfig
+from runtime.sagemaker_gateway.token_guard import LEAST_TOKENS
 
 CONFIG_FILE = Path("/etc/spillway/sagemaker-gateway/config.json")
 
@@ -55,7 +56,7 @@ class SageMakerModel(Spec):
     )
     safe_tokens: int = Field(
         default=SAFE_TOKENS,
-        ge=1,
+        ge=LEAST_TOKENS,
         description="Tokens of an answer that fit a stream of `streamLimitS` on the slowest day; what the "
         "token guard starts from until it has measured.",
     )

@@ -36,6 +36,8 @@ class Record:
         response_bytes: Size of the answer.
         tokens: Tokens of the answer as far as is known.
         first_s: Seconds to the first event of a stream.
+        called: Reading of the clock when the endpoint was called.
+        writing_s: Seconds in which the answer waited for the client to read.
     """
 
     started: float
@@ -53,6 +55,8 @@ class Record:
     response_bytes: int = 0
     tokens: int = 0
     first_s: float | None = None
+    called: float = 0.0
+    writing_s: float = 0.0
 
 
 class Metrics:
