@@ -32,7 +32,7 @@ from runtime.sagemaker_gateway.request import (
     read_fields,
     unknown_model,
 )
-from runtime.sagemaker_gateway.sse import DONE, EventTooLongError, splitter_for
+from runtime.sagemaker_gateway.sse import DONE, EventTooLongError, is_comment, splitter_for
 from runtime.sagemaker_gateway.token_guard import LEAST_TOKENS, TokenGuard
 
 CAP_HEADER = "x-spillway-max-tokens"
@@ -317,24 +317,33 @@ class Adapter:
         response.headers["cache-control"] = "no-cache"
         splitter = splitter_for(invocation.content_type)
         last = b""
+        said: Refusal | None = None
         async for part in invocation.parts:
             for event in splitter.feed(part):
-                if not response.prepared:
-                    # Until here an error still has its status.
-                    if refusal := refusal_of_event(event):
+                if not response.prepared and is_comment(event):
+                    # It says nothing, and an error behind it still has its status.
+                    continue
+                if refusal := refusal_of_event(event):
+                    if not response.prepared:
                         raise refusal
+                    said = refusal
+                if not response.prepared:
                     await response.prepare(request)
                     record.status = 200
                     record.first_s = self._clock() - record.started
                 await self._write(response, event, record)
-                if event != DONE:
+                if event != DONE and not is_comment(event):
                     # vLLM sends a token an event, or several under load: too few makes the guard too careful.
                     record.tokens += 1
                     last = event
-        if not splitter.is_whole:
+        if not splitter.is_whole and said is None:
             raise BrokenStreamError("ended before the container said that it was done")
         for event in splitter.end():
             await self._write(response, event, record)
+        if said is not None:
+            # Not its message, which may repeat the prompt. The client has the event itself.
+            record.outcome, record.detail = "model_failed", f"the container said {said.code} in its stream"
+            return
         record.outcome = "ok"
         record.tokens = _completion_tokens(last) or record.tokens
         self._observe(wanted, record)

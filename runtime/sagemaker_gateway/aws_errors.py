@@ -82,10 +82,12 @@ def refusal_of_stream(failure: StreamFailedError) -> Refusal:
 
 
 def refusal_of_event(event: bytes) -> Refusal | None:
-    """The refusal that the first event of a stream is, where a container says an error with status 200."""
+    """The refusal that an event of a stream is, where a container says an error with status 200."""
+    # Every event is looked at, and an error begins with the word.
     if b'"error"' not in event[:64]:
         return None
-    said = _json_object(event.removeprefix(b"data:")).get("error")
+    event = b"".join(line.removeprefix(b"data:") for line in event.splitlines() if line[:5] == b"data:")
+    said = _json_object(event).get("error")
     if not isinstance(said, dict):
         return None
     problem = cast("dict[str, Any]", said)

@@ -94,6 +94,11 @@ class JsonLines:
             yield b"data: " + line.strip() + b"\n\n"
 
 
+def is_comment(event: bytes) -> bool:
+    """Whether an event is lines that readers skip, as containers send them to keep a connection open."""
+    return event.startswith(b":") and all(line.startswith(b":") for line in event.splitlines() if line)
+
+
 def splitter_for(content_type: str) -> Splitter:
     """The splitter of what a container sends.
 

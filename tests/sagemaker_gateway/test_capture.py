@@ -196,6 +196,9 @@ async def test_answers_that_fail_or_that_the_client_left_are_not_kept() -> None:
         await ask(way, stream=True)
         await counted(way, 'dropped_total{reason="unfinished"} 1.0')
         assert "capture_held_bytes 0.0" in await way.metrics()
+        engine.events = [delta("Hel"), b'data: {"error": {"message": "dead"}}\n\n', DONE]
+        await ask(way, stream=True)
+        await counted(way, 'dropped_total{reason="unfinished"} 2.0')
         engine.status, engine.refusal = 400, {"error": {"message": "no"}}
         assert (await way.ask()).status == 400
     assert not folder.files

@@ -139,6 +139,45 @@ async def test_an_error_that_a_container_sends_as_its_first_event_has_its_status
         assert (answer.status, answer.error["message"]) == (404, "no lora")
 
 
+_DEAD = b'data: {"error": {"message": "Engine is dead", "type": "InternalServerError", "code": 500}}\n\n'
+
+
+@pytest.mark.parametrize("end", [[DONE], []])
+def test_an_error_that_a_container_sends_later_reaches_the_client_and_is_no_whole_answer(
+    end: list[bytes],
+) -> None:
+    @in_loop
+    async def case() -> None:
+        engine = Engine(events=[delta("x")] * 40 + [_DEAD, *end])
+        async with running_way(engine) as way:
+            known = [line for line in (await way.metrics()).splitlines() if "tokens_per_second{" in line]
+            answer = await way.ask(stream=True)
+            assert answer.events == engine.events
+            line = await way.logged()
+            assert (line["status"], line["outcome"]) == (200, "model_failed")
+            assert line["detail"] == "the container said InternalServerError in its stream"
+            assert known[0] in await way.metrics()
+
+    case()
+
+
+@in_loop
+async def test_comments_are_no_first_event_so_an_error_behind_them_has_its_status() -> None:
+    async with running_way(Engine(events=[b": ping\n\n", _DEAD, DONE])) as way:
+        assert (await way.ask(stream=True)).status == 500
+        way.engine.events = [b": ping\n\n", delta("x"), b": ping\n\n", DONE]
+        assert (await way.ask(stream=True)).events == way.engine.events[1:]
+        assert (await way.logged(2))["tokens"] == 1
+
+
+@in_loop
+async def test_an_answer_about_errors_is_none() -> None:
+    words = b'data: {"error": "is a word", "choices": [{"delta": {"content": "x"}}]}\n\n'
+    async with running_way(Engine(events=[words, delta('"error"'), DONE])) as way:
+        assert (await way.ask(stream=True)).events == way.engine.events
+        assert (await way.logged())["outcome"] == "ok"
+
+
 @in_loop
 async def test_a_container_that_takes_too_long_is_told_as_a_time_limit() -> None:
     async with running_way(Engine(pause_s=10)) as way:
