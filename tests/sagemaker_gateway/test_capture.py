@@ -6,7 +6,9 @@ import logging
 import re
 import sys
 import threading
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -18,7 +20,7 @@ from moto import mock_aws
 from runtime.evaluation.dataset import read_dataset
 from runtime.sagemaker_gateway import service
 from runtime.sagemaker_gateway.capture.config import CaptureConfig, CapturedEndpoint
-from runtime.sagemaker_gateway.capture.files import Bucket, StorageError
+from runtime.sagemaker_gateway.capture.files import Bucket, Files, StorageError
 from runtime.sagemaker_gateway.capture.masker_process import MaskerProcess, RecordLostError
 from runtime.sagemaker_gateway.capture.masking import Masker
 from runtime.sagemaker_gateway.capture.record import masked_line
@@ -297,6 +299,38 @@ async def test_a_gateway_that_stops_masks_and_writes_what_it_has() -> None:
     async with running_way(storage=folder, masking=InProcess(gate), capture=capture()) as way:
         await ask(way)
         asyncio.get_running_loop().call_later(0.05, gate.set)
+    assert len(folder.records) == 1
+
+
+@in_loop
+async def test_a_gateway_that_stops_in_the_middle_of_a_write_waits_for_it_and_writes_nothing_twice() -> None:
+    class Slow(Folder):
+        def put(self, key: str, content: bytes) -> None:
+            writing.set()
+            time.sleep(0.3)
+            super().put(key, content)
+
+    writing, folder = threading.Event(), Slow()
+    async with running_way(storage=folder, masking=InProcess(), capture=capture(flush_s=0.01)) as way:
+        await ask(way)
+        await asyncio.to_thread(writing.wait)
+    assert len(folder.records) == 1
+
+
+@in_loop
+async def test_a_folder_that_s3_refuses_does_not_hold_up_the_others() -> None:
+    class Picky(Folder):
+        def put(self, key: str, content: bytes) -> None:
+            if key.startswith("refused/"):
+                raise StorageError("AccessDenied")
+            super().put(key, content)
+
+    folder = Picky()
+    files = Files(capture(), folder, lambda: datetime.now(UTC))
+    for name in ("refused/", "taken/"):
+        assert files.add(name, b"{}\n")
+    written, refused = await files.flush()
+    assert (written, [str(error) for error in refused], files.lines) == (1, ["AccessDenied"], 1)
     assert len(folder.records) == 1
 
 
