@@ -111,7 +111,7 @@ def test_a_stream_that_fails_later_ends_with_an_event_that_says_why(fault: Fault
             assert (answer.status, first) == (200, delta("Hel"))
             assert error_in(last.removeprefix(b"data: "))["code"] == code
             line = await way.logged()
-            assert (line["status"], line["outcome"]) == (200, code)
+            assert (line["status"], line["outcome"], line["tokens"]) == (200, code, 1)
 
     case()
 
