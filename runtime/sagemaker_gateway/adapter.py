@@ -1,10 +1,17 @@
 """The adapter: OpenAI's API over HTTP on one side, SageMaker endpoints on the other."""
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -44,6 +51,7 @@ VARIANT_HEADER = "x-spillway-variant"
 # SageMaker ends an answer that is late. This is for when it does not: its own client waits 10 s longer.
 _GRACE_S = 10.0
 _JSON = "application/json"
+_LOGGER = logging.getLogger(__name__)
 _USAGE = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
 # An answer's usage stands at its end; what comes after it is some hundred bytes.
 _TAIL = 4096
@@ -143,16 +151,13 @@ class Adapter:
         try:
             with self.admission.place(self._size(request)):
                 return await self._answer(request, record)
-        except Refusal as refusal:
+        except Exception as problem:
+            refusal = problem if isinstance(problem, Refusal) else _internal(problem)
             _note(record, refusal)
             record.status = refusal.status
             record.response_bytes = len(refusal.body)
             headers = refusal.headers | ({"connection": "close"} if self._draining else {})
             return web.Response(status=refusal.status, body=refusal.body, headers=headers, content_type=_JSON)
-        except Exception:
-            # Ours: aiohttp answers 500 and writes down where it was.
-            record.status, record.outcome = 500, "gateway_error"
-            raise
         finally:
             seconds = self._clock() - record.started
             if record.model in self._guards:
@@ -203,15 +208,16 @@ class Adapter:
                         await send(request, response, taped, wanted, record)
         except _ClientLeftError:
             pass
-        except (Refusal, TimeoutError, StreamFailedError, *_BROKEN) as problem:
-            refusal = problem if isinstance(problem, Refusal) else self._refusal(problem)
+        except Exception as problem:
+            refusal = self._refusal(problem)
             if refusal.code == "time_limit":
                 self._observe_time_limit(wanted, record, limit)
             if not response.prepared:
                 raise refusal from None
             _note(record, refusal)
             if wanted.stream:
-                await self._write(response, refusal.event, record)
+                with suppress(_ClientLeftError):
+                    await self._write(response, refusal.event, record)
             elif request.transport:
                 # Half a JSON document must not look like a whole one: its last chunk never comes.
                 request.transport.close()
@@ -243,6 +249,8 @@ class Adapter:
             guard.observe_stream(tokens, record.first_s + record.started - record.called, whole_s, now)
 
     def _refusal(self, problem: Exception) -> Refusal:
+        if isinstance(problem, Refusal):
+            return problem
         if isinstance(problem, StreamFailedError):
             return refusal_of_stream(problem)
         if isinstance(problem, TimeoutError) and not isinstance(problem, aiohttp.ClientError):
@@ -251,6 +259,8 @@ class Adapter:
                     503, "gateway_stopping", "The gateway was stopped. Try again.", retry_after_s=1
                 )
             return time_limit_reached("SageMaker did not end it")
+        if not isinstance(problem, _BROKEN):
+            return _internal(problem)
         return Refusal(
             502,
             "stream_broken",
@@ -419,6 +429,17 @@ class Adapter:
 def _answer_headers(invocation: Invocation, cap: int | None) -> dict[str, str]:
     headers = {VARIANT_HEADER: invocation.variant} if invocation.variant else {}
     return headers if cap is None else {**headers, CAP_HEADER: str(cap)}
+
+
+def _internal(problem: Exception) -> Refusal:
+    """Our own mistake, which is written down with where it was."""
+    _LOGGER.error("the adapter failed", exc_info=problem)
+    return Refusal(
+        500,
+        "gateway_error",
+        "The gateway failed. Try again.",
+        detail=f"{type(problem).__name__}, see its log",
+    )
 
 
 def _note(record: Record, refusal: Refusal) -> None:

@@ -118,11 +118,11 @@ def _of_container(said: Mapping[str, Any], retry_after_s: int) -> Refusal:
     words, param = _words(str(said.get("OriginalMessage") or ""))
     if status in {429, 503}:
         return Refusal(status, "model_full", _FULL, retry_after_s=retry_after_s, detail=detail)
-    if 400 <= status < 500:
-        return Refusal(status, "model_refused", words, param=param, detail=detail)
     # AWS gives 0 where the container did not answer at all.
     if status in {0, 408, 504}:
         return time_limit_reached(detail)
+    if 400 <= status < 500:
+        return Refusal(status, "model_refused", words, param=param, detail=detail)
     return Refusal(502, "model_failed", "The model's server failed. Try again.", detail=detail)
 
 
