@@ -34,6 +34,7 @@ from runtime.sagemaker_gateway.request import (
     COMPLETIONS_PATH,
     Allowance,
     Wanted,
+    body_of,
     judged,
     model_of,
     read_fields,
@@ -188,11 +189,7 @@ class Adapter:
         except web.HTTPRequestEntityTooLarge:
             raise self._too_large() from None
         record.request_bytes = len(raw)
-        fields = read_fields(raw)
-        model = model_of(fields, self._models)
-        record.model, record.endpoint = model.name, model.endpoint
-        wanted = judged(request.path, fields, model, self._allowance(model.name))
-        record.stream = wanted.stream
+        wanted, body = self._read(raw, record)
         limit = self._config.stream_limit_s if wanted.stream else self._config.plain_limit_s
         timeout = asyncio.timeout(limit + _GRACE_S)
         response = web.StreamResponse()
@@ -200,7 +197,7 @@ class Adapter:
         try:
             async with timeout:
                 self._timeouts.add(timeout)
-                async with self._invoked(wanted, record) as (invocation, capped):
+                async with self._invoked(wanted, raw, body, record) as (invocation, capped):
                     record.variant = invocation.variant
                     response.headers.update(_answer_headers(invocation, wanted.cap if capped else None))
                     send = self._stream if wanted.stream else self._plain
@@ -224,6 +221,20 @@ class Adapter:
         finally:
             self._timeouts.discard(timeout)
         return response
+
+    def _read(self, raw: bytes, record: Record) -> tuple[Wanted, bytes]:
+        """What is wanted, and the bytes for it.
+
+        A body as objects may take thirty times its bytes. So they are gone before anything is waited for:
+        the adapter has those of one request at a time. A thread would help no other request, because the
+        reading holds the interpreter there too.
+        """
+        fields = read_fields(raw)
+        model = model_of(fields, self._models)
+        record.model, record.endpoint = model.name, model.endpoint
+        wanted = judged(record.path, fields, model, self._allowance(model.name))
+        record.stream = wanted.stream
+        return wanted, body_of(fields, wanted)
 
     def _observe_time_limit(self, wanted: Wanted, record: Record, limit_s: float) -> None:
         now = self._clock()
@@ -269,13 +280,14 @@ class Adapter:
         )
 
     @asynccontextmanager
-    async def _invoked(self, wanted: Wanted, record: Record) -> AsyncGenerator[tuple[Invocation, bool]]:
+    async def _invoked(
+        self, wanted: Wanted, raw: bytes, body: bytes, record: Record
+    ) -> AsyncGenerator[tuple[Invocation, bool]]:
         """The call, and whether the cap is in it.
 
         A container may refuse a cap that does not fit what its prompt leaves of the context. Then what is
         left is shorter than the cap, so that the request as the client wrote it ends in time by itself.
         """
-        body = wanted.body()
         # Larger than it came, where the client had escaped less than JSON allows.
         if len(body) > self._config.max_body_bytes:
             raise self._too_large()
@@ -286,7 +298,7 @@ class Adapter:
             except Refusal as refusal:
                 if not (capped and refusal.code == "model_refused" and refusal.status == 400):
                     raise
-                body, capped = wanted.body(capped=False), False
+                body, capped = body_of(read_fields(raw), wanted, capped=False), False
                 invocation = await stack.enter_async_context(self._call(wanted, body, record))
             yield invocation, capped
 

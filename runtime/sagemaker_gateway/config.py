@@ -95,7 +95,7 @@ class AdapterConfig(Spec):
         default=512 * 1024 * 1024,
         ge=1024,
         description="Request bodies held at a time, in bytes; further ones get 429. The task's memory must "
-        "be three times that: a body is there as bytes, as parsed JSON and as the bytes that are sent.",
+        "be twice that, for the bytes that came and those that are sent, and 1 GiB to read one of them.",
     )
     connect_timeout_s: float = Field(default=3.0, gt=0, description="Longest time to connect to AWS.")
     retry_after_s: int = Field(

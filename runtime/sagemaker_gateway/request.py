@@ -40,7 +40,6 @@ class Wanted:
         model: Where it goes.
         stream: Whether the answer is streamed.
         choices: How many answers are made at the same time.
-        fields: The request as the container gets it, without the cap.
         tokens: The most tokens that the answer may have.
         cap: The `max_tokens` that the request did not have and gets; None where it has its own.
     """
@@ -48,24 +47,8 @@ class Wanted:
     model: SageMakerModel
     stream: bool
     choices: int
-    fields: Mapping[str, Any]
     tokens: int
     cap: int | None
-
-    def body(self, *, capped: bool = True) -> bytes:
-        """The bytes for the container.
-
-        Args:
-            capped: Whether the cap is in them.
-
-        Raises:
-            Refusal: The text in it is not Unicode.
-        """
-        fields = {**self.fields, "max_tokens": self.cap} if capped and self.cap else self.fields
-        try:
-            return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-        except UnicodeEncodeError:
-            raise _bad("The body holds half of a surrogate pair, which is no Unicode text.", None) from None
 
 
 def read_fields(raw: bytes) -> dict[str, Any]:
@@ -149,10 +132,29 @@ def judged(path: str, fields: Mapping[str, Any], model: SageMakerModel, allowanc
         model=model,
         stream=bool(stream),
         choices=max(1, _whole(fields, "n", 1) or 1) * _prompts(path, fields),
-        fields={**fields, "model": model.container_model or model.name},
         tokens=max(asked.values(), default=default),
         cap=cap,
     )
+
+
+def body_of(fields: Mapping[str, Any], wanted: Wanted, *, capped: bool = True) -> bytes:
+    """The bytes for the container.
+
+    Args:
+        fields: The body as it came.
+        wanted: How it was judged.
+        capped: Whether the cap is in them.
+
+    Raises:
+        Refusal: The text in it is not Unicode.
+    """
+    sent = {**fields, "model": wanted.model.container_model or wanted.model.name}
+    if capped and wanted.cap is not None:
+        sent["max_tokens"] = wanted.cap
+    try:
+        return json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise _bad("The body holds half of a surrogate pair, which is no Unicode text.", None) from None
 
 
 def _too_long(key: str, value: int, allowance: Allowance, *, stream: bool, can_stream: bool) -> Refusal:
