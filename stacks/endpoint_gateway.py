@@ -120,6 +120,7 @@ def deploy_gateway(
             entrance=entrance,
             access_log=service.log_groups[access_log].name,
             adapter_log=service.log_groups[adapter_log].name,
+            captures=task.adapter.capture is not None,
             error_percent=settings.alerts.error_percent,
             topic=foundation.topic,
         ),

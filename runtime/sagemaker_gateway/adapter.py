@@ -27,7 +27,7 @@ from runtime.sagemaker_gateway.capture.tape import About
 from runtime.sagemaker_gateway.config import AdapterConfig, SageMakerModel
 from runtime.sagemaker_gateway.endpoint import Endpoints, Invocation
 from runtime.sagemaker_gateway.event_stream import BrokenStreamError, StreamFailedError
-from runtime.sagemaker_gateway.metrics import Metrics, Record, log_line
+from runtime.sagemaker_gateway.metrics import Metrics, Record, log_line, report_line
 from runtime.sagemaker_gateway.refusal import Refusal
 from runtime.sagemaker_gateway.request import (
     CHAT_PATH,
@@ -131,6 +131,11 @@ class Adapter:
         application.router.add_get("/healthz", self._health)
         application.router.add_route("*", "/{path:.*}", self._unknown)
         return application
+
+    def report(self) -> None:
+        """Writes to the log what is let through now, and what became of copies since the last report."""
+        allowances = {name: self._allowance(name) for name in self._models}
+        self._log(report_line(self.admission.requests, allowances, self.metrics))
 
     def begin_drain(self) -> None:
         """Says at /healthz that it goes, so that nothing new comes; what comes is still answered."""

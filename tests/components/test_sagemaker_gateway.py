@@ -308,8 +308,17 @@ def test_errors_are_counted_in_envoys_log_and_those_of_begun_answers_in_the_adap
         "requests": ("gateway-requests", logs["envoy"], "{ $.status = * }"),
         "errors": ("gateway-errors", logs["envoy"], "{ $.status >= 500 }"),
         "broken": ("gateway-errors", logs["adapter"], f"{{ ($.status = 200) && ({broken}) }}"),
+        "copies-kept": ("gateway-copies-kept", logs["adapter"], "{ $.copies_kept > 0 }"),
+        "copies-lost": ("gateway-copies-lost", logs["adapter"], "{ $.copies_lost > 0 }"),
     }
     assert logs["envoy"] != logs["adapter"]
+
+
+def test_lost_copies_are_alarmed_of(stack: Synthesized) -> None:
+    alarm = stack.one("aws:cloudwatch/metricAlarm:MetricAlarm", "llm-gateway-alarms-copies-lost").inputs
+    assert (alarm["metricName"], alarm["threshold"]) == ("gateway-copies-lost", 0)
+    lost = stack.one("aws:cloudwatch/logMetricFilter:LogMetricFilter", "llm-gateway-alarms-copies-lost")
+    assert lost.inputs["metricTransformation"]["value"] == "$.copies_lost"
 
 
 def test_logs_are_encrypted_and_have_an_end(stack: Synthesized) -> None:

@@ -268,6 +268,25 @@ async def test_a_record_that_cannot_be_masked_is_dropped_and_counted() -> None:
 
 
 @in_loop
+async def test_the_log_says_each_minute_what_is_let_through_and_what_became_of_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "_REPORT_S", 0.02)
+    config = capture(flush_s=0.01, max_record_bytes=2048)
+    async with running_way(storage=Folder(), masking=InProcess(), capture=config) as way:
+        await ask(way)
+        await ask(way, user="x" * 3000)
+        await counted(way, "written_total 1.0")
+        await asyncio.sleep(0.1)
+    reports = [line for line in way.log if line.get("report") == "minute"]
+    assert sum(one["copies_kept"] for one in reports) == 1
+    assert [one["copies_dropped"] for one in reports if one["copies_dropped"]] == [{"too_long": 1}]
+    assert {one["copies_lost"] for one in reports} == {0}
+    assert set(reports[-1]["allowed_tokens"]) == {"tiny"}
+    assert (reports[-1]["in_flight"], len(reports) > 2) == (0, True)
+
+
+@in_loop
 async def test_what_s3_does_not_take_is_tried_again_and_too_much_of_it_is_dropped() -> None:
     folder = Folder(refuses=True)
     config = capture(flush_s=0.05, max_held_bytes=2000)
