@@ -112,13 +112,15 @@ def deploy_gateway(
             ),
         ),
     )
-    access_log, _ = log_groups(settings.name)
+    access_log, adapter_log = log_groups(settings.name)
     GatewayAlarms(
         f"{name}-alarms",
         GatewayAlarmsArgs(
             platform=settings.name,
             entrance=entrance,
             access_log=service.log_groups[access_log].name,
+            adapter_log=service.log_groups[adapter_log].name,
+            captures=task.adapter.capture is not None,
             error_percent=settings.alerts.error_percent,
             topic=foundation.topic,
         ),

@@ -14,6 +14,7 @@ from runtime.sagemaker_gateway.fargate import (
     held_bytes,
     least_memory_mib,
 )
+from runtime.sagemaker_gateway.token_guard import LEAST_TOKENS
 from stacks.cloud_settings import Cidr
 from stacks.setting_types import DnsLabel, HostName
 
@@ -63,7 +64,7 @@ class ModelSpeed(Spec):
     model: str = Field(min_length=1, description="What clients send as `model`.")
     safe_tokens: int = Field(
         default=SAFE_TOKENS,
-        ge=1,
+        ge=LEAST_TOKENS,
         description="Tokens of an answer that fit a stream of 8 minutes on the slowest day.",
     )
     first_token_seconds: float = Field(
@@ -92,8 +93,8 @@ class EndpointGateway(Spec):
     cpu: Cpu = Field(default=1024, description="CPU units of a task; 1024 are a virtual CPU.")
     memory_mib: int = Field(
         default=4096,
-        description="Memory of a task in MiB. Envoy has 2048 of it; a third of the rest is what request "
-        "bodies may hold at a time, and what is beyond gets 429.",
+        description="Memory of a task in MiB. Envoy has 2048 of it, and the adapter 1280, with masked copies "
+        "1536; half of the rest is what request bodies may hold at a time, and what is beyond gets 429.",
     )
     architecture: Architecture = Field(
         default="X86_64", description="Processor of the tasks; both images must be for it."

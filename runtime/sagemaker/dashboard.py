@@ -80,14 +80,17 @@ def dashboard(platform: str, region: str, endpoints: Sequence[Shown], gateway: s
 
 
 def _of_gateway(platform: str, gateway: str) -> list[tuple[str, list[Line]]]:
-    """What `components.aws.gateway_alarms` counts in the access log, and how busy the tasks are."""
+    """What `components.aws.gateway_alarms` counts in the access logs, and how busy the tasks are."""
     service = {"": {"ClusterName": gateway, "ServiceName": gateway}}
     counted: list[Line] = [
         [log_namespace(platform), f"gateway-{what}", {"stat": "Sum", "label": what}]
         for what in ("requests", "errors")
     ]
     used = _lines(_ECS, ("CPUUtilization", "MemoryUtilization"), service, "Average")
-    return [("requests, and answers of 500 and above", counted), ("CPU and memory of the tasks (%)", used)]
+    return [
+        ("requests, and answers of 500 and above or broken off", counted),
+        ("CPU and memory of the tasks (%)", used),
+    ]
 
 
 def _charts(platform: str, region: str, shown: Shown) -> list[tuple[str, list[Line]]]:

@@ -1,10 +1,17 @@
 """The adapter: OpenAI's API over HTTP on one side, SageMaker endpoints on the other."""
 
 import asyncio
+import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -20,20 +27,21 @@ from runtime.sagemaker_gateway.capture.tape import About
 from runtime.sagemaker_gateway.config import AdapterConfig, SageMakerModel
 from runtime.sagemaker_gateway.endpoint import Endpoints, Invocation
 from runtime.sagemaker_gateway.event_stream import BrokenStreamError, StreamFailedError
-from runtime.sagemaker_gateway.metrics import Metrics, Record, log_line
+from runtime.sagemaker_gateway.metrics import Metrics, Record, log_line, report_line
 from runtime.sagemaker_gateway.refusal import Refusal
 from runtime.sagemaker_gateway.request import (
     CHAT_PATH,
     COMPLETIONS_PATH,
     Allowance,
     Wanted,
+    body_of,
     judged,
     model_of,
     read_fields,
     unknown_model,
 )
-from runtime.sagemaker_gateway.sse import DONE, EventTooLongError, splitter_for
-from runtime.sagemaker_gateway.token_guard import TokenGuard
+from runtime.sagemaker_gateway.sse import DONE, EventTooLongError, is_comment, splitter_for
+from runtime.sagemaker_gateway.token_guard import LEAST_TOKENS, TokenGuard
 
 CAP_HEADER = "x-spillway-max-tokens"
 """Header of an answer to a request without `max_tokens`: the number that the gateway set."""
@@ -44,9 +52,13 @@ VARIANT_HEADER = "x-spillway-variant"
 # SageMaker ends an answer that is late. This is for when it does not: its own client waits 10 s longer.
 _GRACE_S = 10.0
 _JSON = "application/json"
+_LOGGER = logging.getLogger(__name__)
 _USAGE = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
 # An answer's usage stands at its end; what comes after it is some hundred bytes.
 _TAIL = 4096
+# Of a time limit: what failed sooner did not fail of it, whatever it says. Of an answer's time: a client that
+# takes more than the rest to read tells its own speed and not the model's.
+_NEARLY = 0.9
 _BROKEN = (aiohttp.ClientError, BrokenStreamError, EventTooLongError, OSError)
 
 
@@ -120,6 +132,11 @@ class Adapter:
         application.router.add_route("*", "/{path:.*}", self._unknown)
         return application
 
+    def report(self) -> None:
+        """Writes to the log what is let through now, and what became of copies since the last report."""
+        allowances = {name: self._allowance(name) for name in self._models}
+        self._log(report_line(self.admission.requests, allowances, self.metrics))
+
     def begin_drain(self) -> None:
         """Says at /healthz that it goes, so that nothing new comes; what comes is still answered."""
         self._draining = True
@@ -140,21 +157,16 @@ class Adapter:
         try:
             with self.admission.place(self._size(request)):
                 return await self._answer(request, record)
-        except Refusal as refusal:
+        except Exception as problem:
+            refusal = problem if isinstance(problem, Refusal) else _internal(problem)
             _note(record, refusal)
             record.status = refusal.status
             record.response_bytes = len(refusal.body)
             headers = refusal.headers | ({"connection": "close"} if self._draining else {})
             return web.Response(status=refusal.status, body=refusal.body, headers=headers, content_type=_JSON)
-        except Exception:
-            # Ours: aiohttp answers 500 and writes down where it was.
-            record.status, record.outcome = 500, "gateway_error"
-            raise
         finally:
             seconds = self._clock() - record.started
             if record.model in self._guards:
-                if record.outcome == "time_limit":
-                    self._guards[record.model].observe_time_limit(self._clock())
                 self._show_guard(record.model)
             self.metrics.count(record, seconds)
             self._log(log_line(record, seconds))
@@ -182,18 +194,15 @@ class Adapter:
         except web.HTTPRequestEntityTooLarge:
             raise self._too_large() from None
         record.request_bytes = len(raw)
-        fields = read_fields(raw)
-        model = model_of(fields, self._models)
-        record.model, record.endpoint = model.name, model.endpoint
-        wanted = judged(request.path, fields, model, self._allowance(model.name))
-        record.stream = wanted.stream
+        wanted, body = self._read(raw, record)
         limit = self._config.stream_limit_s if wanted.stream else self._config.plain_limit_s
         timeout = asyncio.timeout(limit + _GRACE_S)
         response = web.StreamResponse()
+        record.called = self._clock()
         try:
             async with timeout:
                 self._timeouts.add(timeout)
-                async with self._invoked(wanted, record) as (invocation, capped):
+                async with self._invoked(wanted, raw, body, record) as (invocation, capped):
                     record.variant = invocation.variant
                     response.headers.update(_answer_headers(invocation, wanted.cap if capped else None))
                     send = self._stream if wanted.stream else self._plain
@@ -201,13 +210,16 @@ class Adapter:
                         await send(request, response, taped, wanted, record)
         except _ClientLeftError:
             pass
-        except (TimeoutError, StreamFailedError, *_BROKEN) as problem:
+        except Exception as problem:
             refusal = self._refusal(problem)
+            if refusal.code == "time_limit":
+                self._observe_time_limit(wanted, record, limit)
             if not response.prepared:
                 raise refusal from None
             _note(record, refusal)
             if wanted.stream:
-                await self._write(response, refusal.event, record)
+                with suppress(_ClientLeftError):
+                    await self._write(response, refusal.event, record)
             elif request.transport:
                 # Half a JSON document must not look like a whole one: its last chunk never comes.
                 request.transport.close()
@@ -215,7 +227,46 @@ class Adapter:
             self._timeouts.discard(timeout)
         return response
 
+    def _read(self, raw: bytes, record: Record) -> tuple[Wanted, bytes]:
+        """What is wanted, and the bytes for it.
+
+        A body as objects may take thirty times its bytes. So they are gone before anything is waited for:
+        the adapter has those of one request at a time. A thread would help no other request, because the
+        reading holds the interpreter there too.
+        """
+        fields = read_fields(raw)
+        model = model_of(fields, self._models)
+        record.model, record.endpoint = model.name, model.endpoint
+        wanted = judged(record.path, fields, model, self._allowance(model.name))
+        record.stream = wanted.stream
+        return wanted, body_of(fields, wanted)
+
+    def _observe_time_limit(self, wanted: Wanted, record: Record, limit_s: float) -> None:
+        now = self._clock()
+        # A few tokens that do not come are a hang, and no speed.
+        if now - record.called - record.writing_s < _NEARLY * limit_s or wanted.tokens < LEAST_TOKENS:
+            return
+        self._guards[wanted.model.name].observe_time_limit(
+            record.called,
+            now,
+            tokens=record.tokens // wanted.choices,
+            first_s=(record.first_s or 0.0) + record.started - record.called,
+        )
+
+    def _observe(self, wanted: Wanted, record: Record) -> None:
+        now = self._clock()
+        whole_s = now - record.called
+        if record.writing_s > (1 - _NEARLY) * whole_s:
+            return
+        guard, tokens = self._guards[wanted.model.name], record.tokens // wanted.choices
+        if record.first_s is None:
+            guard.observe_plain(tokens, whole_s, now)
+        else:
+            guard.observe_stream(tokens, record.first_s + record.started - record.called, whole_s, now)
+
     def _refusal(self, problem: Exception) -> Refusal:
+        if isinstance(problem, Refusal):
+            return problem
         if isinstance(problem, StreamFailedError):
             return refusal_of_stream(problem)
         if isinstance(problem, TimeoutError) and not isinstance(problem, aiohttp.ClientError):
@@ -224,6 +275,8 @@ class Adapter:
                     503, "gateway_stopping", "The gateway was stopped. Try again.", retry_after_s=1
                 )
             return time_limit_reached("SageMaker did not end it")
+        if not isinstance(problem, _BROKEN):
+            return _internal(problem)
         return Refusal(
             502,
             "stream_broken",
@@ -232,13 +285,14 @@ class Adapter:
         )
 
     @asynccontextmanager
-    async def _invoked(self, wanted: Wanted, record: Record) -> AsyncGenerator[tuple[Invocation, bool]]:
+    async def _invoked(
+        self, wanted: Wanted, raw: bytes, body: bytes, record: Record
+    ) -> AsyncGenerator[tuple[Invocation, bool]]:
         """The call, and whether the cap is in it.
 
         A container may refuse a cap that does not fit what its prompt leaves of the context. Then what is
         left is shorter than the cap, so that the request as the client wrote it ends in time by itself.
         """
-        body = wanted.body()
         # Larger than it came, where the client had escaped less than JSON allows.
         if len(body) > self._config.max_body_bytes:
             raise self._too_large()
@@ -249,7 +303,7 @@ class Adapter:
             except Refusal as refusal:
                 if not (capped and refusal.code == "model_refused" and refusal.status == 400):
                     raise
-                body, capped = wanted.body(capped=False), False
+                body, capped = body_of(read_fields(raw), wanted, capped=False), False
                 invocation = await stack.enter_async_context(self._call(wanted, body, record))
             yield invocation, capped
 
@@ -290,33 +344,36 @@ class Adapter:
         response.headers["cache-control"] = "no-cache"
         splitter = splitter_for(invocation.content_type)
         last = b""
-        events = 0
+        said: Refusal | None = None
         async for part in invocation.parts:
             for event in splitter.feed(part):
-                if not response.prepared:
-                    # Until here an error still has its status.
-                    if refusal := refusal_of_event(event):
+                if not response.prepared and is_comment(event):
+                    # It says nothing, and an error behind it still has its status.
+                    continue
+                if refusal := refusal_of_event(event):
+                    if not response.prepared:
                         raise refusal
+                    said = refusal
+                if not response.prepared:
                     await response.prepare(request)
                     record.status = 200
                     record.first_s = self._clock() - record.started
-                if event != DONE:
-                    events += 1
-                    last = event
                 await self._write(response, event, record)
-        if not splitter.is_whole:
+                if event != DONE and not is_comment(event):
+                    # vLLM sends a token an event, or several under load: too few makes the guard too careful.
+                    record.tokens += 1
+                    last = event
+        if not splitter.is_whole and said is None:
             raise BrokenStreamError("ended before the container said that it was done")
         for event in splitter.end():
             await self._write(response, event, record)
+        if said is not None:
+            # Not its message, which may repeat the prompt. The client has the event itself.
+            record.outcome, record.detail = "model_failed", f"the container said {said.code} in its stream"
+            return
         record.outcome = "ok"
-        # vLLM sends a token an event, or several under load: too few counted makes the guard too careful.
-        record.tokens = _completion_tokens(last) or events
-        self._guards[wanted.model.name].observe_stream(
-            record.tokens // wanted.choices,
-            record.first_s or 0.0,
-            self._clock() - record.started,
-            self._clock(),
-        )
+        record.tokens = _completion_tokens(last) or record.tokens
+        self._observe(wanted, record)
 
     async def _plain(
         self,
@@ -338,16 +395,17 @@ class Adapter:
             raise BrokenStreamError("the answer is empty")
         record.outcome = "ok"
         record.tokens = _completion_tokens(tail)
-        self._guards[wanted.model.name].observe_plain(
-            record.tokens // wanted.choices, self._clock() - record.started, self._clock()
-        )
+        self._observe(wanted, record)
 
     async def _write(self, response: web.StreamResponse, data: bytes, record: Record) -> None:
         # Waits while the client does not read; then the endpoint's answer is not read either.
+        began = self._clock()
         try:
             await response.write(data)
         except OSError:
             raise _ClientLeftError from None
+        finally:
+            record.writing_s += self._clock() - began
         record.response_bytes += len(data)
 
     async def _list_models(self, _request: web.Request) -> web.Response:
@@ -388,6 +446,17 @@ class Adapter:
 def _answer_headers(invocation: Invocation, cap: int | None) -> dict[str, str]:
     headers = {VARIANT_HEADER: invocation.variant} if invocation.variant else {}
     return headers if cap is None else {**headers, CAP_HEADER: str(cap)}
+
+
+def _internal(problem: Exception) -> Refusal:
+    """Our own mistake, which is written down with where it was."""
+    _LOGGER.error("the adapter failed", exc_info=problem)
+    return Refusal(
+        500,
+        "gateway_error",
+        "The gateway failed. Try again.",
+        detail=f"{type(problem).__name__}, see its log",
+    )
 
 
 def _note(record: Record, refusal: Refusal) -> None:

@@ -82,10 +82,12 @@ def refusal_of_stream(failure: StreamFailedError) -> Refusal:
 
 
 def refusal_of_event(event: bytes) -> Refusal | None:
-    """The refusal that the first event of a stream is, where a container says an error with status 200."""
+    """The refusal that an event of a stream is, where a container says an error with status 200."""
+    # Every event is looked at, and an error begins with the word.
     if b'"error"' not in event[:64]:
         return None
-    said = _json_object(event.removeprefix(b"data:")).get("error")
+    event = b"".join(line.removeprefix(b"data:") for line in event.splitlines() if line[:5] == b"data:")
+    said = _json_object(event).get("error")
     if not isinstance(said, dict):
         return None
     problem = cast("dict[str, Any]", said)
@@ -116,11 +118,11 @@ def _of_container(said: Mapping[str, Any], retry_after_s: int) -> Refusal:
     words, param = _words(str(said.get("OriginalMessage") or ""))
     if status in {429, 503}:
         return Refusal(status, "model_full", _FULL, retry_after_s=retry_after_s, detail=detail)
-    if 400 <= status < 500:
-        return Refusal(status, "model_refused", words, param=param, detail=detail)
     # AWS gives 0 where the container did not answer at all.
     if status in {0, 408, 504}:
         return time_limit_reached(detail)
+    if 400 <= status < 500:
+        return Refusal(status, "model_refused", words, param=param, detail=detail)
     return Refusal(502, "model_failed", "The model's server failed. Try again.", detail=detail)
 
 

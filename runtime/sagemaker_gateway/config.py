@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from runtime.model import Spec
 from runtime.sagemaker_gateway.capture.config import CaptureConfig
+from runtime.sagemaker_gateway.token_guard import LEAST_TOKENS
 
 CONFIG_FILE = Path("/etc/spillway/sagemaker-gateway/config.json")
 
@@ -55,7 +56,7 @@ class SageMakerModel(Spec):
     )
     safe_tokens: int = Field(
         default=SAFE_TOKENS,
-        ge=1,
+        ge=LEAST_TOKENS,
         description="Tokens of an answer that fit a stream of `streamLimitS` on the slowest day; what the "
         "token guard starts from until it has measured.",
     )
@@ -94,7 +95,7 @@ class AdapterConfig(Spec):
         default=512 * 1024 * 1024,
         ge=1024,
         description="Request bodies held at a time, in bytes; further ones get 429. The task's memory must "
-        "be three times that: a body is there as bytes, as parsed JSON and as the bytes that are sent.",
+        "be twice that, for the bytes that came and those that are sent, and 1 GiB to read one of them.",
     )
     connect_timeout_s: float = Field(default=3.0, gt=0, description="Longest time to connect to AWS.")
     retry_after_s: int = Field(

@@ -1,8 +1,8 @@
 """What the adapter shows: numbers for Prometheus, and a line of JSON a request without a word of it."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -14,6 +14,8 @@ _PREFIX = "spillway_sagemaker_"
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 240, 480)
 # Of a request whose model is not known: its own words must not become a label.
 NO_MODEL = "unknown"
+# Reasons of copies that are dropped though nothing is amiss.
+_NOT_KEPT = {"too_long", "unfinished"}
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Record:
         response_bytes: Size of the answer.
         tokens: Tokens of the answer as far as is known.
         first_s: Seconds to the first event of a stream.
+        called: Reading of the clock when the endpoint was called.
+        writing_s: Seconds in which the answer waited for the client to read.
     """
 
     started: float
@@ -53,6 +57,8 @@ class Record:
     response_bytes: int = 0
     tokens: int = 0
     first_s: float | None = None
+    called: float = 0.0
+    writing_s: float = 0.0
 
 
 class Metrics:
@@ -64,6 +70,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._told: dict[tuple[str, str], float] = {}
         self._requests = Counter(
             f"{_PREFIX}requests",
             "Requests by what became of them.",
@@ -128,9 +135,42 @@ class Metrics:
         if record.outcome == "ok":
             self._whole.labels(record.model, stream).observe(seconds)
 
+    def growth(self, counter: str) -> dict[str, int]:
+        """How much a counter has grown since it was last asked for, by label; what has not is left out."""
+        grown: dict[str, int] = {}
+        for family in self.registry.collect():
+            for sample in family.samples:
+                if sample.name == f"{_PREFIX}{counter}_total":
+                    label = "".join(sample.labels.values())
+                    grown[label] = int(sample.value - self._told.get((counter, label), 0.0))
+                    self._told[counter, label] = sample.value
+        return {label: count for label, count in grown.items() if count}
+
     def text(self) -> bytes:
         """All of them in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def report_line(in_flight: int, allowances: Mapping[str, Allowance], metrics: Metrics) -> str:
+    """What the adapter says of itself each minute, as one line of JSON: on Fargate nobody asks for metrics.
+
+    Args:
+        in_flight: Requests now.
+        allowances: What the token guard lets through, by model.
+        metrics: Knows the copies, which are those since the last such line.
+    """
+    dropped = metrics.growth("capture_dropped")
+    return json.dumps(
+        {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "report": "minute",
+            "in_flight": in_flight,
+            "allowed_tokens": {name: asdict(one) for name, one in allowances.items()},
+            "copies_kept": sum(metrics.growth("capture_written").values()),
+            "copies_dropped": dropped,
+            "copies_lost": sum(count for reason, count in dropped.items() if reason not in _NOT_KEPT),
+        }
+    )
 
 
 def log_line(record: Record, seconds: float) -> str:

@@ -4,6 +4,9 @@ import json
 
 from runtime.gateway.errors import error
 
+BROKEN_OUTCOMES = frozenset({"model_failed", "stream_broken", "stream_failed", "time_limit"})
+"""Codes with which an answer that had begun, with status 200, ends in the access log by a server's fault."""
+
 
 class Refusal(Exception):  # noqa: N818 - most of them are nobody's error
     """A request that gets a reason instead of an answer.

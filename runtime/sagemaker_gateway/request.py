@@ -7,6 +7,7 @@ from typing import Any, NoReturn, cast
 
 from runtime.sagemaker_gateway.config import SageMakerModel
 from runtime.sagemaker_gateway.refusal import Refusal
+from runtime.sagemaker_gateway.token_guard import LEAST_TOKENS
 
 CHAT_PATH = "/v1/chat/completions"
 COMPLETIONS_PATH = "/v1/completions"
@@ -14,6 +15,8 @@ COMPLETIONS_PATH = "/v1/completions"
 # The API's own default for completions; for chats it has none, and the container goes to the context's end.
 _COMPLETIONS_DEFAULT = 16
 _LIMIT_KEYS = ("max_tokens", "max_completion_tokens")
+# A model that has become so slow is not fast again in a second.
+_SLOW_RETRY_AFTER_S = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,30 +40,15 @@ class Wanted:
         model: Where it goes.
         stream: Whether the answer is streamed.
         choices: How many answers are made at the same time.
-        fields: The request as the container gets it, without the cap.
+        tokens: The most tokens that the answer may have.
         cap: The `max_tokens` that the request did not have and gets; None where it has its own.
     """
 
     model: SageMakerModel
     stream: bool
     choices: int
-    fields: Mapping[str, Any]
+    tokens: int
     cap: int | None
-
-    def body(self, *, capped: bool = True) -> bytes:
-        """The bytes for the container.
-
-        Args:
-            capped: Whether the cap is in them.
-
-        Raises:
-            Refusal: The text in it is not Unicode.
-        """
-        fields = {**self.fields, "max_tokens": self.cap} if capped and self.cap else self.fields
-        try:
-            return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-        except UnicodeEncodeError:
-            raise _bad("The body holds half of a surrogate pair, which is no Unicode text.", None) from None
 
 
 def read_fields(raw: bytes) -> dict[str, Any]:
@@ -132,36 +120,71 @@ def judged(path: str, fields: Mapping[str, Any], model: SageMakerModel, allowanc
         )
     allowed = allowance.stream if stream else allowance.plain
     asked = {key: value for key in _LIMIT_KEYS if (value := _whole(fields, key, 0)) is not None}
+    if allowed < LEAST_TOKENS and max(asked.values(), default=LEAST_TOKENS) > allowed:
+        raise _too_slow(allowance, stream=bool(stream), can_stream=model.streams)
     for key, value in asked.items():
         if value > allowed:
             raise _too_long(key, value, allowance, stream=bool(stream), can_stream=model.streams)
     default = _COMPLETIONS_DEFAULT if path == COMPLETIONS_PATH else allowed
-    # A completion's default is the API's, so it needs no cap unless even that is too long.
-    cap = None if asked or default < allowed else min(default, allowed)
+    # A completion's default is the API's, and what is let through at all has room for it.
+    cap = None if asked or path == COMPLETIONS_PATH else allowed
     return Wanted(
         model=model,
         stream=bool(stream),
         choices=max(1, _whole(fields, "n", 1) or 1) * _prompts(path, fields),
-        fields={**fields, "model": model.container_model or model.name},
+        tokens=max(asked.values(), default=default),
         cap=cap,
     )
+
+
+def body_of(fields: Mapping[str, Any], wanted: Wanted, *, capped: bool = True) -> bytes:
+    """The bytes for the container.
+
+    Args:
+        fields: The body as it came.
+        wanted: How it was judged.
+        capped: Whether the cap is in them.
+
+    Raises:
+        Refusal: The text in it is not Unicode.
+    """
+    sent = {**fields, "model": wanted.model.container_model or wanted.model.name}
+    if capped and wanted.cap is not None:
+        sent["max_tokens"] = wanted.cap
+    try:
+        return json.dumps(sent, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        raise _bad("The body holds half of a surrogate pair, which is no Unicode text.", None) from None
 
 
 def _too_long(key: str, value: int, allowance: Allowance, *, stream: bool, can_stream: bool) -> Refusal:
     allowed = allowance.stream if stream else allowance.plain
     way = "A streamed answer" if stream else "An answer that is not streamed"
-    other = (
-        f" With 'stream': true it could have {allowance.stream}."
-        if not stream and can_stream and allowance.stream > allowed
-        else ""
-    )
     return Refusal(
         400,
         "max_tokens_exceeds_time_limit",
         f"'{key}' is {value}, and at the measured speed so long an answer does not end within SageMaker's "
-        f"time limit. {way} of this model can have {allowed} tokens now.{other}",
+        f"time limit. {way} of this model can have {allowed} tokens now."
+        + _if_streamed(allowance, stream=stream, can_stream=can_stream),
         param=key,
     )
+
+
+def _too_slow(allowance: Allowance, *, stream: bool, can_stream: bool) -> Refusal:
+    return Refusal(
+        503,
+        "model_too_slow",
+        f"The model is so slow now that not even an answer of {LEAST_TOKENS} tokens ends within SageMaker's "
+        "time limit. Try again after the seconds that Retry-After says."
+        + _if_streamed(allowance, stream=stream, can_stream=can_stream),
+        retry_after_s=_SLOW_RETRY_AFTER_S,
+    )
+
+
+def _if_streamed(allowance: Allowance, *, stream: bool, can_stream: bool) -> str:
+    if stream or not can_stream or allowance.stream <= max(allowance.plain, LEAST_TOKENS):
+        return ""
+    return f" With 'stream': true it could have {allowance.stream}."
 
 
 def _whole(fields: Mapping[str, Any], key: str, least: int) -> int | None:

@@ -24,6 +24,7 @@ from runtime.sagemaker_gateway.metrics import Metrics
 _LAST_WORDS_S = 5.0
 # A file is tried again by the next one: so one call gives up soon, also while the gateway stops.
 _S3: Any = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
+_REPORT_S = 60.0
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -125,6 +126,7 @@ async def listening(
             adapter.application(), handler_cancellation=True, access_log=None, shutdown_timeout=1.0
         )
         shown = web.AppRunner(_metrics_application(adapter), access_log=None, shutdown_timeout=1.0)
+        reporting = asyncio.create_task(_report(adapter))
         try:
             yield Running(
                 adapter,
@@ -135,6 +137,8 @@ async def listening(
             await api.cleanup()
             if capture is not None:
                 await capture.end()
+            reporting.cancel()
+            adapter.report()
             await shown.cleanup()
 
 
@@ -157,6 +161,12 @@ async def _listen(runner: web.AppRunner, host: str, port: int) -> int:
     await runner.setup()
     await web.TCPSite(runner, host, port).start()
     return int(runner.addresses[0][1])
+
+
+async def _report(adapter: Adapter) -> None:
+    while True:
+        await asyncio.sleep(_REPORT_S)
+        adapter.report()
 
 
 def _metrics_application(adapter: Adapter) -> web.Application:

@@ -49,19 +49,21 @@ class Events:
         *whole, self._rest = _BLANK_LINE.split(self._rest + part)
         _check_length(self._rest)
         for event in whole:
-            if event.strip():
-                sent = event.lstrip(b"\r\n") + b"\n\n"
-                self._done = self._done or sent == DONE
-                yield sent
+            if _says_done(event):
+                self._done = True
+                yield DONE
+            elif event.strip():
+                yield event.lstrip(b"\r\n") + b"\n\n"
 
     def end(self) -> Iterator[bytes]:
-        """Nothing: the container itself says that it is done."""
-        return iter(())
+        """The container's word that it is done, where no blank line came behind it."""
+        if _says_done(self._rest):
+            yield DONE
 
     @property
     def is_whole(self) -> bool:
         """Whether the container has said that it is done."""
-        return self._done
+        return self._done or _says_done(self._rest)
 
 
 class JsonLines:
@@ -94,6 +96,11 @@ class JsonLines:
             yield b"data: " + line.strip() + b"\n\n"
 
 
+def is_comment(event: bytes) -> bool:
+    """Whether an event is lines that readers skip, as containers send them to keep a connection open."""
+    return event.startswith(b":") and all(line.startswith(b":") for line in event.splitlines() if line)
+
+
 def splitter_for(content_type: str) -> Splitter:
     """The splitter of what a container sends.
 
@@ -101,6 +108,12 @@ def splitter_for(content_type: str) -> Splitter:
         content_type: Its content type, as SageMaker passes it on.
     """
     return JsonLines() if content_type.partition(";")[0].strip() == "application/jsonlines" else Events()
+
+
+def _says_done(event: bytes) -> bool:
+    """Whether it is the last event; the space behind the colon may be there or not."""
+    field, _, value = event.strip().partition(b":")
+    return field == b"data" and value.strip() == b"[DONE]"
 
 
 def _check_length(rest: bytes) -> None:

@@ -289,20 +289,40 @@ def test_the_service_waits_for_rights_rules_and_endpoints_and_goes_before_them(s
         assert stack.one(kind, name).urn in before, name
 
 
-def test_errors_are_counted_in_envoys_log_which_alone_has_them_all(stack: Synthesized) -> None:
+def test_errors_are_counted_in_envoys_log_and_those_of_begun_answers_in_the_adapters(
+    stack: Synthesized,
+) -> None:
     counted = {
-        one.name: (one.inputs["logGroupName"], one.inputs["pattern"])
+        one.name.removeprefix("llm-gateway-alarms-"): (
+            one.inputs["metricTransformation"]["name"],
+            one.inputs["logGroupName"],
+            one.inputs["pattern"],
+        )
         for one in stack.of("aws:cloudwatch/logMetricFilter:LogMetricFilter")
         if one.name.startswith("llm-gateway")
     }
-    log = "/spillway/llm/gateway/envoy"
-    assert counted == {
-        "llm-gateway-alarms-requests": (log, "{ $.status = * }"),
-        "llm-gateway-alarms-errors": (log, "{ $.status >= 500 }"),
+    logs = {
+        name: one["logConfiguration"]["options"]["awslogs-group"] for name, one in containers(stack).items()
     }
-    made = containers(stack)
-    assert made["envoy"]["logConfiguration"]["options"]["awslogs-group"] == log
-    assert made["adapter"]["logConfiguration"]["options"]["awslogs-group"] != log
+    broken = (
+        '($.outcome = "model_failed") || ($.outcome = "stream_broken") || ($.outcome = "stream_failed") || '
+        '($.outcome = "time_limit")'
+    )
+    assert counted == {
+        "requests": ("gateway-requests", logs["envoy"], "{ $.status = * }"),
+        "errors": ("gateway-errors", logs["envoy"], "{ $.status >= 500 }"),
+        "broken": ("gateway-errors", logs["adapter"], f"{{ ($.status = 200) && ({broken}) }}"),
+        "copies-kept": ("gateway-copies-kept", logs["adapter"], "{ $.copies_kept > 0 }"),
+        "copies-lost": ("gateway-copies-lost", logs["adapter"], "{ $.copies_lost > 0 }"),
+    }
+    assert logs["envoy"] != logs["adapter"]
+
+
+def test_lost_copies_are_alarmed_of(stack: Synthesized) -> None:
+    alarm = stack.one("aws:cloudwatch/metricAlarm:MetricAlarm", "llm-gateway-alarms-copies-lost").inputs
+    assert (alarm["metricName"], alarm["threshold"]) == ("gateway-copies-lost", 0)
+    lost = stack.one("aws:cloudwatch/logMetricFilter:LogMetricFilter", "llm-gateway-alarms-copies-lost")
+    assert lost.inputs["metricTransformation"]["value"] == "$.copies_lost"
 
 
 def test_logs_are_encrypted_and_have_an_end(stack: Synthesized) -> None:

@@ -6,7 +6,9 @@ import logging
 import re
 import sys
 import threading
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -18,7 +20,7 @@ from moto import mock_aws
 from runtime.evaluation.dataset import read_dataset
 from runtime.sagemaker_gateway import service
 from runtime.sagemaker_gateway.capture.config import CaptureConfig, CapturedEndpoint
-from runtime.sagemaker_gateway.capture.files import Bucket, StorageError
+from runtime.sagemaker_gateway.capture.files import Bucket, Files, StorageError
 from runtime.sagemaker_gateway.capture.masker_process import MaskerProcess, RecordLostError
 from runtime.sagemaker_gateway.capture.masking import Masker
 from runtime.sagemaker_gateway.capture.record import masked_line
@@ -196,6 +198,9 @@ async def test_answers_that_fail_or_that_the_client_left_are_not_kept() -> None:
         await ask(way, stream=True)
         await counted(way, 'dropped_total{reason="unfinished"} 1.0')
         assert "capture_held_bytes 0.0" in await way.metrics()
+        engine.events = [delta("Hel"), b'data: {"error": {"message": "dead"}}\n\n', DONE]
+        await ask(way, stream=True)
+        await counted(way, 'dropped_total{reason="unfinished"} 2.0')
         engine.status, engine.refusal = 400, {"error": {"message": "no"}}
         assert (await way.ask()).status == 400
     assert not folder.files
@@ -263,6 +268,25 @@ async def test_a_record_that_cannot_be_masked_is_dropped_and_counted() -> None:
 
 
 @in_loop
+async def test_the_log_says_each_minute_what_is_let_through_and_what_became_of_copies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "_REPORT_S", 0.02)
+    config = capture(flush_s=0.01, max_record_bytes=2048)
+    async with running_way(storage=Folder(), masking=InProcess(), capture=config) as way:
+        await ask(way)
+        await ask(way, user="x" * 3000)
+        await counted(way, "written_total 1.0")
+        await asyncio.sleep(0.1)
+    reports = [line for line in way.log if line.get("report") == "minute"]
+    assert sum(one["copies_kept"] for one in reports) == 1
+    assert [one["copies_dropped"] for one in reports if one["copies_dropped"]] == [{"too_long": 1}]
+    assert {one["copies_lost"] for one in reports} == {0}
+    assert set(reports[-1]["allowed_tokens"]) == {"tiny"}
+    assert (reports[-1]["in_flight"], len(reports) > 2) == (0, True)
+
+
+@in_loop
 async def test_what_s3_does_not_take_is_tried_again_and_too_much_of_it_is_dropped() -> None:
     folder = Folder(refuses=True)
     config = capture(flush_s=0.05, max_held_bytes=2000)
@@ -294,6 +318,38 @@ async def test_a_gateway_that_stops_masks_and_writes_what_it_has() -> None:
     async with running_way(storage=folder, masking=InProcess(gate), capture=capture()) as way:
         await ask(way)
         asyncio.get_running_loop().call_later(0.05, gate.set)
+    assert len(folder.records) == 1
+
+
+@in_loop
+async def test_a_gateway_that_stops_in_the_middle_of_a_write_waits_for_it_and_writes_nothing_twice() -> None:
+    class Slow(Folder):
+        def put(self, key: str, content: bytes) -> None:
+            writing.set()
+            time.sleep(0.3)
+            super().put(key, content)
+
+    writing, folder = threading.Event(), Slow()
+    async with running_way(storage=folder, masking=InProcess(), capture=capture(flush_s=0.01)) as way:
+        await ask(way)
+        await asyncio.to_thread(writing.wait)
+    assert len(folder.records) == 1
+
+
+@in_loop
+async def test_a_folder_that_s3_refuses_does_not_hold_up_the_others() -> None:
+    class Picky(Folder):
+        def put(self, key: str, content: bytes) -> None:
+            if key.startswith("refused/"):
+                raise StorageError("AccessDenied")
+            super().put(key, content)
+
+    folder = Picky()
+    files = Files(capture(), folder, lambda: datetime.now(UTC))
+    for name in ("refused/", "taken/"):
+        assert files.add(name, b"{}\n")
+    written, refused = await files.flush()
+    assert (written, [str(error) for error in refused], files.lines) == (1, ["AccessDenied"], 1)
     assert len(folder.records) == 1
 
 

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
+from aiohttp import web
 from openai import APIError, AsyncOpenAI, RateLimitError
 
 from rehearsal.sagemaker_runtime import Fault
-from runtime.sagemaker_gateway import SageMakerModel
+from runtime.sagemaker_gateway import SageMakerModel, adapter
 
 from .running import DONE, Engine, delta, error_in, in_loop, running_way
 
@@ -47,6 +48,7 @@ def test_an_error_of_aws_becomes_a_status_that_is_true(
         (400, 400, "model_refused"),
         (404, 404, "model_refused"),
         (429, 429, "model_full"),
+        (408, 504, "time_limit"),
         (503, 503, "model_full"),
         (500, 502, "model_failed"),
     ],
@@ -111,7 +113,7 @@ def test_a_stream_that_fails_later_ends_with_an_event_that_says_why(fault: Fault
             assert (answer.status, first) == (200, delta("Hel"))
             assert error_in(last.removeprefix(b"data: "))["code"] == code
             line = await way.logged()
-            assert (line["status"], line["outcome"]) == (200, code)
+            assert (line["status"], line["outcome"], line["tokens"]) == (200, code, 1)
 
     case()
 
@@ -137,6 +139,91 @@ async def test_an_error_that_a_container_sends_as_its_first_event_has_its_status
     async with running_way(Engine(events=[said, DONE])) as way:
         answer = await way.ask(stream=True)
         assert (answer.status, answer.error["message"]) == (404, "no lora")
+
+
+_DEAD = b'data: {"error": {"message": "Engine is dead", "type": "InternalServerError", "code": 500}}\n\n'
+
+
+@pytest.mark.parametrize("end", [[DONE], []])
+def test_an_error_that_a_container_sends_later_reaches_the_client_and_is_no_whole_answer(
+    end: list[bytes],
+) -> None:
+    @in_loop
+    async def case() -> None:
+        engine = Engine(events=[delta("x")] * 40 + [_DEAD, *end])
+        async with running_way(engine) as way:
+            known = [line for line in (await way.metrics()).splitlines() if "tokens_per_second{" in line]
+            answer = await way.ask(stream=True)
+            assert answer.events == engine.events
+            line = await way.logged()
+            assert (line["status"], line["outcome"]) == (200, "model_failed")
+            assert line["detail"] == "the container said InternalServerError in its stream"
+            assert known[0] in await way.metrics()
+
+    case()
+
+
+@in_loop
+async def test_comments_are_no_first_event_so_an_error_behind_them_has_its_status() -> None:
+    async with running_way(Engine(events=[b": ping\n\n", _DEAD, DONE])) as way:
+        assert (await way.ask(stream=True)).status == 500
+        way.engine.events = [b": ping\n\n", delta("x"), b": ping\n\n", DONE]
+        assert (await way.ask(stream=True)).events == way.engine.events[1:]
+        assert (await way.logged(2))["tokens"] == 1
+
+
+@in_loop
+async def test_an_answer_about_errors_is_none() -> None:
+    words = b'data: {"error": "is a word", "choices": [{"delta": {"content": "x"}}]}\n\n'
+    async with running_way(Engine(events=[words, delta('"error"'), DONE])) as way:
+        assert (await way.ask(stream=True)).events == way.engine.events
+        assert (await way.logged())["outcome"] == "ok"
+
+
+@pytest.mark.parametrize("where", ["judged", "splitter_for", "refusal_of_event"])
+def test_a_mistake_of_the_adapter_itself_is_told_in_openais_shape_too(
+    where: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = iter([None])
+
+    def wrong(*_: object) -> None:
+        # The first event goes well, so that the answer has begun.
+        if where != "refusal_of_event" or next(said, wrong):
+            raise LookupError("ours")
+
+    @in_loop
+    async def case() -> None:
+        async with running_way() as way:
+            answer = await way.ask(stream=True)
+            if where == "refusal_of_event":
+                assert (answer.status, answer.events[0]) == (200, delta("Hel"))
+                assert error_in(answer.events[1].removeprefix(b"data: "))["code"] == "gateway_error"
+            else:
+                assert (answer.status, answer.error["code"]) == (500, "gateway_error")
+            assert (await way.logged())["outcome"] == "gateway_error"
+
+    monkeypatch.setattr(adapter, where, wrong)
+    case()
+    assert "LookupError: ours" in caplog.text
+
+
+@in_loop
+async def test_a_client_that_leaves_while_it_is_told_of_a_failure_does_not_change_what_failed() -> None:
+    async with running_way(Engine(gate=asyncio.Event())) as way:
+        way.double.faults.append(Fault("InternalStreamFailure", after_parts=1))
+        with pytest.MonkeyPatch.context() as patch:
+            write = web.StreamResponse.write
+
+            async def left(response: web.StreamResponse, data: bytes) -> None:
+                if b"broke off" in data:
+                    raise ConnectionResetError
+                await write(response, data)
+
+            patch.setattr(web.StreamResponse, "write", left)
+            async with way.stream() as answer:
+                await answer.content.read()
+        line = await way.logged()
+        assert (line["status"], line["outcome"]) == (200, "stream_failed")
 
 
 @in_loop

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import weakref
 
 import aiohttp
 import pytest
 
 from rehearsal.sagemaker_runtime import Fault
+from runtime.sagemaker_gateway import adapter
+from runtime.sagemaker_gateway.request import read_fields
 from runtime.sagemaker_gateway.service import drained
 
 from .running import DONE, Engine, Way, chat, configured, delta, error_in, in_loop, running_way
@@ -121,6 +124,26 @@ async def test_more_bytes_than_it_may_hold_are_told_to_come_back() -> None:
     async with running_way(max_held_bytes=2048) as way:
         assert (await way.ask(user="x" * 4096)).status == 429
         assert (await way.ask()).status == 200
+
+
+@in_loop
+async def test_while_an_answer_runs_its_request_is_held_as_bytes_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Fields(dict[str, object]):
+        """A dict whose end can be seen."""
+
+    read: list[weakref.ref[Fields]] = []
+
+    def reading(raw: bytes) -> Fields:
+        fields = Fields(read_fields(raw))
+        read.append(weakref.ref(fields))
+        return fields
+
+    monkeypatch.setattr(adapter, "read_fields", reading)
+    async with running_way(Engine(gate=asyncio.Event())) as way, way.stream() as answer:
+        await answer.content.readuntil(b"\n\n")
+        assert [one() for one in read] == [None]
 
 
 @in_loop

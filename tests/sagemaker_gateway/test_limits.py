@@ -1,13 +1,15 @@
 """Sizes and times that SageMaker does not exceed, and what a request gets that would."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
-from runtime.sagemaker_gateway import SageMakerModel
+from rehearsal.sagemaker_runtime import Fault
+from runtime.sagemaker_gateway import SageMakerModel, adapter
 
-from .running import DONE, Engine, chat, delta, in_loop, running_way, usage
+from .running import DONE, Engine, Way, chat, delta, error_in, in_loop, running_way, usage
 
 # 450 s after the first token at 3,000 / 450 tokens a second, and 30 s of a minute at the same speed.
 _STREAM, _PLAIN = 3000, 200
@@ -92,12 +94,21 @@ async def test_a_completion_keeps_the_default_of_its_api() -> None:
         assert "max_tokens" not in way.engine.received[0]
 
 
-@in_loop
-async def test_a_completion_gets_a_cap_where_even_the_default_is_too_long() -> None:
-    slow = SageMakerModel(name="tiny", endpoint="chat-endpoint", safe_tokens=10)
-    async with running_way(models=(slow,)) as way:
-        answer = await way.ask("/v1/completions", messages=None, prompt="Hello", stream=True)
-        assert answer.headers["x-spillway-max-tokens"] == "10"
+@pytest.mark.parametrize("number", [None, 16])
+def test_a_model_too_slow_for_any_answer_is_told_as_such_and_not_as_a_mistake(number: int | None) -> None:
+    @in_loop
+    async def case() -> None:
+        slow = SageMakerModel(name="tiny", endpoint="chat-endpoint", safe_tokens=100)
+        async with running_way(models=(slow,)) as way:
+            refused = await way.ask(max_tokens=number)
+            assert (refused.status, refused.error["code"]) == (503, "model_too_slow")
+            assert refused.headers["Retry-After"] == "60"
+            assert "With 'stream': true it could have 100." in refused.error["message"]
+            assert way.engine.received == []
+            assert (await way.ask(max_tokens=6)).status == 200
+            assert (await way.ask(stream=True)).headers["x-spillway-max-tokens"] == "100"
+
+    case()
 
 
 @pytest.mark.parametrize("value", ["9999", 9999.0, True, -1, [5]])
@@ -139,13 +150,72 @@ async def test_a_usage_event_counts_more_than_the_number_of_events() -> None:
         assert (await way.logged())["tokens"] == 123
 
 
+# A minute scaled down to a tenth of a second, and a model that has 200 tokens in it all the same.
+_SOON = 0.1
+_FAST = SageMakerModel(name="tiny", endpoint="chat-endpoint", safe_tokens=1_800_000)
+
+
 @in_loop
-async def test_an_answer_that_ran_into_the_limit_halves_what_is_let_through() -> None:
-    async with running_way(Engine(pause_s=10)) as way:
-        way.double.plain_limit_s = 0.05
-        assert (await way.ask()).status == 504
+async def test_answers_that_ran_into_the_limit_together_halve_what_is_let_through() -> None:
+    async with running_way(Engine(pause_s=10), (_FAST,), plain_limit_s=_SOON) as way:
+        way.double.plain_limit_s = _SOON
+        assert {answer.status for answer in await asyncio.gather(*(way.ask() for _ in range(8)))} == {504}
         way.engine.pause_s = 0
         assert (await way.ask()).headers["x-spillway-max-tokens"] == str(_PLAIN // 2)
+
+
+@in_loop
+async def test_a_stream_that_ran_into_the_limit_teaches_the_speed_that_it_had() -> None:
+    # 1,000 tokens a second are known, and 200 come in the half second; a request without any would halve it.
+    fast = SageMakerModel(name="tiny", endpoint="chat-endpoint", safe_tokens=400, first_token_s=0.1)
+    engine = Engine(events=[delta("x") * 200], gate=asyncio.Event())
+    async with running_way(engine, (fast,), stream_limit_s=0.5) as way:
+        way.double.stream_limit_s = 0.5
+        assert (
+            error_in((await way.ask(stream=True)).events[-1].removeprefix(b"data: "))["code"] == "time_limit"
+        )
+        assert 600 < await shown(way, 'tokens_per_second{model="tiny"}') < 710
+
+
+@pytest.mark.parametrize("case", ["few tokens", "early", "early stream"])
+def test_a_time_limit_that_says_nothing_of_the_speed_changes_nothing(case: str) -> None:
+    @in_loop
+    async def run() -> None:
+        limit = _SOON if case == "few tokens" else 60.0
+        async with running_way(Engine(pause_s=10), (_FAST,), plain_limit_s=limit) as way:
+            way.double.plain_limit_s = _SOON
+            known = await shown(way, 'tokens_per_second{model="tiny"}')
+            if case == "early stream":
+                way.double.faults.append(Fault("ModelStreamError", code="ModelInvocationTimeExceeded"))
+            answer = await way.ask(
+                stream=case == "early stream", max_tokens=15 if case == "few tokens" else None
+            )
+            assert answer.error["code"] == "time_limit"
+            assert await shown(way, 'tokens_per_second{model="tiny"}') == known
+
+    run()
+
+
+@in_loop
+async def test_a_client_that_does_not_read_until_the_limit_says_nothing_of_the_speed() -> None:
+    fast = SageMakerModel(name="tiny", endpoint="chat-endpoint", first_token_s=0.1)
+    big = delta("x" * 65_536)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapter, "_GRACE_S", 0.0)
+        async with running_way(Engine(events=[big] * 600), (fast,), stream_limit_s=1.0) as way:
+            known = await shown(way, 'tokens_per_second{model="tiny"}')
+            async with way.stream(max_tokens=100) as answer:
+                await answer.content.readuntil(b"\n\n")
+                await asyncio.sleep(1.5)
+                answer.close()
+            assert (await way.logged())["outcome"] == "time_limit"
+            assert await shown(way, 'tokens_per_second{model="tiny"}') == known
+
+
+async def shown(way: Way, name: str) -> float:
+    """A number of the metrics."""
+    [line] = [one for one in (await way.metrics()).splitlines() if f"spillway_sagemaker_{name} " in one]
+    return float(line.rpartition(" ")[2])
 
 
 @in_loop

@@ -60,6 +60,20 @@ async def test_json_lines_of_a_container_become_events_with_an_end() -> None:
         assert events == [b'data: {"a": 1}\n\n', 'data: {"b": "é"}\n\n'.encode(), DONE]
 
 
+@pytest.mark.parametrize(
+    "end", [b"data:[DONE]\n\n", b"data: [DONE]\n", b"data:[DONE]", b"data: [DONE]\r\n\r\n"]
+)
+def test_the_end_of_a_stream_may_be_written_in_other_ways(end: bytes) -> None:
+    @in_loop
+    async def case() -> None:
+        async with running_way(Engine(events=[delta("x"), end])) as way:
+            assert (await way.ask(stream=True)).events == [delta("x"), DONE]
+            line = await way.logged()
+            assert (line["outcome"], line["tokens"]) == ("ok", 1)
+
+    case()
+
+
 @in_loop
 async def test_a_completion_goes_the_same_way() -> None:
     async with running_way() as way:

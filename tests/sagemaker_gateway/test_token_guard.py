@@ -68,9 +68,42 @@ def test_an_answer_as_a_whole_counts_by_all_of_its_time() -> None:
     assert one.tokens_per_s == pytest.approx((3000 / 450 + 2) / 2)
 
 
+def test_requests_that_one_hang_hits_count_as_one() -> None:
+    one = guard()
+    for number in range(12):
+        one.observe_time_limit(began=number, at=480 + number)
+    assert one.allowance(480, at=500) == 1500
+    one.observe_time_limit(began=481, at=961)
+    assert one.allowance(480, at=961) == 750
+
+
+def test_a_stream_that_ran_into_the_limit_counts_with_the_speed_that_it_had() -> None:
+    one = guard()
+    one.observe_time_limit(began=0, at=480, tokens=2251, first_s=30)
+    assert one.tokens_per_s == pytest.approx((3000 / 450 + 5) / 2)
+
+
+def test_however_many_hang_an_eighth_is_let_through_and_one_answer_measures_again() -> None:
+    one = guard()
+    for number in range(20):
+        one.observe_time_limit(began=number * 500, at=number * 500 + 480)
+    assert one.allowance(480, at=10_000) == 375
+    assert one.allowance(60, at=10_000) == 25
+    one.observe_stream(25, 1.0, 2.0, at=10_000)
+    assert one.allowance(60, at=10_000) > 25
+
+
+def test_a_late_first_token_leaves_an_answer_as_a_whole_half_of_its_time() -> None:
+    one = guard()
+    for _ in range(400):
+        one.observe_stream(501, 5.0, 15.0, at=0)
+    one.observe_stream(501, 150.0, 160.0, at=0)
+    assert one.first_token_s > 60
+    assert one.allowance(60, at=0) == pytest.approx(30 * 50, rel=0.01)
+
+
 def test_a_bad_hour_is_forgotten_where_nothing_was_measured_since() -> None:
     one = guard()
-    for _ in range(20):
-        one.observe_time_limit(at=100)
-    assert one.allowance(480, at=699) == 1
+    one.observe_time_limit(began=0, at=100)
+    assert one.allowance(480, at=699) == 1500
     assert one.allowance(480, at=701) == 3000

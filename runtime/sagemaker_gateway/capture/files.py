@@ -102,25 +102,26 @@ class Files:
         """Whether a file is as long as one may become."""
         return any(sum(map(len, lines)) >= self._config.max_file_bytes for lines in self._waiting.values())
 
-    async def flush(self) -> int:
-        """Writes everything that waits, a file for each folder, in a thread.
+    async def flush(self) -> tuple[int, list[StorageError]]:
+        """Writes everything that waits, a file for each folder, in a thread. One at a time may.
 
         Returns:
-            Lines that were written.
-
-        Raises:
-            StorageError: A file was not written; its lines still wait.
+            Lines that were written, and why files were not; the lines of these still wait.
         """
-        written = 0
+        written, refused = 0, list[StorageError]()
         for folder, lines in list(self._waiting.items()):
             now = self._now()
             key = f"{folder}{now:%Y/%m/%d/%H/%M-%S}-{uuid.uuid4()}.jsonl"
             taken = len(lines)
-            await asyncio.to_thread(self._storage.put, key, b"".join(lines))
+            try:
+                await asyncio.to_thread(self._storage.put, key, b"".join(lines))
+            except StorageError as error:
+                refused.append(error)
+                continue
             # What came meanwhile is behind them.
             self._size -= sum(map(len, lines[:taken]))
             del lines[:taken]
             written += taken
             if not lines:
                 del self._waiting[folder]
-        return written
+        return written, refused

@@ -9,7 +9,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from runtime.sagemaker_gateway.capture.config import CaptureConfig
-from runtime.sagemaker_gateway.capture.files import Files, Storage, StorageError
+from runtime.sagemaker_gateway.capture.files import Files, Storage
 from runtime.sagemaker_gateway.capture.masker_process import Masking, RecordLostError
 from runtime.sagemaker_gateway.capture.tape import About, Tape, is_sampled
 
@@ -58,6 +58,7 @@ class Capture:
         self._unmasked = 0
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._long = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._tasks: Sequence[asyncio.Task[None]] = ()
         self._written = Counter(f"{_PREFIX}written", "Records that are in S3.", registry=registry)
         self._dropped = Counter(
@@ -113,8 +114,7 @@ class Capture:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.end_s):
                 await self._queue.join()
-                for task in self._tasks:
-                    task.cancel()
+                # After a write that has begun, which cannot be taken back: cut off, its lines would go twice.
                 await self._flush()
         for task in self._tasks:
             task.cancel()
@@ -160,9 +160,10 @@ class Capture:
             await self._flush()
 
     async def _flush(self) -> None:
-        try:
-            self._written.inc(await self._files.flush())
-        except StorageError as error:
+        async with self._writing:
+            written, refused = await self._files.flush()
+        self._written.inc(written)
+        for error in refused:
             self._failed.inc()
             self._log(f"capture: S3 did not take a file, which is tried again: {error}")
 
