@@ -12,13 +12,18 @@ from components.aws.gateway_entrance import GatewayEntrance
 from components.aws.hosting_policies import pull_images
 from components.aws.policies import document, trust
 from components.base import Component
+from runtime.sagemaker.metrics import log_namespace
 from runtime.sagemaker_gateway.fargate import Architecture
-from runtime.sagemaker_gateway.task import ENVOY, GatewayTask
+from runtime.sagemaker_gateway.task import ADAPTER, ENVOY, GatewayTask
+
+_Tracking = appautoscaling.PolicyTargetTrackingScalingPolicyConfigurationArgsDict
 
 # Its task definition, volumes and security groups are those of this version and newer.
 _PLATFORM = "1.4.0"
-# Envoy's and the adapter's work grows with requests, and CPU is what either has least of.
+# Text is work for a task; requests that wait for models are next to none, until all places are taken.
 _CPU_PERCENT = 50
+_BUSY_PERCENT = 50
+_BUSY_METRIC = "gateway-busy"
 _SCALE_OUT_S, _SCALE_IN_S = 60, 300
 # Images are pulled and three containers start before a task answers.
 _GRACE_S = 120
@@ -72,7 +77,7 @@ class EndpointGatewayArgs:
 
 
 class EndpointGateway(Component):
-    """A service of tasks behind the entrance, which CPU use makes more or fewer.
+    """A service of tasks behind the entrance, which CPU use and requests in flight make more or fewer.
 
     What the containers are told is in the task definition, so a change of it, an API key's too, is rolled
     out: new tasks beside the old ones, which keep their streams until those end. Where the new ones do not
@@ -223,20 +228,43 @@ class EndpointGateway(Component):
         )
         if args.least == args.most:
             return
-        appautoscaling.Policy(
-            f"{name}-cpu",
-            name=f"{name}-cpu",
-            policy_type="TargetTrackingScaling",
-            service_namespace=target.service_namespace,
-            resource_id=target.resource_id,
-            scalable_dimension=target.scalable_dimension,
-            target_tracking_scaling_policy_configuration={
-                "target_value": _CPU_PERCENT,
-                "scale_out_cooldown": _SCALE_OUT_S,
-                "scale_in_cooldown": _SCALE_IN_S,
-                "predefined_metric_specification": {
-                    "predefined_metric_type": "ECSServiceAverageCPUUtilization"
-                },
+        # Each task says each minute how many of its places were taken at most.
+        busy = cloudwatch.LogMetricFilter(
+            f"{name}-busy",
+            name=f"{name}-busy",
+            log_group_name=self.log_groups[args.task.logs[ADAPTER]].name,
+            pattern="{ $.busy_percent >= 0 }",
+            metric_transformation={
+                "name": _BUSY_METRIC,
+                "namespace": log_namespace(args.cloud.name),
+                "value": "$.busy_percent",
             },
             opts=self.child(),
         )
+        cpu: _Tracking = {
+            "target_value": _CPU_PERCENT,
+            "scale_out_cooldown": _SCALE_OUT_S,
+            "scale_in_cooldown": _SCALE_IN_S,
+            "predefined_metric_specification": {"predefined_metric_type": "ECSServiceAverageCPUUtilization"},
+        }
+        places: _Tracking = {
+            "target_value": _BUSY_PERCENT,
+            "scale_out_cooldown": _SCALE_OUT_S,
+            "scale_in_cooldown": _SCALE_IN_S,
+            "customized_metric_specification": {
+                "metric_name": _BUSY_METRIC,
+                "namespace": log_namespace(args.cloud.name),
+                "statistic": "Average",
+            },
+        }
+        for what, tracking in (("cpu", cpu), ("busy", places)):
+            appautoscaling.Policy(
+                f"{name}-{what}",
+                name=f"{name}-{what}",
+                policy_type="TargetTrackingScaling",
+                service_namespace=target.service_namespace,
+                resource_id=target.resource_id,
+                scalable_dimension=target.scalable_dimension,
+                target_tracking_scaling_policy_configuration=tracking,
+                opts=self.child(depends_on=[busy]),
+            )

@@ -135,7 +135,7 @@ class Adapter:
     def report(self) -> None:
         """Writes to the log what is let through now, and what became of copies since the last report."""
         allowances = {name: self._allowance(name) for name in self._models}
-        self._log(report_line(self.admission.requests, allowances, self.metrics))
+        self._log(report_line(self.admission, allowances, self.metrics))
 
     def begin_drain(self) -> None:
         """Says at /healthz that it goes, so that nothing new comes; what comes is still answered."""

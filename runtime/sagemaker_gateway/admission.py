@@ -16,6 +16,7 @@ class Admission:
         self._retry_after_s = retry_after_s
         self._held_bytes = 0
         self._requests = 0
+        self._most = 0
         self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -24,6 +25,11 @@ class Admission:
     def requests(self) -> int:
         """Requests that are held now."""
         return self._requests
+
+    def busiest(self) -> float:
+        """The most places that were taken since the last time this was asked, in percent of all."""
+        most, self._most = self._most, self._requests
+        return 100 * most / self._max_requests
 
     def close(self) -> None:
         """Takes no request from now on."""
@@ -70,6 +76,7 @@ class Admission:
                 retry_after_s=self._retry_after_s,
             )
         self._requests += 1
+        self._most = max(self._most, self._requests)
         self._held_bytes += size
         self._idle.clear()
         try:

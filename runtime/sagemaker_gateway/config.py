@@ -90,7 +90,7 @@ class AdapterConfig(Spec):
     stream_limit_s: float = Field(
         default=STREAM_LIMIT_S, gt=0, le=STREAM_LIMIT_S, description="Longest streamed answer."
     )
-    max_requests: int = Field(default=256, ge=1, description="Requests at a time; further ones get 429.")
+    max_requests: int = Field(default=512, ge=1, description="Requests at a time; further ones get 429.")
     max_held_bytes: int = Field(
         default=512 * 1024 * 1024,
         ge=1024,

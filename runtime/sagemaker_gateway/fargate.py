@@ -26,7 +26,8 @@ MEMORY_MIB: Final[Mapping[int, tuple[int, ...]]] = MappingProxyType(
 ENVOY_MIB: Final = 2048
 """Envoy's part: the worst body of 25 MiB takes 65 times its size (GatewayConfig.max_request_bytes)."""
 
-# Python, its libraries and the buffers of 256 streams.
+# Python, its libraries and the buffers of 512 requests. Of 100 plain ones each took 100 KiB, where client,
+# adapter, double and engine were one process.
 _ADAPTER_MIB: Final = 256
 # What masks is a process of 130 MiB; beside it are what waits for it, what waits for S3, and S3's client.
 _CAPTURE_MIB: Final = 256

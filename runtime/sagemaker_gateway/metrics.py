@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from runtime.sagemaker_gateway.admission import Admission
 from runtime.sagemaker_gateway.request import Allowance
 from runtime.sagemaker_gateway.token_guard import TokenGuard
 
@@ -151,11 +152,11 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-def report_line(in_flight: int, allowances: Mapping[str, Allowance], metrics: Metrics) -> str:
+def report_line(admission: Admission, allowances: Mapping[str, Allowance], metrics: Metrics) -> str:
     """What the adapter says of itself each minute, as one line of JSON: on Fargate nobody asks for metrics.
 
     Args:
-        in_flight: Requests now.
+        admission: The requests; `busy_percent` is the most places of it that were taken since the last line.
         allowances: What the token guard lets through, by model.
         metrics: Knows the copies, which are those since the last such line.
     """
@@ -164,7 +165,8 @@ def report_line(in_flight: int, allowances: Mapping[str, Allowance], metrics: Me
         {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "report": "minute",
-            "in_flight": in_flight,
+            "in_flight": admission.requests,
+            "busy_percent": round(admission.busiest(), 1),
             "allowed_tokens": {name: asdict(one) for name, one in allowances.items()},
             "copies_kept": sum(metrics.growth("capture_written").values()),
             "copies_dropped": dropped,

@@ -8,7 +8,9 @@ import botocore.session  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 from botocore.validate import ParamValidator  # pyright: ignore[reportMissingTypeStubs]
 
+from runtime.sagemaker_gateway.admission import Admission
 from runtime.sagemaker_gateway.config import STREAM_LIMIT_S
+from runtime.sagemaker_gateway.metrics import Metrics, report_line
 from stacks.endpoint_routes import answered
 from stacks.settings import parse_sagemaker
 from tests.support.stack_files import declare, platform_object
@@ -262,11 +264,25 @@ def test_a_deployment_that_fails_goes_back_and_never_runs_fewer_tasks(stack: Syn
     assert service["desiredCount"] == 2
 
 
-def test_cpu_use_decides_how_many_tasks_there_are(stack: Synthesized) -> None:
+def test_cpu_use_and_requests_in_flight_decide_how_many_tasks_there_are(stack: Synthesized) -> None:
     assert stack.one(SERVICE).ignored_changes == ("desiredCount",)
     target = stack.one("aws:appautoscaling/target:Target", "llm-gateway").inputs
     assert (target["minCapacity"], target["maxCapacity"]) == (2, 4)
     assert target["resourceId"] == "service/llm-gateway/llm-gateway"
+    tracked = "targetTrackingScalingPolicyConfiguration"
+    cpu = stack.one("aws:appautoscaling/policy:Policy", "llm-gateway-cpu").inputs[tracked]
+    assert cpu["predefinedMetricSpecification"] == {"predefinedMetricType": "ECSServiceAverageCPUUtilization"}
+    busy = stack.one("aws:appautoscaling/policy:Policy", "llm-gateway-busy").inputs[tracked]
+    counted = stack.one("aws:cloudwatch/logMetricFilter:LogMetricFilter", "llm-gateway-busy").inputs
+    assert counted["logGroupName"] == "/spillway/llm/gateway/adapter"
+    meant = counted["metricTransformation"]
+    assert busy["customizedMetricSpecification"] == {
+        "metricName": meant["name"],
+        "namespace": meant["namespace"],
+        "statistic": "Average",
+    }
+    nobody = Admission(max_requests=4, max_held_bytes=1, retry_after_s=1)
+    assert meant["value"].removeprefix("$.") in json.loads(report_line(nobody, {}, Metrics()))
 
 
 def test_a_fixed_number_of_tasks_is_kept_without_a_policy() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from rehearsal.sagemaker_runtime import Fault
 from runtime.sagemaker_gateway import adapter
+from runtime.sagemaker_gateway.admission import Admission
 from runtime.sagemaker_gateway.request import read_fields
 from runtime.sagemaker_gateway.service import drained
 
@@ -182,3 +183,14 @@ async def test_a_broken_plain_answer_does_not_look_like_a_whole_one() -> None:
             await way.ask()
         line = await way.logged()
         assert (line["status"], line["outcome"]) == (200, "stream_broken")
+
+
+def test_the_busiest_moment_is_told_once() -> None:
+    admission = Admission(max_requests=4, max_held_bytes=100, retry_after_s=1)
+    with admission.place(1), admission.place(1), admission.place(1):
+        pass
+    with admission.place(1):
+        assert admission.busiest() == 75
+        assert admission.busiest() == 25
+    assert admission.busiest() == 25
+    assert admission.busiest() == 0
