@@ -36,6 +36,7 @@ from runtime.ops.teardown.ledger import (
 )
 from runtime.ops.teardown.plan import Plan, planned
 from runtime.ops.teardown.registry import OwnRegistry
+from runtime.ops.teardown.repositories import OwnRepositories
 from runtime.ops.teardown.site import Api, LiveSite, NotOursError
 from runtime.ops.teardown.sweep import CloudSweep
 from runtime.ops.teardown.waiting import Patience, StepError
@@ -74,7 +75,7 @@ class Stack(Protocol):
         ...
 
     def unstage(self) -> None:
-        """Removes the copies of weights and images that were staged, and nothing else."""
+        """Removes the copies of weights that were staged, and nothing else."""
         ...
 
     def destroy(self) -> None:
@@ -143,6 +144,7 @@ class Teardown:
         self._problems: list[str] = []
         self._clouds: list[LiveCloud] = []
         self._endpoints: list[OwnEndpoints] = []
+        self._repositories: list[OwnRepositories] = []
         self._buckets: list[DataStore] = []
         self._registries: list[DataStore] = []
         self._has_clusters = True
@@ -251,6 +253,7 @@ class Teardown:
             except (ClientError, BotoCoreError) as error:
                 raise RefusedError(f"the role of the stack cannot be taken on: {error}") from None
             self._clouds.append(live)
+            self._repositories.append(OwnRepositories(cloud, live.clients, resources))
             self._buckets.append(OwnBuckets(cloud, live.clients, resources))
             if not cloud.clusters:
                 self._endpoints.append(OwnEndpoints(cloud, live.clients, resources))
@@ -338,7 +341,7 @@ class Teardown:
             yield "endpoints", self._end_endpoints
         if self._has_clusters:
             yield "no more GPU nodes", self._stop_spending
-        yield "staged copies", lambda _: self._stack.unstage()
+        yield "staged copies", self._remove_copies
         if self._has_clusters:
             yield from self._cluster_steps()
         yield "buckets", lambda step: self._empty(self._buckets, step)
@@ -360,6 +363,11 @@ class Teardown:
     def _end_endpoints(self, step: Step) -> None:
         for one in self._endpoints:
             one.end(step, self._patience)
+
+    def _remove_copies(self, step: Step) -> None:
+        self._stack.unstage()
+        for one in self._repositories:
+            one.empty(step, self._patience)
 
     def _stop_spending(self, step: Step) -> None:
         """Everywhere, whatever fails at one place: this is what stops the bill."""
