@@ -217,13 +217,22 @@ class Teardown:
         """Looks at everything once, whatever was done before."""
         looks: list[Look] = []
         with self._progress.step("looking for what is left") as step:
+            proven: list[LiveCloud] = []
             for cloud in ledger.clouds:
-                for look in CloudSweep(cloud, self._reach.clients(cloud)).looks():
+                try:
+                    live = LiveCloud(cloud, self._reach.clients(cloud))
+                    live.require_account()
+                except (AccountError, ClientError, BotoCoreError) as error:
+                    # In another account there is nothing of the stack, and that proves nothing.
+                    looks.append(_unasked(cloud, error))
+                    continue
+                proven.append(live)
+                for look in CloudSweep(cloud, live.clients).looks():
                     step.update(f"{look.service} {look.query}")
                     looks.append(look)
             for site in ledger.sites:
                 step.update(f"cluster {site.name}")
-                looks.append(self._look_at(site, ledger))
+                looks.append(self._look_at(site, proven))
             try:
                 state = self._stack.state()
                 held, pending = len(resources_of(state)), tuple(pending_of(state))
@@ -455,18 +464,16 @@ class Teardown:
 
     # After it
 
-    def _look_at(self, site: Site, ledger: Ledger) -> Look:
+    def _look_at(self, site: Site, clouds: Sequence[LiveCloud]) -> Look:
         def look(**answer: Any) -> Look:
             return Look(service="cluster", where=site.name, query="what the stack had there", **answer)
 
         if not site.claims and not site.objects:
             return look(said="the stack never had anything there")
         if site.eks is not None and site.name not in self._wishes.gone:
-            for cloud in ledger.clouds:
+            for live in clouds:
                 try:
-                    if site.eks in cloud.clusters and not LiveCloud(
-                        cloud, self._reach.clients(cloud)
-                    ).has_cluster(site.eks):
+                    if site.eks in live.cloud.clusters and not live.has_cluster(site.eks):
                         return look(said=f"EKS cluster {site.eks} is gone, and everything on it")
                 except (ClientError, BotoCoreError) as error:
                     return look(problem=str(error))
@@ -487,6 +494,11 @@ class Teardown:
             return len(resources_of(self._stack.state()))
         except PulumiError:
             return None
+
+
+def _unasked(cloud: Cloud, error: Exception) -> Look:
+    where, query = f"{cloud.account} {cloud.region}", "whose account it is, and so all that is in it,"
+    return Look(service="sts", where=where, query=query, problem=str(error))
 
 
 def _with_uid(site: Site, uid: str | None) -> Site:
