@@ -370,8 +370,14 @@ class Teardown:
         yield "volumes", self._end_volumes
 
     def _end_endpoints(self, step: Step) -> None:
+        lines: list[str] = []
         for one in self._endpoints:
-            one.end(step, self._patience)
+            try:
+                one.end(step, self._patience)
+            except StepError as error:
+                lines += error.lines
+        if lines:
+            raise StepError(lines)
 
     def _remove_copies(self, step: Step) -> None:
         self._stack.unstage()
