@@ -407,14 +407,14 @@ class Platform:
         return dict.fromkeys(("cluster", "eks"), why)
 
     def _unstage(self, cli: PulumiCli) -> None:
-        """Empties bucket and repositories of what `stage` brought; AWS deletes no full one."""
+        """Empties the bucket of the weights that `stage` brought; AWS deletes no full one."""
         # What the last `up` knew that came to its end, and what the stack file says now.
         found = [cli.outputs().get("cloudStaging")]
         with contextlib.suppress(WorkspaceError):  # mistakes in the file keep nobody from a teardown
             found.append(self.workspace.staging_plan())
         for plan in dict.fromkeys(StagingPlan.read(one) for one in found if one):
-            s3, registry = self._stores(plan)
-            unstage(plan, partial(StagedWeights, s3, plan.bucket), registry, self._progress)
+            s3, _ = self._stores(plan)
+            unstage(plan, partial(StagedWeights, s3, plan.bucket), self._progress)
 
     def _stores(self, plan: StagingPlan) -> tuple[Any, Registry]:
         double = self._place.double

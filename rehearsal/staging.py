@@ -50,11 +50,6 @@ class RehearsedRegistry:
         manifests = [json.loads(one["imageManifest"]) for one in found]
         return next((one["config"]["digest"].partition("@")[2] for one in manifests), None)
 
-    def remove(self, reference: str) -> None:
-        """Removes an image; one that is not there is fine."""
-        repository, tag = _tagged(reference)
-        self._ecr.remove(f"registry/{repository}:{tag}")
-
     def copy(self, source: str, target: str, told: Callable[[str], None]) -> None:
         """Writes a manifest that names the source, in place of the image.
 

@@ -19,7 +19,8 @@ def is_staged(model: ModelSpec) -> bool:
 def weights_prefix(model: ModelSpec) -> str:
     """Folder of a model's weights in the bucket, with a slash at the end.
 
-    Another revision is another folder, so that what runs never changes under it.
+    Another revision is another folder, so that what runs never changes under it. Weights without a revision
+    share one, in which staging replaces those of before.
     """
     revision = model.source.revision or model.revision or "current"
     return f"{WEIGHTS_ROOT}/{model.name}/{revision}/"

@@ -136,7 +136,8 @@ def free_changed_variants(settings: SageMakerSettings, account: Boto3Account) ->
 
     SageMaker refuses the update while the variant is registered with Application Auto Scaling. The target
     is a resource that comes after the endpoint, so its replacement alone would come too late; it puts the
-    scaling back when the endpoint has been updated.
+    scaling back when the endpoint has been updated. Where the update fails and its change is taken back, the
+    target does not change, and only a refresh sees that it is gone.
     """
     types = {
         f"{settings.name}-{endpoint.name}": {one.name: one.instance_type for one in endpoint.variants}
@@ -147,7 +148,11 @@ def free_changed_variants(settings: SageMakerSettings, account: Boto3Account) ->
         name = args.name
         freed = await asyncio.to_thread(deregister_changed, account.session, name, types.get(name, {}))
         if freed:
-            pulumi.log.info(f"{name}: no scaling of {', '.join(freed)} until the update is through")
+            pulumi.log.info(
+                f"{name}: no scaling of {', '.join(freed)} until the update is through. If it fails and the "
+                "stack file goes back to the old type, put the scaling back with `pulumi up --refresh`: the "
+                "state says that it is there. `make up` does so itself"
+            )
 
     hook = pulumi.ResourceHook("free-changed-variants", before_update)
 

@@ -155,7 +155,13 @@ def weights_stager(bucket_arn: str, key_arn: str, repository_arns: Sequence[str]
     statements = [
         allow(["s3:ListBucket", "s3:ListBucketMultipartUploads", "s3:GetBucketVersioning"], [bucket_arn]),
         allow(
-            ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"],
+            [
+                "s3:GetObject",
+                "s3:PutObject",
+                "s3:DeleteObject",  # what is under the folder of a model and not of its weights
+                "s3:AbortMultipartUpload",
+                "s3:ListMultipartUploadParts",
+            ],
             [f"{bucket_arn}/*"],
         ),
         allow(["kms:Decrypt", "kms:GenerateDataKey"], [key_arn]),

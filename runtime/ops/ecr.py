@@ -20,10 +20,6 @@ class EcrApi(Protocol):
         """What is in a repository."""
         ...
 
-    def batch_delete_image(self, **request: Any) -> dict[str, Any]:
-        """Removes images."""
-        ...
-
     def get_authorization_token(self, **request: Any) -> dict[str, Any]:
         """A password for twelve hours."""
         ...
@@ -49,15 +45,6 @@ class Ecr:
                 return None
             raise
         return str(found["imageDetails"][0]["imageDigest"])
-
-    def remove(self, reference: str) -> None:
-        """Removes an image; one that is not there is fine."""
-        repository, identity = _parts(reference)
-        try:
-            self._client.batch_delete_image(repositoryName=repository, imageIds=[identity])
-        except Exception as error:
-            if _code(error) not in _NOT_THERE:
-                raise
 
     def copy(self, source: str, target: str, told: Callable[[str], None]) -> None:
         """Copies an image for all its platforms.

@@ -28,10 +28,6 @@ class Registry(Protocol):
         """Copies an image with its digest unchanged."""
         ...
 
-    def remove(self, reference: str) -> None:
-        """Removes an image; one that is not there is fine."""
-        ...
-
 
 @dataclass(frozen=True)
 class ImagePlan:
@@ -206,20 +202,15 @@ def stage(
     return Staged(armed, tuple(lines))
 
 
-def unstage(
-    plan: StagingPlan, weights: Callable[[str], StagedWeights], registry: Registry, progress: Progress
-) -> None:
-    """Removes what `stage` brought, and nothing else, so that bucket and repositories can be deleted.
+def unstage(plan: StagingPlan, weights: Callable[[str], StagedWeights], progress: Progress) -> None:
+    """Removes the weights that `stage` brought, and nothing else in the bucket.
 
     Raises:
         StagingError: Something stays.
     """
-    with progress.step("staged weights and images") as step:
+    with progress.step("staged weights") as step:
         removed = sum(weights(model.prefix.rstrip("/")).remove() for model in plan.models if model.prefix)
-        images = dict.fromkeys([*plan.images, *(model.image for model in plan.models)])
-        for image in images:
-            registry.remove(image.target)
-        step.update(f"{removed} objects and {len(images)} images removed; the originals are where they were")
+        step.update(f"{removed} objects removed; the originals are where they were")
 
 
 def _copied(image: ImagePlan, registry: Registry, progress: Progress) -> str:

@@ -53,6 +53,10 @@ class S3(object_versions.S3, Protocol):
         """Asks for an object's size and checksum."""
         ...
 
+    def list_objects_v2(self, **request: Any) -> dict[str, Any]:
+        """The objects that are there, a thousand at a time, without old versions."""
+        ...
+
     def get_object(self, **request: Any) -> dict[str, Any]:
         """Reads an object."""
         ...
@@ -162,6 +166,10 @@ class StagedWeights:
     ) -> Manifest:
         """Brings a folder into the bucket; what is there already is not sent again.
 
+        What else is below the prefix, as shards of other weights that had no revision either, is deleted when
+        the new files are verified: whoever loads the weights loads all that is there. A bucket with versions
+        keeps it as an old one.
+
         Args:
             model: Name of the model.
             revision: Which weights these are; None takes the digest of the files.
@@ -169,7 +177,8 @@ class StagedWeights:
             told: Called with how far it is.
 
         Raises:
-            StagingError: The folder has no file, or S3 has something else than was sent.
+            StagingError: The folder has no file, or S3 has something else than was sent, or keeps what is
+                not of these weights.
         """
         paths = list(_files(folder))
         if not paths:
@@ -197,6 +206,7 @@ class StagedWeights:
         problems = self.problems(manifest)
         if problems:
             raise StagingError(f"{self.url} is not what was sent: {'; '.join(problems)}")
+        self._remove_others(manifest)
         key = f"{self._prefix}/{MANIFEST}"
         self._s3.put_object(Bucket=self._bucket, Key=key, Body=manifest.text().encode(), **self._encryption)
         return manifest
@@ -236,6 +246,27 @@ class StagedWeights:
             if _code(error) == "NoSuchBucket":
                 return 0  # an earlier run got as far as the bucket itself
             raise
+
+    def _remove_others(self, manifest: Manifest) -> None:
+        own = {f"{self._prefix}/{name}" for name in (MANIFEST, *(file.name for file in manifest.files))}
+        after: dict[str, str] = {}
+        while True:
+            page = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=f"{self._prefix}/", **after)
+            # Without the id of a version, which would end an old one too.
+            others = [{"Key": one["Key"]} for one in page.get("Contents", ()) if one["Key"] not in own]
+            if others:
+                answer = self._s3.delete_objects(
+                    Bucket=self._bucket, Delete={"Objects": others, "Quiet": True}
+                )
+                if errors := answer.get("Errors"):
+                    said = errors[0].get("Message") or errors[0].get("Code")
+                    raise StagingError(
+                        f"{self.url} has {errors[0]['Key']}, which is not of these weights and would be "
+                        f"loaded with them, and S3 keeps it: {said}"
+                    )
+            if not page.get("IsTruncated"):
+                return
+            after = {"ContinuationToken": str(page["NextContinuationToken"])}
 
     def _problem(self, file: StagedFile) -> str | None:
         try:

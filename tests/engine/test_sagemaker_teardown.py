@@ -1,6 +1,8 @@
 """The teardown of the committed stack `sagemaker`, by its command, under the real engine over the double."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,21 @@ def fixture_project(
     return HostedProject(tmp_path / "hosted", pulumi_cli, pulumi_env, double)
 
 
+def put_index(project: HostedProject) -> None:
+    """An image for two platforms in a repository of the stack, as skopeo pushes it."""
+    ecr = project.client("ecr")
+    name = ecr.describe_repositories()["repositories"][0]["repositoryName"]
+    oci = "application/vnd.oci.image"
+
+    def put(kind: str, content: dict[str, Any], **more: Any) -> dict[str, str]:
+        manifest = json.dumps({"schemaVersion": 2, "mediaType": f"{oci}.{kind}.v1+json", **content})
+        return ecr.put_image(repositoryName=name, imageManifest=manifest, **more)["image"]["imageId"]
+
+    layers = ({"digest": f"sha256:{one * 64}", "size": 1} for one in ("a", "b"))
+    made = [put("manifest", {"config": one, "layers": [one]}) for one in layers]
+    put("index", {"manifests": [{"digest": one["imageDigest"]} for one in made]}, imageTag="v1")
+
+
 def test_the_whole_stack_is_taken_down_without_a_cluster_and_nothing_of_it_is_left(
     project: HostedProject,
 ) -> None:
@@ -27,6 +44,7 @@ def test_the_whole_stack_is_taken_down_without_a_cluster_and_nothing_of_it_is_le
     (group, _) = sagemaker.list_model_package_groups()["ModelPackageGroupSummaryList"]
     name = str(group["ModelPackageGroupName"])
     sagemaker.create_model_package(ModelPackageGroupName=name)
+    put_index(project)
 
     refused = project.teardown("--plan")
     assert f"would lose model package group {name} (1 version with their decisions)" in refused.stdout

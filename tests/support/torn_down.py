@@ -117,6 +117,7 @@ class TornDown:
         self.cluster = DrainingCluster()
         self.double = double
         self.out = io.StringIO()
+        self.credentials: tuple[str, str, str] | None = None
         self.failures: list[str] = []
         self.destroys = 0
         self.patience = Patience(step_s=0.05, look_s=0.01, destroys=2)
@@ -167,5 +168,5 @@ class TornDown:
 
     def _clients(self, cloud: Cloud) -> Callable[[str], Any]:
         assert self.double is not None
-        endpoint = self.double.endpoint
-        return lambda service: client(service, endpoint, cloud.region, None, 1)
+        endpoint, credentials = self.double.endpoint, self.credentials
+        return lambda service: client(service, endpoint, cloud.region, credentials, 1)

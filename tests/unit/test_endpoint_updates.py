@@ -8,8 +8,10 @@ import pulumi
 import pytest
 
 from runtime.model import Replicas
+from runtime.ops.aws_account import Boto3Account
 from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, LiveVariant, moved_traffic, read_live
 from runtime.sagemaker.endpoints import EndpointSpec
+from stacks import endpoint_updates
 from stacks.endpoint_updates import KeptCounts, warn_of_moved_traffic
 from stacks.sagemaker_settings import SageMakerSettings
 from tests.support.aws import RunningDouble
@@ -183,6 +185,30 @@ def test_an_endpoint_is_read_as_it_runs_and_one_that_is_not_there_is_none(double
         declared="digest", variants={"stable": LiveVariant(desired=3, initial=1, weight=4.0)}
     )
     assert read_live(Session(), "llm-other") is None
+
+
+def test_who_frees_a_variant_says_what_puts_its_scaling_back_after_a_failure(
+    hosted: SageMakerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks: list[Any] = []
+    said: list[str] = []
+
+    def hook(name: str, function: Any) -> None:
+        hooks.append(function)
+
+    def freed(*_: Any) -> list[str]:
+        return ["stable"]
+
+    def registered(_: Any) -> None: ...
+
+    monkeypatch.setattr(pulumi, "ResourceHook", hook)
+    monkeypatch.setattr(pulumi.runtime, "register_stack_transformation", registered)
+    monkeypatch.setattr(pulumi.log, "info", said.append)
+    monkeypatch.setattr(endpoint_updates, "deregister_changed", freed)
+    endpoint_updates.free_changed_variants(hosted, Boto3Account("us-east-1", None, None))
+    asyncio.run(hooks[0](pulumi.ResourceHookArgs("urn", "id", "llm-chat", "aws:sagemaker/endpoint:Endpoint")))
+    assert said[0].startswith("llm-chat: no scaling of stable until the update is through. If it fails")
+    assert "`pulumi up --refresh`" in said[0]
 
 
 def test_shared_instances_begin_with_what_runs_too(hosted: SageMakerSettings) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from moto import mock_aws
 
-from runtime.ops.staged_weights import S3, Manifest, StagedWeights, StagingError
+from runtime.ops.staged_weights import MANIFEST, S3, Manifest, StagedWeights, StagingError
 
 BUCKET = "models-of-a-test"
 PART = 5 * 2**20
@@ -63,6 +63,10 @@ def fixture_folder(tmp_path: Path) -> Path:
 
 def weights(s3: Counting) -> StagedWeights:
     return StagedWeights(cast("S3", s3), BUCKET, "models/tiny/abc", part_bytes=PART)
+
+
+def keys(s3: Counting) -> list[str]:
+    return [one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
 
 
 def test_a_folder_is_uploaded_once_and_a_second_time_sends_nothing(s3: Counting, folder: Path) -> None:
@@ -136,6 +140,53 @@ def test_weights_are_removed_with_their_old_versions_and_nothing_beside_them(
     left = s3.list_object_versions(Bucket=BUCKET)["Versions"]
     assert [one["Key"] for one in left] == ["models/tiny/abcd/config.json"]
     assert weights(s3).remove() == 0
+
+
+def test_shards_of_other_weights_under_the_prefix_go_when_the_new_ones_are_verified(
+    s3: Counting, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    beside = "models/tiny/abcd/config.json"
+    s3.put_object(Bucket=BUCKET, Key=beside, Body=b"of another revision")
+    shards = [f"models/tiny/abc/model-{number}.safetensors" for number in range(3)]
+    for key in shards:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"of other weights")
+    s3.cut_after = 2
+    with pytest.raises(ConnectionError):
+        weights(s3).upload("tiny", None, folder)
+    assert set(shards) <= set(keys(s3)), "nothing goes before all that is new is there"
+    s3.cut_after = None
+    listed = s3.list_objects_v2
+
+    def two(**request: Any) -> Any:
+        return listed(**request, MaxKeys=2)
+
+    monkeypatch.setattr(s3, "list_objects_v2", two, raising=False)
+    manifest = weights(s3).upload("tiny", None, folder)
+    monkeypatch.undo()
+    assert keys(s3) == [
+        "models/tiny/abc/config.json",
+        "models/tiny/abc/nested/model.safetensors",
+        f"models/tiny/abc/{MANIFEST}",
+        beside,
+    ]
+    assert weights(s3).manifest() == manifest
+    versions = s3.list_object_versions(Bucket=BUCKET)["Versions"]
+    assert set(shards) <= {one["Key"] for one in versions}, "they can be had back"
+
+
+def test_other_weights_that_s3_keeps_leave_the_new_ones_without_a_manifest(
+    s3: Counting, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put_object(Bucket=BUCKET, Key="models/tiny/abc/old.safetensors", Body=b"of other weights")
+
+    def kept(**_: Any) -> Any:
+        return {"Errors": [{"Key": "models/tiny/abc/old.safetensors", "Message": "a policy says no"}]}
+
+    monkeypatch.setattr(s3, "delete_objects", kept, raising=False)
+    with pytest.raises(StagingError, match=r"abc/old\.safetensors, which is not of .* a policy says no"):
+        weights(s3).upload("tiny", None, folder)
+    assert weights(s3).manifest() is None
 
 
 def test_an_empty_folder_is_refused_with_the_folder_that_was_meant(s3: Counting, tmp_path: Path) -> None:

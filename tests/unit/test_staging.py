@@ -36,9 +36,6 @@ class Registry:
             raise self.refusal
         self.there[target] = f"sha256:{source}"
 
-    def remove(self, reference: str) -> None:
-        del self.there[reference]
-
 
 def nowhere(model: ModelPlan) -> Path:
     raise AssertionError(model)

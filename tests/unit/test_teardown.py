@@ -1,6 +1,7 @@
 """A whole teardown: its order, what it refuses, what a kill leaves, and what is called clean."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -365,6 +366,20 @@ def test_a_later_look_is_added_to_the_certificate_and_finds_what_came_since(stac
     assert reread is not None
     assert [sweep.clean for sweep in reread[1].sweeps] == [True, False]
     assert reread[1].clean is False
+
+
+def test_the_certificate_of_a_stack_whose_name_begins_alike_is_another_one(stack: TornDown) -> None:
+    certificate_of(stack)
+    own = newest(stack.folder, "dev")
+    assert own is not None
+    theirs = replace(own[1], ledger=replace(own[1].ledger, stack="dev-3"), begun="2099-01-01T00:00:00Z")
+    document, _ = theirs.write(stack.folder)
+    assert newest(stack.folder, "dev") == own
+    found = newest(stack.folder, "dev-3")
+    assert found is not None
+    assert found[0] == document
+    document.rename(stack.folder / "dev-20990101T000000Z.json")
+    assert newest(stack.folder, "dev") == own, "what a file is called says nothing of what is in it"
 
 
 def test_the_plan_says_what_would_go_and_touches_nothing(stack: TornDown) -> None:

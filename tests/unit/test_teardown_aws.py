@@ -1,5 +1,6 @@
 """A teardown with an AWS side, over the double: whose account it is, GPU nodes first, and the network."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from runtime.ops.teardown import account, sweep
 from runtime.ops.teardown.certificate import Certificate
+from runtime.ops.teardown.ledger import read_ledger, resources_of
 from runtime.ops.teardown.run import RefusedError
 from tests.support.aws import RunningDouble
 from tests.support.torn_down import TornDown, aws_resource, kubernetes_object, state_of
@@ -82,6 +84,22 @@ def test_credentials_of_another_account_are_refused_and_nothing_is_touched(stack
         stack.teardown().run()
     assert stack.aws.group()["desiredSize"] == 1
     assert stack.cluster.deleted == []
+
+
+def test_a_look_with_credentials_of_another_account_proves_nothing(stack: Hybrid) -> None:
+    """Of a stack that is down, that account has nothing, and no cluster of the name."""
+    state = state_of(CLUSTER, aws=True)
+    ledger = read_ledger("dev", resources_of(state))
+    ledger = replace(ledger, sites=(replace(ledger.sites[0], eks="c"),))
+    stack.exported["deployment"]["resources"] = []
+    asked = {"RoleArn": "arn:aws:iam::999999999999:role/other", "RoleSessionName": "other"}
+    keys = stack.aws.client("sts").assume_role(**asked)["Credentials"]
+    stack.credentials = (keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+    sweep = stack.teardown().look(ledger)
+    assert not sweep.clean
+    assert [look.service for look in sweep.unproven] == ["sts"]
+    assert "account 999999999999, and the stack is in 123456789012" in sweep.unproven[0].problem
+    assert not [look for look in sweep.looks if "is gone" in look.said]
 
 
 def test_an_account_that_cannot_be_asked_is_refused(stack: Hybrid) -> None:

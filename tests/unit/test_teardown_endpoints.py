@@ -171,7 +171,36 @@ def test_an_endpoint_of_the_state_that_bears_no_tags_of_ours_is_not_touched_and_
         f"endpoints: endpoint theirs is in the state, and does not bear the tag spillway:stack={STACK}; it "
         "is not touched. Look whose it is, and take it out of the state: pulumi state delete"
     )
-    assert stack.endpoints == ["llm-chat", "theirs"]
+    assert stack.endpoints == ["theirs"], "those of the stack go all the same"
+    assert stack.destroys == 0
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [
+        ("sagemaker", "list_tags"),
+        ("sagemaker", "delete_inference_component"),
+        ("sagemaker", "delete_endpoint"),
+        ("scaling", "deregister_scalable_target"),
+    ],
+)
+def test_what_is_refused_of_one_endpoint_keeps_no_other_running(
+    stack: Hosted, service: str, operation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.endpoint("llm-small")
+    client = getattr(stack, service)
+    original = getattr(client, operation)
+
+    def refused(**request: Any) -> Any:
+        if "llm-chat" in str(request):
+            denied = {"Error": {"Code": "AccessDeniedException", "Message": "not for llm-chat"}}
+            raise ClientError(denied, operation)  # pyright: ignore[reportArgumentType]
+        return original(**request)
+
+    monkeypatch.setattr(client, operation, refused)
+    certificate = stack.run()
+    assert "not for llm-chat" in certificate.sweeps[-1].problems[0]
+    assert "llm-small" not in stack.endpoints
     assert stack.destroys == 0
 
 

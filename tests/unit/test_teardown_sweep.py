@@ -198,8 +198,10 @@ def test_what_only_the_tagging_api_names_is_a_ghost_where_its_service_was_asked_
     double: RunningDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arns = [
-        "arn:aws:ec2:us-east-1:123456789012:natgateway/nat-0123",
         "arn:aws:backup:us-east-1:123456789012:backup-vault:weights",
+        "arn:aws:ec2:us-east-1:123456789012:natgateway/nat-0123",
+        "arn:aws:ec2:us-east-1:123456789012:security-group-rule/sgr-0123",
+        "arn:aws:ec2:us-east-1:123456789012:vpc-flow-log/fl-0123",
     ]
     original = CloudSweep.pages
 
@@ -209,7 +211,7 @@ def test_what_only_the_tagging_api_names_is_a_ghost_where_its_service_was_asked_
         return original(self, service, call, key, **request)
 
     monkeypatch.setattr(CloudSweep, "pages", pages)
-    assert {one.id for one in found(double)} == {arns[1]}
+    assert {one.id for one in found(double)} == {arns[0]}
 
 
 def cloud_without_a_state(account: str = "123456789012") -> Cloud:

@@ -103,13 +103,15 @@ def newest(folder: Path, stack: str) -> tuple[Path, Certificate] | None:
     Raises:
         ValueError: It is none.
     """
-    files = sorted(folder.glob(f"{stack}-[0-9]*T[0-9]*Z.json"))
-    if not files:
-        return None
-    document = json.loads(files[-1].read_text())
-    sweeps = tuple(_sweep(one) for one in document["sweeps"])
-    ledger = Ledger.from_json(json.dumps(document["ledger"]))
-    return files[-1], Certificate(ledger, str(document["begun"]), sweeps)
+    # Stack dev-3 has certificates beside those of stack dev.
+    digits = "[0-9]"
+    for file in sorted(folder.glob(f"{stack}-{digits * 8}T{digits * 6}Z.json"), reverse=True):
+        document = json.loads(file.read_text())
+        ledger = Ledger.from_json(json.dumps(document["ledger"]))
+        if ledger.stack == stack:
+            sweeps = tuple(_sweep(one) for one in document["sweeps"])
+            return file, Certificate(ledger, str(document["begun"]), sweeps)
+    return None
 
 
 def _short(sweep: Sweep) -> str:

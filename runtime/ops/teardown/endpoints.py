@@ -1,6 +1,7 @@
 """The end of a stack's SageMaker endpoints, before all else: their machines are most of its bill."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
@@ -34,34 +35,41 @@ class OwnEndpoints:
         """Takes their scaling away, then their components, then themselves, and waits for each.
 
         Scaling goes first, because it would start new copies; SageMaker deletes no endpoint with components.
+        What is refused of one endpoint keeps no other running.
 
         Raises:
-            StepError: One is not the stack's, or does not go.
-            ClientError, BotoCoreError: AWS cannot be asked.
+            StepError: One is not the stack's, is refused, or does not go; the others are gone.
+            ClientError, BotoCoreError: AWS cannot be asked which there are.
         """
-        names = self._names()
+        names, lines = self._names()
         for name in names:
-            self._end_scaling(name)
-        self._end_all(step, patience, "inference component", lambda: list(self._components(names)))
-        self._end_all(step, patience, "endpoint", lambda: [one for one in names if self._is_there(one)])
+            lines += _troubles(partial(self._end_scaling, name))
+        lines += _troubles(partial(self._end_components, names, step, patience))
+        lines += _troubles(partial(self._end_endpoints, names, step, patience))
         step.update(", ".join(names) or "there are none")
+        if lines:
+            raise StepError(list(dict.fromkeys(lines)))
 
-    def _names(self) -> list[str]:
+    def _names(self) -> tuple[list[str], list[str]]:
+        """The endpoints that go, and why others are not touched, a line each."""
         known = set(self._asked.cloud.ids(ENDPOINT)) - self._kept
         found: list[str] = []
+        lines: list[str] = []
         for one in self._asked.pages("sagemaker", "list_endpoints", "Endpoints"):
             name = str(one["EndpointName"])
-            ours = name not in self._kept and bears_our_tags(self._asked, str(one["EndpointArn"]))
+            try:
+                ours = name not in self._kept and bears_our_tags(self._asked, str(one["EndpointArn"]))
+            except ClientError as error:
+                lines.append(f"endpoint {name} is not touched, because its tags cannot be read: {error}")
+                continue
             if name in known and not ours:
-                raise StepError(
-                    [
-                        f"endpoint {name} is in the state, and does not bear the tag {STACK_TAG}="
-                        f"{self._asked.cloud.stack}; it is not touched. Look whose it is, and take it out of "
-                        "the state: pulumi state delete"
-                    ]
+                lines.append(
+                    f"endpoint {name} is in the state, and does not bear the tag {STACK_TAG}="
+                    f"{self._asked.cloud.stack}; it is not touched. Look whose it is, and take it out of "
+                    "the state: pulumi state delete"
                 )
             found += [name] if ours else []
-        return found
+        return found, lines
 
     def _end_scaling(self, endpoint: str) -> None:
         scaled = [f"inference-component/{name}" for name in self._components([endpoint])]
@@ -80,6 +88,19 @@ class OwnEndpoints:
                     if not is_absent(error):
                         raise
 
+    def _end_components(self, names: Sequence[str], step: Step, patience: Patience) -> None:
+        self._end_all(step, patience, "inference component", lambda: list(self._components(names)))
+
+    def _end_endpoints(self, names: Sequence[str], step: Step, patience: Patience) -> None:
+        bare = [name for name in names if self._is_bare(name)]
+        self._end_all(step, patience, "endpoint", lambda: [one for one in bare if self._is_there(one)])
+
+    def _is_bare(self, endpoint: str) -> bool:
+        try:
+            return not any(self._components([endpoint]))
+        except ClientError:
+            return True  # one that has components is refused by SageMaker itself
+
     def _components(self, endpoints: Sequence[str]) -> Iterator[str]:
         for name in endpoints:
             asked = {"EndpointNameEquals": name}
@@ -93,6 +114,7 @@ class OwnEndpoints:
     def _end_all(self, step: Step, patience: Patience, kind: str, look: Callable[[], list[str]]) -> None:
         """Asks for the deletion of what is there at each look: SageMaker refuses it during an update."""
         refused: dict[str, str] = {}
+        denied: set[str] = set()
         call, key = (
             (self._sagemaker.delete_endpoint, "EndpointName")
             if kind == "endpoint"
@@ -100,15 +122,19 @@ class OwnEndpoints:
         )
 
         def left() -> list[str]:
-            there = look()
+            there = [name for name in look() if name not in denied]
             for name in there:
                 try:
                     call(**{key: name})
                     refused.pop(name, None)
                 except ClientError as error:
-                    if not is_absent(error):
-                        refused[name] = _unless_for_now(error)
-            return look() if there else []
+                    answer: dict[str, Any] = error.response
+                    if is_absent(error):
+                        continue
+                    refused[name] = str(answer["Error"].get("Message", ""))
+                    if answer["Error"].get("Code") not in _FOR_NOW:
+                        denied.add(name)
+            return [name for name in look() if name not in denied] if there else []
 
         def why() -> list[str]:
             return [
@@ -121,11 +147,20 @@ class OwnEndpoints:
             patience.until_none(step, left, why)
         except BotoCoreError as error:
             raise StepError([f"SageMaker cannot be asked for {kind}s: {error}"]) from None
+        if denied:
+            raise StepError(why())
 
 
-def _unless_for_now(error: ClientError) -> str:
-    """What SageMaker says while something is being made, updated or deleted; any other refusal is raised."""
-    answer: dict[str, Any] = error.response
-    if answer["Error"].get("Code") not in ("ValidationException", "ResourceInUse", "ConflictException"):
-        raise error
-    return str(answer["Error"].get("Message", ""))
+_FOR_NOW = ("ValidationException", "ResourceInUse", "ConflictException", "ThrottlingException")
+"""What SageMaker says while something is being made, updated or deleted, or while it is asked too much."""
+
+
+def _troubles(work: Callable[[], None]) -> Sequence[str]:
+    """What keeps a piece of work from its end, a line each."""
+    try:
+        work()
+    except StepError as error:
+        return error.lines
+    except (ClientError, BotoCoreError) as error:
+        return [str(error)]
+    return []

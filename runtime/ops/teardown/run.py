@@ -36,6 +36,7 @@ from runtime.ops.teardown.ledger import (
 )
 from runtime.ops.teardown.plan import Plan, planned
 from runtime.ops.teardown.registry import OwnRegistry
+from runtime.ops.teardown.repositories import OwnRepositories
 from runtime.ops.teardown.site import Api, LiveSite, NotOursError
 from runtime.ops.teardown.sweep import CloudSweep
 from runtime.ops.teardown.waiting import Patience, StepError
@@ -74,7 +75,7 @@ class Stack(Protocol):
         ...
 
     def unstage(self) -> None:
-        """Removes the copies of weights and images that were staged, and nothing else."""
+        """Removes the copies of weights that were staged, and nothing else."""
         ...
 
     def destroy(self) -> None:
@@ -143,6 +144,7 @@ class Teardown:
         self._problems: list[str] = []
         self._clouds: list[LiveCloud] = []
         self._endpoints: list[OwnEndpoints] = []
+        self._repositories: list[OwnRepositories] = []
         self._buckets: list[DataStore] = []
         self._registries: list[DataStore] = []
         self._has_clusters = True
@@ -215,13 +217,22 @@ class Teardown:
         """Looks at everything once, whatever was done before."""
         looks: list[Look] = []
         with self._progress.step("looking for what is left") as step:
+            proven: list[LiveCloud] = []
             for cloud in ledger.clouds:
-                for look in CloudSweep(cloud, self._reach.clients(cloud)).looks():
+                try:
+                    live = LiveCloud(cloud, self._reach.clients(cloud))
+                    live.require_account()
+                except (AccountError, ClientError, BotoCoreError) as error:
+                    # In another account there is nothing of the stack, and that proves nothing.
+                    looks.append(_unasked(cloud, error))
+                    continue
+                proven.append(live)
+                for look in CloudSweep(cloud, live.clients).looks():
                     step.update(f"{look.service} {look.query}")
                     looks.append(look)
             for site in ledger.sites:
                 step.update(f"cluster {site.name}")
-                looks.append(self._look_at(site, ledger))
+                looks.append(self._look_at(site, proven))
             try:
                 state = self._stack.state()
                 held, pending = len(resources_of(state)), tuple(pending_of(state))
@@ -251,6 +262,7 @@ class Teardown:
             except (ClientError, BotoCoreError) as error:
                 raise RefusedError(f"the role of the stack cannot be taken on: {error}") from None
             self._clouds.append(live)
+            self._repositories.append(OwnRepositories(cloud, live.clients, resources))
             self._buckets.append(OwnBuckets(cloud, live.clients, resources))
             if not cloud.clusters:
                 self._endpoints.append(OwnEndpoints(cloud, live.clients, resources))
@@ -338,7 +350,7 @@ class Teardown:
             yield "endpoints", self._end_endpoints
         if self._has_clusters:
             yield "no more GPU nodes", self._stop_spending
-        yield "staged copies", lambda _: self._stack.unstage()
+        yield "staged copies", self._remove_copies
         if self._has_clusters:
             yield from self._cluster_steps()
         yield "buckets", lambda step: self._empty(self._buckets, step)
@@ -358,8 +370,19 @@ class Teardown:
         yield "volumes", self._end_volumes
 
     def _end_endpoints(self, step: Step) -> None:
+        lines: list[str] = []
         for one in self._endpoints:
-            one.end(step, self._patience)
+            try:
+                one.end(step, self._patience)
+            except StepError as error:
+                lines += error.lines
+        if lines:
+            raise StepError(lines)
+
+    def _remove_copies(self, step: Step) -> None:
+        self._stack.unstage()
+        for one in self._repositories:
+            one.empty(step, self._patience)
 
     def _stop_spending(self, step: Step) -> None:
         """Everywhere, whatever fails at one place: this is what stops the bill."""
@@ -447,18 +470,16 @@ class Teardown:
 
     # After it
 
-    def _look_at(self, site: Site, ledger: Ledger) -> Look:
+    def _look_at(self, site: Site, clouds: Sequence[LiveCloud]) -> Look:
         def look(**answer: Any) -> Look:
             return Look(service="cluster", where=site.name, query="what the stack had there", **answer)
 
         if not site.claims and not site.objects:
             return look(said="the stack never had anything there")
         if site.eks is not None and site.name not in self._wishes.gone:
-            for cloud in ledger.clouds:
+            for live in clouds:
                 try:
-                    if site.eks in cloud.clusters and not LiveCloud(
-                        cloud, self._reach.clients(cloud)
-                    ).has_cluster(site.eks):
+                    if site.eks in live.cloud.clusters and not live.has_cluster(site.eks):
                         return look(said=f"EKS cluster {site.eks} is gone, and everything on it")
                 except (ClientError, BotoCoreError) as error:
                     return look(problem=str(error))
@@ -479,6 +500,11 @@ class Teardown:
             return len(resources_of(self._stack.state()))
         except PulumiError:
             return None
+
+
+def _unasked(cloud: Cloud, error: Exception) -> Look:
+    where, query = f"{cloud.account} {cloud.region}", "whose account it is, and so all that is in it,"
+    return Look(service="sts", where=where, query=query, problem=str(error))
 
 
 def _with_uid(site: Site, uid: str | None) -> Site:

@@ -1,25 +1,16 @@
-"""A stack as its teardown drives it: by the Pulumi CLI, with the copies that staging made."""
+"""A stack as its teardown drives it: by the Pulumi CLI, with the weights that staging brought."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runtime.ops.ecr import Ecr
 from runtime.ops.progress import Progress
 from runtime.ops.pulumi_cli import PulumiCli
-from runtime.ops.stage import Registry, unstage
+from runtime.ops.stage import unstage
 from runtime.ops.staged_weights import StagedWeights
-from runtime.ops.teardown.account import Clients, boto3_clients
+from runtime.ops.teardown.account import boto3_clients
 from runtime.ops.teardown.buckets import staging_of
-from runtime.ops.teardown.ledger import Cloud, read_ledger, resources_of
-
-Stores = Callable[[Clients], tuple[Any, Registry]]
-"""From the clients of an account: boto3's of S3, and what copies images there."""
-
-
-def aws_stores(clients: Clients) -> tuple[Any, Registry]:
-    """S3 and ECR of the account."""
-    return clients("s3"), Ecr(clients("ecr"))
+from runtime.ops.teardown.ledger import read_ledger, resources_of
 
 
 class PulumiStack:
@@ -55,18 +46,14 @@ class PulumiStack:
         self._cli.settle_creations(self._progress, self._config_file)
 
     def unstage(self) -> None:
-        """Removes what `stage` brought, as the stack's output says."""
-        self.remove_staged(boto3_clients, aws_stores)
-
-    def remove_staged(self, clients: Callable[[Cloud], Clients], stores: Stores) -> None:
-        """The same with other ways to reach the account."""
+        """Removes the weights that `stage` brought, as the stack's output says."""
         resources = resources_of(self._cli.state())
         ledger = read_ledger(self._name, resources)
         plan = staging_of(resources)
         if plan is None or not ledger.clouds:
             return
-        s3, registry = stores(clients(ledger.clouds[0]))
-        unstage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), registry, self._progress)
+        s3 = boto3_clients(ledger.clouds[0])("s3")
+        unstage(plan, lambda prefix: StagedWeights(s3, plan.bucket, prefix), self._progress)
 
     def destroy(self) -> None:
         """Runs `pulumi destroy --refresh` once; nothing where the state is empty."""

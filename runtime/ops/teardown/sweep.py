@@ -86,16 +86,18 @@ _KINDS_OF_EC2 = frozenset(
         "placement-group",
         "route-table",
         "security-group",
+        "security-group-rule",
         "snapshot",
         "subnet",
         "volume",
         "vpc",
         "vpc-endpoint",
+        "vpc-flow-log",
         "vpn-connection",
         "vpn-gateway",
     ]
 )
-"""Kinds of EC2's ARNs that are asked for, or that no VPC outlives and nothing is paid for."""
+"""Kinds of EC2's ARNs that are asked for, or that outlive no VPC or group and for which nothing is paid."""
 _KINDS_OF_SAGEMAKER = frozenset(
     [
         "endpoint",
