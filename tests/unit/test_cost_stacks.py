@@ -57,8 +57,8 @@ SAGEMAKER: list[Line] = [
     # The gateway: no task 1, errors of requests 2.
     ("CloudWatch alarm on one metric", Decimal("0.10") / _MONTH, 22, 22, 22),
     ("CloudWatch composite alarm", Decimal("0.50") / _MONTH, 2, 2, 2),
-    # Out of memory on both endpoints, prompt and generated tokens of the one with vLLM's image; requests and
-    # errors of the gateway.
+    # Out of memory on chat and on small's component, prompt and generated tokens of the one with vLLM's
+    # image; requests and errors of the gateway.
     ("CloudWatch custom metric", Decimal("0.30") / _MONTH, 0, 6, 6),
 ]
 # A month. Fargate: 59.1008 + 25.9588 = 85.0596, at most four times as much, 340.2384; the network 118.625:
