@@ -145,9 +145,14 @@ def test_the_alarms_that_take_an_update_back_are_there_before_the_endpoint_and_a
     endpoint = stack.one(ENDPOINT, "llm-chat")
     rollback = endpoint.inputs["deploymentConfig"]["autoRollbackConfiguration"]["alarms"]
     names = {one["alarmName"] for one in rollback}
-    assert names == {"llm-chat-errors", "llm-chat-stable-latency", "llm-chat-canary-latency"}
+    assert names == {"llm-chat-errors", "llm-chat-stable-first-token", "llm-chat-canary-first-token"}
     for name in names:
         assert stack.one(ALARM, name).urn in stack.before(endpoint)
+    queries = stack.one(ALARM, "llm-chat-stable-first-token").inputs["metricQueries"]
+    assert {one["id"]: one["metric"]["stat"] for one in queries if "metric" in one} == {
+        "slow": "p95",
+        "count": "SampleCount",
+    }
 
 
 def test_an_update_may_take_longer_than_all_its_waits(stack: Synthesized) -> None:
@@ -241,10 +246,25 @@ def test_masked_prompts_are_not_captured_by_the_endpoint_which_could_not_mask_th
 ) -> None:
     assert "dataCaptureConfig" not in stack.one(CONFIGURATION, "llm-chat").inputs
     # The bucket is there, with an end for what the gateway will write.
-    (rule,) = stack.one(
+    rules = stack.one(
         "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "llm-prompts-lifecycle"
     ).inputs["rules"]
-    assert (rule["filter"]["prefix"], rule["expiration"]["days"]) == ("capture/llm-chat/", 14)
+    # The second is for endpoints that captured once.
+    ends = [(one["filter"]["prefix"], one["expiration"]["days"]) for one in rules]
+    assert ends == [("capture/llm-chat/", 14), ("", 365)]
+
+
+def test_a_bucket_that_cannot_be_deleted_keeps_what_protects_and_ends_its_content(
+    stack: Synthesized,
+) -> None:
+    for name, key in (("llm-prompts", "llm-prompts"), ("llm-storage", "llm-storage")):
+        bucket = stack.one("aws:s3/bucket:Bucket", name)
+        parts = [one for one in stack.resources if one.type.startswith("aws:s3/") and one.parent == name]
+        assert {one.deleted_with for one in parts if one is not bucket} == {bucket.urn}
+        assert len(parts) == 7
+        before = stack.before(bucket)
+        assert stack.one("aws:kms/key:Key", key).urn in before
+        assert stack.one("aws:kms/alias:Alias", f"{key}-alias").urn in before
 
 
 def test_the_gateway_keeps_masked_prompts_and_may_write_them_there_and_nothing_else(
