@@ -1,7 +1,11 @@
 """What must be so in the AWS account before anything is declared: it is the right one, with quotas."""
 
-import pulumi
+from typing import Any
 
+import pulumi
+from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
+
+from components.aws.prompt_storage import prompts_bucket_name
 from runtime.ops.aws_account import (
     Account,
     AccountUnreachableError,
@@ -12,6 +16,7 @@ from runtime.ops.aws_account import (
 from runtime.ops.endpoint_quotas import EndpointAccount, instance_needs, instance_quota_mistakes
 from runtime.stack_file import list_mistakes
 from stacks.cloud_settings import CloudSettings
+from stacks.endpoint_staging import endpoint_account
 from stacks.sagemaker_settings import SageMakerSettings
 from stacks.settings import SettingsError
 
@@ -51,6 +56,7 @@ def look_at_endpoints(settings: SageMakerSettings) -> None:
     role = settings.assume_role
     account = Boto3Account(settings.region, role and role.role_arn, role and role.external_id)
     require_endpoint_account(settings, account)
+    warn_of_kept_prompts(settings, account)
 
 
 def require_endpoint_account(settings: SageMakerSettings, account: EndpointAccount) -> None:
@@ -77,6 +83,37 @@ def require_endpoint_account(settings: SageMakerSettings, account: EndpointAccou
         raise SettingsError(list_mistakes("the AWS account", refused))
     for line in (*refused, *doubtful):
         pulumi.log.warn(line)
+
+
+def warn_of_kept_prompts(settings: SageMakerSettings, account: Boto3Account) -> None:
+    """Warns of prompts in the bucket of a stack whose file keeps none any more: S3 does not delete it.
+
+    It is not refused: an endpoint that still captures would fill the bucket faster than anyone empties it.
+    """
+    if any(one.capture is not None or one.asynchronous is not None for one in settings.endpoints):
+        return
+    bucket = prompts_bucket_name(endpoint_account(settings))
+    try:
+        found = account.session.client("s3").list_object_versions(
+            Bucket=bucket, MaxKeys=1, ExpectedBucketOwner=settings.account_id
+        )
+    except ClientError as error:
+        answer: Any = error.response  # pyright: ignore[reportUnknownMemberType]
+        if answer["Error"]["Code"] != "NoSuchBucket":
+            pulumi.log.warn(f"S3 cannot be asked whether prompts are kept in {bucket} ({error})")
+        return
+    except BotoCoreError as error:
+        pulumi.log.warn(f"S3 cannot be asked whether prompts are kept in {bucket} ({error})")
+        return
+    if found.get("Versions") or found.get("DeleteMarkers"):
+        listed = "{Objects: [Versions, DeleteMarkers][].{Key: Key, VersionId: VersionId}}"
+        pulumi.log.warn(
+            f"bucket {bucket} is not empty, and the stack file keeps no prompts any more: `up` does all "
+            "else, fails on the bucket, and leaves it its key and the days after which what is in it is "
+            "deleted. After that `up` empty it, a thousand objects at a time, and run `up` again:\n"
+            f'  aws s3api delete-objects --bucket {bucket} --delete "$(aws s3api list-object-versions '
+            f"--bucket {bucket} --max-items 1000 --output json --query '{listed}')\""
+        )
 
 
 def _refuse_another(caller: str, wanted: str, key: str) -> None:

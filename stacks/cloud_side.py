@@ -115,7 +115,8 @@ def deploy_foundation(
         storage=ModelStorage(
             f"{name}-storage",
             ModelStorageArgs(cloud=account, key=keys.storage.arn, repositories=repositories),
-            on_aws,
+            # A bucket that cannot be deleted keeps its key.
+            pulumi.ResourceOptions.merge(on_aws, pulumi.ResourceOptions(depends_on=[keys])),
         ),
     )
 

@@ -68,6 +68,8 @@ def deploy_foundation(
         ),
         on_aws,
     )
+    # A bucket that cannot be deleted keeps its key.
+    after_keys = pulumi.ResourceOptions.merge(on_aws, pulumi.ResourceOptions(depends_on=[keys]))
     place, cidr = _place(settings, account, keys, on_aws)
     if settings.budget is not None:
         CostBudget(
@@ -91,7 +93,7 @@ def deploy_foundation(
                 key=keys.prompts.arn,
                 days=kept,
             ),
-            on_aws,
+            after_keys,
         )
         if keys.prompts is not None
         else None
@@ -112,7 +114,7 @@ def deploy_foundation(
         storage=ModelStorage(
             f"{name}-storage",
             ModelStorageArgs(cloud=account, key=keys.storage.arn, repositories=images.repositories(every)),
-            on_aws,
+            after_keys,
         ),
         bucket_name=bucket_name(account),
         repository_arns=repository_arns(hosted, settings, account),

@@ -210,11 +210,12 @@ class _Endpoints:
         )
 
     def _components(self, spec: EndpointSpec, name: str, endpoint: Endpoint) -> None:
+        settings, account, foundation = self._settings, self._account, self._foundation
         shared = spec.shared
         for one in shared.components if shared else ():
             if shared is None:
                 continue
-            model = self._settings.model(one.model)
+            model = settings.model(one.model)
             made = InferenceComponent(
                 component_name(name, one.name),
                 InferenceComponentArgs(
@@ -224,6 +225,9 @@ class _Endpoints:
                     model=model,
                     model_name=self._models[model.name].name,
                     tags=self._tags,
+                    platform=account.name,
+                    log_key=foundation.keys.logs.arn,
+                    log_retention_days=settings.log_retention_days,
                 ),
                 self._on_aws,
             )
@@ -243,7 +247,7 @@ class _Endpoints:
                         hardware=shared.instance_type,
                         accelerator=model.accelerator,
                         devices=model.devices,
-                        topic=self._foundation.topic,
+                        topic=foundation.topic,
                     ),
                     _after(self._on_aws, [made]),
                 )

@@ -11,6 +11,7 @@ from runtime.node_groups import ZoneName
 from runtime.sagemaker.checks import endpoint_mistakes
 from runtime.sagemaker.endpoints import EndpointSpec
 from runtime.sagemaker.models import EndpointModel
+from runtime.sagemaker.registry import package_group_name
 from stacks.cloud_settings import (
     AccountId,
     AssumeRole,
@@ -84,14 +85,21 @@ class EndpointNetwork(Spec):
 
 
 class Alerts(Spec):
-    """When somebody is told, and who. The first two also take an update back."""
+    """When somebody is told, and who. What clients see first also takes an update back.
+
+    That is errors, and the first token where an endpoint streams, else the whole answer.
+    """
 
     emails: tuple[Email, ...] = Field(default=(), description="Who is told; each must confirm once.")
     error_percent: float = Field(
         default=5, ge=0.1, le=100, description="Server errors in percent of the requests, over five minutes."
     )
     latency_seconds: float = Field(
-        default=30, ge=0.1, le=480, description="Time of the slowest one percent of answers (p99)."
+        default=120,
+        ge=0.1,
+        le=480,
+        description="Time of the slowest one percent of answers (p99). It takes an update back only where an "
+        "endpoint cannot stream; what is no stream ends as an error after 60.",
     )
     first_token_seconds: float = Field(
         default=5, ge=0.1, le=480, description="Time to the first part of streamed answers (p95)."
@@ -249,6 +257,25 @@ class SageMakerSettings(Spec):
         # Who answers what is asked of parts that fit.
         if not found and self.gateway is not None:
             found = list(gateway_mistakes(self.name, self.region, self.gateway, self.models, self.endpoints))
+        if found:
+            raise ContradictionsError(found)
+        return self
+
+    @model_validator(mode="after")
+    def _revisions_are_told_apart(self) -> Self:
+        found: list[Mistake] = []
+        seen: dict[str, str] = {}
+        for index, one in enumerate(self.models):
+            group = package_group_name(self.name, one.model_id)
+            other = seen.setdefault(group, one.model_id)
+            if other != one.model_id:
+                found.append(
+                    Mistake(
+                        ("models", index, "servedName"),
+                        f"{one.model_id} and {other} are both group {group} in the model registry, which has "
+                        "63 letters, digits and '-'; change one of the two",
+                    )
+                )
         if found:
             raise ContradictionsError(found)
         return self

@@ -4,19 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_aws import cloudwatch, sagemaker
+from pulumi_aws import sagemaker
 
 from components.aws.account import CloudAccount
+from components.aws.container_logs import container_logs, metrics_of_logs
 from components.base import Component
 from runtime.pricing import price_of
 from runtime.sagemaker.endpoints import Deployment, EndpointSpec, SharedInstances, Variant
-from runtime.sagemaker.metrics import (
-    OUT_OF_MEMORY_PATTERN,
-    SHARED_VARIANT,
-    TOKENS_PATTERN,
-    log_group,
-    log_namespace,
-)
+from runtime.sagemaker.metrics import SHARED_VARIANT, log_group
 
 # What is told to be text; anything else is captured in base64.
 _TEXT_TYPES = ["application/json", "application/jsonlines"]
@@ -73,7 +68,10 @@ class Endpoint(Component):
             "captures": spec.capture is not None,
         }
         super().__init__("aws:Endpoint", name, declared, opts)
-        logs = self._logs(name, args)
+        logs = container_logs(self, name, log_group(name), args.log_key, args.log_retention_days)
+        if spec.shared is None:
+            # Components have logs of their own.
+            metrics_of_logs(self, name, args.cloud.name, logs, tells_tokens=args.tells_tokens)
         raw = spec.capture is not None and spec.capture.personal_data == "raw"
         configuration = sagemaker.EndpointConfiguration(
             name,
@@ -97,37 +95,6 @@ class Endpoint(Component):
         )
         self.name = self.endpoint.name
         self.finish(name=self.endpoint.name)
-
-    def _logs(self, name: str, args: EndpointArgs) -> cloudwatch.LogGroup:
-        """The group that SageMaker would make itself, without an end and without a key."""
-        group = cloudwatch.LogGroup(
-            f"{name}-logs",
-            name=log_group(name),
-            retention_in_days=args.log_retention_days,
-            kms_key_id=args.log_key,
-            opts=self.child(),
-        )
-        filters = {"out-of-memory": (OUT_OF_MEMORY_PATTERN, "1", "Count")}
-        if args.tells_tokens:
-            filters |= {
-                f"{kind}-tokens-per-second": (TOKENS_PATTERN, f"${kind}", "Count/Second")
-                for kind in ("prompt", "generation")
-            }
-        for kind, (pattern, value, unit) in filters.items():
-            cloudwatch.LogMetricFilter(
-                f"{name}-{kind}",
-                name=f"{name}-{kind}",
-                log_group_name=group.name,
-                pattern=pattern,
-                metric_transformation={
-                    "name": f"{name}-{kind}",
-                    "namespace": log_namespace(args.cloud.name),
-                    "value": value,
-                    "unit": unit,
-                },
-                opts=self.child(),
-            )
-        return group
 
 
 def _variant(

@@ -157,7 +157,7 @@ def _of_many(alarm: Alarm) -> _Measured:
                         namespace=metric.namespace,
                         metric_name=metric.name,
                         dimensions=dict(metric.dimensions),
-                        stat=alarm.statistic,
+                        stat=alarm.statistics.get(name, alarm.statistic),
                         period=alarm.period_s,
                     ),
                 )

@@ -80,7 +80,9 @@ class GatewayEntrance(Component):
             opts=self.child(depends_on=list(args.place.needs)),
         )
         targets = lb.TargetGroup(
-            name,
+            # Pulumi makes its name of this, of 32 characters at most with '-' and seven digits. One that is
+            # replaced has a listener and a service on it, so the new one, of another name, is made first.
+            f"{args.cloud.name}-gw",
             vpc_id=args.place.vpc_id,
             target_type="ip",
             protocol="TCP",

@@ -118,6 +118,7 @@ def _rights(args: HostingArgs) -> pulumi.Output[str]:
             *may.load_weights(known["weights_bucket"], known["weights_key"], WEIGHTS_ROOT),
             *(may.pull_images(repositories) if repositories else ()),
             *may.report(cloud.account, cloud.region, cloud.name),
+            *may.see_alarms(cloud.account, cloud.region, cloud.name),
             *may.be_in_network(cloud.account, cloud.region),
             *(
                 may.keep_prompts(known["prompts_bucket"], known["prompts_key"])

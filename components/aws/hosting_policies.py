@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from components.aws.policies import Statement, allow
+from runtime.sagemaker.metrics import component_log_group, log_group
 
 SAGEMAKER = "sagemaker.amazonaws.com"
 
@@ -29,11 +30,13 @@ def pull_images(repository_arns: Sequence[str]) -> Sequence[Statement]:
 
 
 def report(account: str, region: str, platform: str) -> Sequence[Statement]:
-    """Writes the logs of the platform's endpoints, which exist already, and SageMaker's own metrics."""
-    groups = f"arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/Endpoints/{platform}-*"
+    """Writes logs into the platform's groups, which exist already, and SageMaker's own metrics."""
+    every = f"arn:aws:logs:{region}:{account}:log-group:"
+    groups = [every + named(f"{platform}-*") for named in (log_group, component_log_group)]
     return (
         allow(
-            ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"], [groups, f"{groups}:*"]
+            ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+            [*groups, *(f"{one}:*" for one in groups)],
         ),
         # Metrics know no resources, but namespaces.
         allow(
@@ -42,6 +45,15 @@ def report(account: str, region: str, platform: str) -> Sequence[Statement]:
             {"StringLike": {"cloudwatch:namespace": ["AWS/SageMaker", "/aws/sagemaker/*"]}},
         ),
     )
+
+
+def see_alarms(account: str, region: str, platform: str) -> Sequence[Statement]:
+    """Asks for the platform's alarms: an update that they are to take back is refused without it.
+
+    SageMaker developer guide, "Auto-Rollback Configuration and Monitoring".
+    """
+    alarms = f"arn:aws:cloudwatch:{region}:{account}:alarm:{platform}-*"
+    return (allow(["cloudwatch:DescribeAlarms"], [alarms]),)
 
 
 def be_in_network(account: str, region: str) -> Sequence[Statement]:

@@ -34,6 +34,8 @@ def private_bucket(
 ) -> PrivateBucket:
     """Declares a bucket as children of a component. A destroy does not empty it, and says so.
 
+    The key must go after the bucket: what declares the component makes it depend on the key.
+
     Args:
         component: Whose children it all is.
         name: Pulumi name of the bucket; its parts have the name with a suffix.
@@ -42,6 +44,11 @@ def private_bucket(
         lifecycle: What is deleted when.
     """
     bucket = s3.Bucket(name, bucket=bucket_name, force_destroy=False, opts=component.child())
+
+    def part(*needs: pulumi.Resource) -> pulumi.ResourceOptions:
+        # They go with the bucket. One that S3 does not delete, because something is in it, keeps them.
+        return component.child(depends_on=list(needs), deleted_with=bucket)
+
     closed = s3.BucketPublicAccessBlock(
         f"{name}-private",
         bucket=bucket.id,
@@ -49,19 +56,19 @@ def private_bucket(
         block_public_policy=True,
         ignore_public_acls=True,
         restrict_public_buckets=True,
-        opts=component.child(),
+        opts=part(),
     )
     s3.BucketOwnershipControls(
         f"{name}-owner",
         bucket=bucket.id,
         rule={"object_ownership": "BucketOwnerEnforced"},
-        opts=component.child(),
+        opts=part(),
     )
     versioned = s3.BucketVersioning(
         f"{name}-versions",
         bucket=bucket.id,
         versioning_configuration={"status": "Enabled"},
-        opts=component.child(),
+        opts=part(),
     )
     encrypted = s3.BucketServerSideEncryptionConfiguration(
         f"{name}-encryption",
@@ -76,19 +83,19 @@ def private_bucket(
                 "bucket_key_enabled": True,
             }
         ],
-        opts=component.child(),
+        opts=part(),
     )
     s3.BucketLifecycleConfiguration(
         f"{name}-lifecycle",
         bucket=bucket.id,
         rules=list(lifecycle),
-        opts=component.child(depends_on=[versioned]),
+        opts=part(versioned),
     )
     s3.BucketPolicy(
         f"{name}-tls",
         bucket=bucket.id,
         policy=bucket.arn.apply(only_over_tls),
         # The two change the same thing, and S3 refuses one of two at a time.
-        opts=component.child(depends_on=[closed]),
+        opts=part(closed),
     )
     return PrivateBucket(bucket=bucket, needs=[versioned, encrypted, closed])

@@ -9,6 +9,7 @@ from pulumi_aws import s3
 from components.aws.account import CloudAccount
 from components.aws.private_bucket import UNFINISHED_UPLOAD_DAYS, private_bucket
 from components.base import Component
+from runtime.sagemaker.endpoints import MAX_RETENTION_DAYS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,16 @@ class PromptStorage(Component):
             }
             for folder, days in args.days.items()
         ]
+        # Folders of endpoints that keep none any more have no rule, and what is in them goes too.
+        rules.append(
+            {
+                "id": "all-others",
+                "status": "Enabled",
+                "filter": {"prefix": ""},
+                "expiration": {"days": MAX_RETENTION_DAYS},
+                "noncurrent_version_expiration": {"noncurrent_days": 1},
+            }
+        )
         made = private_bucket(self, name, prompts_bucket_name(args.cloud), args.key, rules)
         self.bucket, self.bucket_arn, self.needs = made.bucket.bucket, made.bucket.arn, made.needs
         self.finish(bucket=made.bucket.bucket)

@@ -120,7 +120,8 @@ _WITHOUT_DISKS: Final = {
 
 SAGEMAKER_ISOLATED: Final = Rule(
     name="sagemaker-isolated",
-    description="SageMaker models run in your VPC and cannot call out.",
+    description="SageMaker models run in your VPC and cannot call out. Whether a model's settings hold for "
+    "inference components too is not proven: see docs/sagemaker.md.",
     severity=Severity.HIGH,
     remediation="Set enableNetworkIsolation to true, and vpcConfig.",
     enforcement=ADVISORY_IN_DEV,

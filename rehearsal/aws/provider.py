@@ -50,6 +50,8 @@ _DEFAULTS = "__defaults"
 """Where the names of made-up inputs stand, as in the real provider."""
 
 _NAMES = {"aws:s3/bucket:Bucket": "bucket", "aws:eks/nodeGroup:NodeGroup": "nodeGroupName"}
+# Digits behind a name that is made up.
+_RANDOM = 7
 _EMPTY: Mapping[Any, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False}
 
 
@@ -117,7 +119,10 @@ class AwsProvider(provider_pb2_grpc.ResourceProviderServicer):
         declared = contract.resource(kind.token)
         failures = check(inputs, declared.inputs, kind.token.rpartition(":")[2])
         if not failures:
-            inputs = _named(kind, request, _as_text(inputs, declared))
+            try:
+                inputs = _named(kind, request, _as_text(inputs, declared))
+            except ValueError as error:
+                refuse(context, str(error))
         return provider_pb2.CheckResponse(inputs=property_values.write(inputs), failures=_failures(failures))
 
     def Diff(self, request: provider_pb2.DiffRequest, context: Call) -> provider_pb2.DiffResponse:
@@ -341,7 +346,11 @@ def changes(old: Mapping[str, Value], new: Mapping[str, Value]) -> list[str]:
 
 
 def _named(kind: Kind, request: provider_pb2.CheckRequest, inputs: dict[str, Value]) -> dict[str, Value]:
-    """Adds a name where none is given: the resource's own and seven digits, kept from then on."""
+    """Adds a name where none is given: the resource's own and seven digits, kept from then on.
+
+    Raises:
+        ValueError: It is too long, in the real provider's words.
+    """
     name = _name_property(kind)
     if name is None or inputs.get(name) is not None or inputs.get(f"{name}Prefix") is not None:
         return inputs
@@ -351,8 +360,13 @@ def _named(kind: Kind, request: provider_pb2.CheckRequest, inputs: dict[str, Val
         made = olds[name]
     else:
         digits = random.Random(bytes(request.randomSeed) or None)  # noqa: S311 - a name, not a secret
-        own = request.urn.split("::")[-1][: kind.name_length - len(kind.name_prefix) - 8]
-        made = f"{kind.name_prefix}{own}-{digits.getrandbits(28):07x}"
+        begin = f"{kind.name_prefix}{request.urn.split('::')[-1]}-"
+        if len(begin) + _RANDOM > kind.name_length:
+            raise ValueError(
+                f"could not make instance of '{kind.token}': name '{begin}' plus {_RANDOM} random chars is "
+                f"longer than maximum length {kind.name_length}"
+            )
+        made = f"{begin}{digits.getrandbits(4 * _RANDOM):0{_RANDOM}x}"
         made = made.lower() if kind.lower else made
     return {**inputs, name: made, _DEFAULTS: [name]}
 

@@ -1,7 +1,7 @@
 """Which alarms an endpoint has: what takes an update back, what costs money for nothing, what is amiss."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from runtime.sagemaker.endpoints import EndpointSpec
@@ -9,7 +9,7 @@ from runtime.sagemaker.instances import facts_of, has_neuron
 from runtime.sagemaker.metrics import INVOCATIONS, MACHINES, MICROSECONDS, Metric, answering, fleets
 from runtime.sagemaker.models import EndpointModel
 
-# Below so many requests in five minutes a ratio says nothing.
+# Below so many requests in five minutes neither a ratio nor a percentile says anything.
 _ENOUGH_REQUESTS: Final = 20
 _IDLE_PERCENT: Final = 5
 
@@ -48,7 +48,8 @@ class Alarm:
         says: What is so when it goes off.
         metrics: The metrics by the name that `expression` has for them; one alone needs no expression.
         expression: A metric expression; empty where there is one metric.
-        statistic: Such as `Sum` or `p99`, of each metric.
+        statistic: Such as `Sum` or `p99`, of each metric that `statistics` does not name.
+        statistics: Those of single metrics.
         threshold: What is compared with.
         comparison: How.
         period_s: Seconds of one value.
@@ -66,6 +67,7 @@ class Alarm:
     period_s: int
     periods: int
     expression: str = ""
+    statistics: Mapping[str, str] = field(default_factory=dict[str, str])
     missing: Literal["notBreaching", "breaching"] = "notBreaching"
     takes_back: bool = False
 
@@ -120,9 +122,13 @@ def _of_answers(
     found = [_error_ratio(key, each, limits) for key, each in {**together, **alone}.items()]
     streams = not any(models[model].is_pipeline for model in endpoint.hosted)
     for name, each in dimensions.items():
-        found.append(_slow(f"{name}-latency", "ModelLatency", "p99", each, limits.latency_s, takes_back=True))
+        # A stream takes as long as its answer is, so its whole time says nothing about an update.
+        found.append(
+            _slow(f"{name}-latency", "ModelLatency", "p99", each, limits.latency_s, takes_back=not streams)
+        )
         if streams:
-            found.append(_slow(f"{name}-first-token", "FirstChunkLatency", "p95", each, limits.first_token_s))
+            first, limit_s = "FirstChunkLatency", limits.first_token_s
+            found.append(_slow(f"{name}-first-token", first, "p95", each, limit_s, takes_back=True))
     if limits.quiet_hours is not None:
         found.append(_quiet(list(dimensions.values()), limits.quiet_hours))
     return found
@@ -153,13 +159,15 @@ def _slow(
     dimensions: Mapping[str, str],
     limit_s: float,
     *,
-    takes_back: bool = False,
+    takes_back: bool,
 ) -> Alarm:
     return Alarm(
         key=key,
         says=f"{metric} {statistic} was above {limit_s:g} s for ten minutes.",
-        metrics={"slow": _invoked(metric, dimensions)},
+        metrics={"slow": _invoked(metric, dimensions), "count": _invoked(metric, dimensions)},
+        expression=f"IF(count >= {_ENOUGH_REQUESTS}, slow, 0)",
         statistic=statistic,
+        statistics={"count": "SampleCount"},
         threshold=limit_s * MICROSECONDS,
         comparison="GreaterThanThreshold",
         period_s=300,

@@ -13,6 +13,7 @@ from runtime.sagemaker.metrics import (
     MACHINES,
     MICROSECONDS,
     answering,
+    component_name,
     fleets,
     log_namespace,
 )
@@ -103,7 +104,7 @@ def _charts(platform: str, region: str, shown: Shown) -> list[tuple[str, list[Li
     charts = [
         *([("GPU use and memory (100 % each device)", devices)] if devices else []),
         ("cost in USD an hour, by list prices", _cost(shown.spec, machines, region)),
-        ("tokens a second of one engine", _tokens(platform, shown.name)),
+        ("tokens a second of one engine", _tokens(platform, shown)),
     ]
     if shown.spec.asynchronous is not None:
         waiting = {"": {"EndpointName": shown.name}}
@@ -157,10 +158,21 @@ def _cost(endpoint: EndpointSpec, machines: Mapping[str, Mapping[str, str]], reg
     return lines
 
 
-def _tokens(platform: str, endpoint_name: str) -> list[Line]:
-    namespace = log_namespace(platform)
+def _tokens(platform: str, shown: Shown) -> list[Line]:
+    """What `components.aws.container_logs` reads out of the log of the endpoint or of each component."""
+    shared = shown.spec.shared
+    logs = (
+        {"": shown.name}
+        if shared is None
+        else {one.name: component_name(shown.name, one.name) for one in shared.components}
+    )
     return [
-        [namespace, f"{endpoint_name}-{kind}-tokens-per-second", {"stat": "Average", "label": kind}]
+        [
+            log_namespace(platform),
+            f"{log}-{kind}-tokens-per-second",
+            {"stat": "Average", "label": f"{name} {kind}".strip()},
+        ]
+        for name, log in logs.items()
         for kind in ("prompt", "generation")
     ]
 

@@ -22,6 +22,8 @@ from runtime.sagemaker.models import PartName
 MAX_TIMEOUT_S: Final = 28_800
 _MIN_TIMEOUT_S: Final = 600
 _MAX_VOLUME_GIB: Final = 512
+# Prompts and answers are kept no longer than this.
+MAX_RETENTION_DAYS: Final = 365
 # An alarm on a metric expression takes ten metrics, and the error ratio needs two for each variant.
 _MAX_VARIANTS: Final = 4
 _CRON = r"^(cron\([^()]+\)|rate\([^()]+\)|at\([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\))$"
@@ -236,7 +238,10 @@ class Capture(Spec):
 
     percent: int = Field(ge=1, le=100, description="Part of the requests, in percent.")
     retention_days: int = Field(
-        default=30, ge=1, le=365, description="Days after which they are deleted from the bucket."
+        default=30,
+        ge=1,
+        le=MAX_RETENTION_DAYS,
+        description="Days after which they are deleted from the bucket.",
     )
     personal_data: Literal["masked", "raw"] = Field(
         default="masked",
@@ -253,7 +258,10 @@ class AsyncRequests(Spec):
         default=8, ge=1, le=1000, description="Requests that one instance works on at a time."
     )
     retention_days: int = Field(
-        default=7, ge=1, le=365, description="Days after which answers are deleted from the bucket."
+        default=7,
+        ge=1,
+        le=MAX_RETENTION_DAYS,
+        description="Days after which answers are deleted from the bucket.",
     )
 
 

@@ -46,6 +46,11 @@ def log_group(endpoint_name: str) -> str:
     return f"/aws/sagemaker/Endpoints/{endpoint_name}"
 
 
+def component_log_group(component: str) -> str:
+    """Where SageMaker writes what the containers of an inference component print."""
+    return f"/aws/sagemaker/InferenceComponents/{component}"
+
+
 def log_namespace(platform: str) -> str:
     """Namespace of the metrics that are read out of logs."""
     return f"Spillway/{platform}"

@@ -145,9 +145,14 @@ def test_the_alarms_that_take_an_update_back_are_there_before_the_endpoint_and_a
     endpoint = stack.one(ENDPOINT, "llm-chat")
     rollback = endpoint.inputs["deploymentConfig"]["autoRollbackConfiguration"]["alarms"]
     names = {one["alarmName"] for one in rollback}
-    assert names == {"llm-chat-errors", "llm-chat-stable-latency", "llm-chat-canary-latency"}
+    assert names == {"llm-chat-errors", "llm-chat-stable-first-token", "llm-chat-canary-first-token"}
     for name in names:
         assert stack.one(ALARM, name).urn in stack.before(endpoint)
+    queries = stack.one(ALARM, "llm-chat-stable-first-token").inputs["metricQueries"]
+    assert {one["id"]: one["metric"]["stat"] for one in queries if "metric" in one} == {
+        "slow": "p95",
+        "count": "SampleCount",
+    }
 
 
 def test_an_update_may_take_longer_than_all_its_waits(stack: Synthesized) -> None:
@@ -207,15 +212,59 @@ def test_a_log_group_is_there_before_sagemaker_makes_one_without_an_end_and_with
     assert group.urn in stack.before(endpoint)
 
 
+def test_a_component_has_a_log_of_its_own_before_it_where_its_containers_write(stack: Synthesized) -> None:
+    name = "llm-small-qwen3-1-7b"
+    group = stack.one("aws:cloudwatch/logGroup:LogGroup", f"{name}-logs")
+    assert group.inputs["name"] == f"/aws/sagemaker/InferenceComponents/{name}"
+    assert group.inputs["retentionInDays"] == 90
+    assert group.inputs["kmsKeyId"]
+    assert group.urn in stack.before(stack.one(COMPONENT))
+
+
+def test_metrics_are_read_where_containers_write_and_the_dashboard_shows_them() -> None:
+    platform = platform_object("sagemaker")
+    platform["models"][2] |= {"container": "vllm", "image": platform["models"][0]["image"]}
+    stack = declared(platform)
+    watched = {
+        one.inputs["metricTransformation"]["name"]: one.inputs["logGroupName"]
+        for one in stack.of("aws:cloudwatch/logMetricFilter:LogMetricFilter")
+        if "gateway" not in one.name
+    }
+    part, logs = "llm-small-qwen3-1-7b", "/aws/sagemaker"
+    kinds = ("out-of-memory", "prompt-tokens-per-second", "generation-tokens-per-second")
+    assert watched == {
+        **{f"llm-chat-{kind}": f"{logs}/Endpoints/llm-chat" for kind in kinds},
+        **{f"{part}-{kind}": f"{logs}/InferenceComponents/{part}" for kind in kinds},
+    }
+    board = stack.one("aws:cloudwatch/dashboard:Dashboard").inputs["dashboardBody"]
+    for name in watched:
+        assert name in board or name.endswith("out-of-memory")
+
+
 def test_masked_prompts_are_not_captured_by_the_endpoint_which_could_not_mask_them(
     stack: Synthesized,
 ) -> None:
     assert "dataCaptureConfig" not in stack.one(CONFIGURATION, "llm-chat").inputs
     # The bucket is there, with an end for what the gateway will write.
-    (rule,) = stack.one(
+    rules = stack.one(
         "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", "llm-prompts-lifecycle"
     ).inputs["rules"]
-    assert (rule["filter"]["prefix"], rule["expiration"]["days"]) == ("capture/llm-chat/", 14)
+    # The second is for endpoints that captured once.
+    ends = [(one["filter"]["prefix"], one["expiration"]["days"]) for one in rules]
+    assert ends == [("capture/llm-chat/", 14), ("", 365)]
+
+
+def test_a_bucket_that_cannot_be_deleted_keeps_what_protects_and_ends_its_content(
+    stack: Synthesized,
+) -> None:
+    for name, key in (("llm-prompts", "llm-prompts"), ("llm-storage", "llm-storage")):
+        bucket = stack.one("aws:s3/bucket:Bucket", name)
+        parts = [one for one in stack.resources if one.type.startswith("aws:s3/") and one.parent == name]
+        assert {one.deleted_with for one in parts if one is not bucket} == {bucket.urn}
+        assert len(parts) == 7
+        before = stack.before(bucket)
+        assert stack.one("aws:kms/key:Key", key).urn in before
+        assert stack.one("aws:kms/alias:Alias", f"{key}-alias").urn in before
 
 
 def test_the_gateway_keeps_masked_prompts_and_may_write_them_there_and_nothing_else(
@@ -359,6 +408,23 @@ def test_containers_may_read_weights_below_one_folder_and_write_nowhere_but_to_k
         "cloudwatch:PutMetricData",
         "ecr:GetAuthorizationToken",
     }
+
+
+def test_containers_may_write_the_logs_of_endpoints_and_of_components(stack: Synthesized) -> None:
+    (logs,) = (one["Resource"] for one in rights(stack) if "logs:PutLogEvents" in one["Action"])
+    every = "arn:aws:logs:us-east-1:123456789012:log-group:/aws/sagemaker"
+    for group in (f"{every}/Endpoints/llm-*", f"{every}/InferenceComponents/llm-*"):
+        assert {group, f"{group}:*"} <= set(logs)
+
+
+def test_the_role_may_look_at_the_alarms_that_take_an_update_back_and_at_no_others(
+    stack: Synthesized,
+) -> None:
+    (seen,) = (one["Resource"] for one in rights(stack) if "cloudwatch:DescribeAlarms" in one["Action"])
+    assert seen == ["arn:aws:cloudwatch:us-east-1:123456789012:alarm:llm-*"]
+    rollback = stack.one(ENDPOINT, "llm-chat").inputs["deploymentConfig"]["autoRollbackConfiguration"]
+    assert rollback["alarms"]
+    assert all(one["alarmName"].startswith("llm-") for one in rollback["alarms"])
 
 
 def test_a_stack_that_keeps_no_prompts_lets_its_containers_write_none() -> None:

@@ -101,6 +101,12 @@ def test_a_leaving_task_gets_no_more_requests_and_ends_those_that_it_has(stack: 
     assert targets["targetType"] == "ip"
 
 
+def test_a_target_group_that_is_replaced_has_another_name_while_the_listener_is_on_the_old_one(
+    stack: Synthesized,
+) -> None:
+    assert "name" not in stack.one("aws:lb/targetGroup:TargetGroup").inputs
+
+
 def test_without_a_certificate_the_url_is_the_load_balancers(stack: Synthesized) -> None:
     listener = stack.one(LISTENER).inputs
     assert (listener["protocol"], listener["port"]) == ("TCP", 80)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rehearsal.aws.account import AwsDouble
-from rehearsal.aws.clients import client
+from rehearsal.aws.clients import client, page
 from runtime.cost.estimate import estimate
 from runtime.cost.summary import money
 from runtime.stack_resources import from_preview_events, from_state
@@ -37,6 +37,8 @@ given["declare"] = config.get("declare") or "all"
 chat, small = given["endpoints"]
 chat["variants"][1]["weight"] = config.get_int("canary") or 1
 given["gateway"]["clients"] += (config.get("clients") or "").split()
+if config.get_bool("keepsNone"):
+    del chat["capture"]
 if config.get_bool("larger"):
     for model in given["models"][:2]:
         model["tensorParallel"] = 4
@@ -169,6 +171,40 @@ def test_endpoints_are_made_updated_in_place_and_taken_away_and_nothing_is_left(
     policies = scaling.describe_scaling_policies(ServiceNamespace="sagemaker")["ScalingPolicies"]
     assert "llm-chat-stable-requests" in {one["PolicyName"] for one in policies}
 
+    pulumi("destroy", "--yes", "--skip-preview", "--suppress-progress")
+    assert double.leftovers() == []
+
+
+def test_prompts_outlive_the_last_capture_with_their_end_and_their_key_until_somebody_empties_the_bucket(
+    pulumi: Callable[..., str], double: AwsDouble
+) -> None:
+    endpoint, bucket = double.environment["AWS_ENDPOINT_URL"], "llm-prompts-123456789012-us-east-1"
+    s3 = client("s3", endpoint, "us-east-1")
+
+    def kept() -> set[str]:
+        """What the double has of the bucket's parts, and the key's alias."""
+        return {
+            one["type"].rpartition(":")[2]
+            for one in page(endpoint, "GET", "store")["resources"]
+            if one["id"] in (bucket, "alias/llm-prompts")
+        }
+
+    pulumi("config", "set", "declare", "foundation")
+    up(pulumi)
+    before = kept()
+    assert {"BucketLifecycleConfiguration", "BucketPolicy", "BucketPublicAccessBlock", "Alias"} <= before
+    version = s3.put_object(Bucket=bucket, Key="capture/llm-chat/one.jsonl", Body=b"{}")["VersionId"]
+    pulumi("config", "set", "keepsNone", "true")
+    with pytest.raises(AssertionError) as failed:
+        up(pulumi)
+    assert f"bucket {bucket} is not empty, and the stack file keeps no prompts" in str(failed.value)
+    assert "BucketNotEmpty" in str(failed.value)
+    assert kept() == before
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+
+    s3.delete_object(Bucket=bucket, Key="capture/llm-chat/one.jsonl", VersionId=version)
+    up(pulumi)
+    assert kept() == set()
     pulumi("destroy", "--yes", "--skip-preview", "--suppress-progress")
     assert double.leftovers() == []
 

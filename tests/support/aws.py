@@ -164,11 +164,15 @@ class Provider:
         self.service.Configure(provider_pb2.ConfigureRequest(args=property_values.write(given)), self.call)
 
     def check(
-        self, token: str, inputs: Mapping[str, Any], olds: Mapping[str, Any] | None = None
+        self,
+        token: str,
+        inputs: Mapping[str, Any],
+        olds: Mapping[str, Any] | None = None,
+        name: str = "it",
     ) -> tuple[dict[str, Any], list[str]]:
         """The checked inputs, and what is wrong."""
         request = provider_pb2.CheckRequest(
-            urn=urn(token), news=_struct(inputs), olds=_struct(olds or {}), randomSeed=b"seed"
+            urn=urn(token, name), news=_struct(inputs), olds=_struct(olds or {}), randomSeed=b"seed"
         )
         answer = self.service.Check(request, self.call)
         return property_values.read(answer.inputs), [failure.reason for failure in answer.failures]

@@ -30,6 +30,7 @@ class Registered:
     parent_urn: str = ""
     waits_for: tuple[str, ...] = ()
     ignored_changes: tuple[str, ...] = ()
+    deleted_with: str = ""
 
 
 def generated(name: str, length: int) -> str:
@@ -114,6 +115,7 @@ class _RecordingMonitor(mocks.MockMonitor):
                 parent_urn=str(request.parent),
                 waits_for=tuple(str(urn) for urn in request.dependencies),
                 ignored_changes=tuple(str(path) for path in request.ignoreChanges),
+                deleted_with=str(request.deletedWith),
             )
         )
         return made

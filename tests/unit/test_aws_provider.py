@@ -13,7 +13,11 @@ from rehearsal.aws.clients import client
 from rehearsal.aws.leftovers import leftovers
 from rehearsal.aws.resources import KINDS
 from rehearsal.plugins.property_values import UNKNOWN, secret
+from stacks.sagemaker_settings import MAX_NAME
+from stacks.settings import SAGEMAKER, parse, parse_sagemaker
 from tests.support.aws import Provider, RefusedError, RunningDouble, running_double
+from tests.support.stack_files import declare, platform_object
+from tests.support.synth import synth
 
 Outputs = dict[str, dict[str, Any]]
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
@@ -517,6 +521,31 @@ def test_a_replacing_change_is_told_apart_from_one_in_place(provider: Provider) 
 def test_a_value_that_is_not_known_yet_differs(provider: Provider) -> None:
     answer = provider.diff("aws:ec2/subnet:Subnet", {"vpcId": "vpc-1"}, {"vpcId": UNKNOWN})
     assert list(answer.replaces) == ["vpcId"]
+
+
+def test_a_made_up_name_that_is_too_long_is_refused_and_not_cut(provider: Provider) -> None:
+    token = "aws:lb/targetGroup:TargetGroup"
+    made, _ = provider.check(token, {}, name="n" * 24)
+    assert len(made["name"]) == 32
+    with pytest.raises(RefusedError) as refused:
+        provider.check(token, {}, name="n" * 25)
+    assert str(refused.value) == (
+        f"could not make instance of '{token}': name '{'n' * 25}-' plus 7 random chars is longer than "
+        "maximum length 32"
+    )
+
+
+@pytest.mark.parametrize("stack", ["hybrid", "sagemaker"])
+def test_names_that_are_made_of_the_longest_platform_name_are_short_enough(
+    provider: Provider, stack: str
+) -> None:
+    platform = platform_object(stack) | {"name": "n" * MAX_NAME}
+    settings = parse_sagemaker(platform) if stack == SAGEMAKER else parse(platform)
+    for one in synth(lambda: declare(settings)).resources:
+        if one.type in KINDS:
+            checked, wrong = provider.check(one.type, one.inputs, name=one.name)
+            assert wrong == []
+            assert len(str(checked.get("name", ""))) <= KINDS[one.type].name_length, one.name
 
 
 def test_a_written_name_is_given_up_before_its_replacement_is_made(provider: Provider) -> None:

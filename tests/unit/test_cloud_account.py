@@ -10,12 +10,12 @@ from runtime.model import Replicas
 from runtime.ops.aws_account import AccountUnreachableError, Boto3Account, quota_needs
 from runtime.ops.endpoint_quotas import instance_needs
 from runtime.sagemaker.endpoints import Deployment
-from stacks.cloud_account import require_account, require_endpoint_account
+from stacks.cloud_account import require_account, require_endpoint_account, warn_of_kept_prompts
 from stacks.cloud_providers import is_rehearsal, rehearsal_kubeconfig
 from stacks.cloud_settings import CloudSettings
 from stacks.sagemaker_settings import SageMakerSettings
 from stacks.settings import SettingsError
-from tests.support.aws import RunningDouble
+from tests.support.aws import RunningDouble, running_double
 from tests.support.stack_files import platform_settings, stack_settings
 
 
@@ -52,6 +52,33 @@ def cloud() -> CloudSettings:
 def test_the_stack_may_take_what_its_groups_hold_at_most(cloud: CloudSettings) -> None:
     needs = quota_needs(cloud.node_groups, "m6i.2xlarge", 3)
     assert [(need.code, need.vcpus) for need in needs] == [("L-1216C47A", 24), ("L-DB2E81BA", 64)]
+
+
+def test_prompts_that_are_left_in_a_bucket_of_no_use_are_warned_of_with_the_command_that_deletes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", warned.append)
+    keeps = stack_settings("sagemaker")
+    assert isinstance(keeps, SageMakerSettings)
+    without = [one.model_copy(update={"capture": None}) for one in keeps.endpoints]
+    keeps_none = keeps.model_copy(update={"endpoints": tuple(without)})
+    with running_double(tmp_path / "aws") as double:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", double.endpoint)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+        s3, bucket = double.client("s3"), "llm-prompts-123456789012-us-east-1"
+        warn_of_kept_prompts(keeps_none, Boto3Account("us-east-1"))
+        s3.create_bucket(Bucket=bucket)
+        warn_of_kept_prompts(keeps_none, Boto3Account("us-east-1"))
+        assert warned == []
+        s3.put_object(Bucket=bucket, Key="capture/llm-chat/one.jsonl", Body=b"{}")
+        warn_of_kept_prompts(keeps, Boto3Account("us-east-1"))
+        assert warned == []
+        warn_of_kept_prompts(keeps_none, Boto3Account("us-east-1"))
+    (said,) = warned
+    assert f"bucket {bucket} is not empty" in said
+    assert f"aws s3api delete-objects --bucket {bucket} --delete " in said
 
 
 def test_quotas_that_suffice_say_nothing(cloud: CloudSettings) -> None:

@@ -214,7 +214,7 @@ def test_no_alarm_looks_at_more_metrics_than_cloudwatch_takes(variants: int) -> 
     for alarm in alarms(endpoint(variants), "llm-chat", {"qwen3-8b": model()}, LIMITS):
         assert len(alarm.metrics) <= 10, alarm.key
         assert bool(alarm.expression) or len(alarm.metrics) == 1, alarm.key
-        used = set(re.findall(r"\b[er][0-9]\b", alarm.expression))
+        used = set(re.findall(r"\b[a-z]\w*", alarm.expression))
         assert used == (set(alarm.metrics) if alarm.expression else set())
 
 
@@ -228,7 +228,22 @@ def test_devices_are_counted_by_hundred_percent_each_and_latencies_in_microsecon
         "breaching",
         6 * 3600,
     )
-    assert {one.key for one in found.values() if one.takes_back} == {"errors", "v0-latency"}
+
+
+def test_an_update_is_taken_back_by_a_late_first_token_and_not_by_the_length_of_a_stream() -> None:
+    piped = model(after=[{"name": "guard", "image": model().image}])
+    for hosted, expected in ((model(), "v0-first-token"), (piped, "v0-latency")):
+        found = {one.key: one for one in alarms(endpoint(1), "llm-chat", {"qwen3-8b": hosted}, LIMITS)}
+        assert {one.key for one in found.values() if one.takes_back} == {"errors", expected}
+
+
+def test_a_percentile_of_few_requests_sets_off_no_alarm() -> None:
+    found = {one.key: one for one in alarms(endpoint(1), "llm-chat", {"qwen3-8b": model()}, LIMITS)}
+    for key, statistic in (("v0-latency", "p99"), ("v0-first-token", "p95")):
+        slow = found[key]
+        assert slow.expression == "IF(count >= 20, slow, 0)"
+        assert slow.metrics["count"] == slow.metrics["slow"]
+        assert (slow.statistic, slow.statistics) == (statistic, {"count": "SampleCount"})
 
 
 def test_the_dashboard_shows_each_endpoint_with_its_price_and_no_two_charts_overlap(

@@ -4,7 +4,9 @@
 # ruff: noqa: ARG002
 
 from typing import Any
+from urllib.parse import quote
 
+from rehearsal.aws.clients import page
 from rehearsal.aws.resources.kind import Aws, Properties, first, given, items, kind, name_of, part, tag_list
 
 
@@ -44,13 +46,16 @@ class Bucket:
             aws.client("s3").put_bucket_tagging(Bucket=id_, Tagging={"TagSet": tags})
 
     def delete(self, aws: Aws, id_: str, known: Properties) -> None:
-        """Removes it, and what is in it only where `forceDestroy` says so."""
+        """Removes it, and what is in it only where `forceDestroy` says so. Its parts go with it."""
         s3 = aws.client("s3")
         if known.get("forceDestroy"):
             for pages in s3.get_paginator("list_object_versions").paginate(Bucket=id_):
                 for item in [*pages.get("Versions", []), *pages.get("DeleteMarkers", [])]:
                     s3.delete_object(Bucket=id_, Key=item["Key"], VersionId=item["VersionId"])
         s3.delete_bucket(Bucket=id_)
+        for one in page(aws.endpoint, "GET", "store")["resources"]:
+            if one["type"].startswith("aws:s3/bucket") and one["id"] == id_:
+                page(aws.endpoint, "DELETE", f"store/{quote(one['type'], safe='')}|{quote(id_, safe='')}")
 
 
 class BucketVersioning:
