@@ -11,7 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[re
 
 from runtime.model import Replicas
 from runtime.ops.aws_account import Boto3Account
-from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, moved_traffic, read_live
+from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, moved_traffic, not_taken, read_live
 from runtime.ops.scaling_targets import deregister_changed
 from runtime.sagemaker.endpoints import EndpointSpec
 from runtime.sagemaker.metrics import SHARED_VARIANT
@@ -29,6 +29,7 @@ def prepare_updates(settings: SageMakerSettings) -> None:
     role = settings.assume_role
     account = Boto3Account(settings.region, role and role.role_arn, role and role.external_id)
     free_changed_variants(settings, account)
+    require_taken(account)
     live: dict[str, LiveEndpoint] = {}
     try:
         for endpoint in settings.endpoints:
@@ -40,8 +41,50 @@ def prepare_updates(settings: SageMakerSettings) -> None:
             "least instances"
         )
         return
+    warn_of_lost_configurations(settings.name, live)
     warn_of_moved_traffic(settings.endpoints, live)
     pulumi.runtime.register_stack_transformation(KeptCounts(settings, live))
+
+
+def require_taken(account: Boto3Account) -> None:
+    """Fails the program where an endpoint does not run the configuration that it was given.
+
+    The provider waits for InService alone, which an endpoint is on its old configuration too, after
+    SageMaker took an update back (hashicorp/terraform-provider-aws issues 46663, 48997). What is replaced is
+    deleted when the program has ended well, so this keeps what still runs. It is asked also where Pulumi
+    changes nothing: then the state may say of an earlier update that it is done.
+    """
+
+    def with_look(args: pulumi.ResourceTransformationArgs) -> _Change:
+        async def look() -> None:
+            given = pulumi.Output.from_input(cast("Mapping[str, Any]", args.props)["endpoint_config_name"])
+            configuration = await given.future()
+            # Which ends when the endpoint is made or updated.
+            if await args.resource.urn.future() is None or configuration is None:
+                return
+            try:
+                said = await asyncio.to_thread(not_taken, account.session, args.name, str(configuration))
+            except (BotoCoreError, ClientError) as error:
+                raise pulumi.RunError(f"endpoint {args.name} cannot be asked what it runs: {error}") from None
+            if said is not None:
+                raise pulumi.RunError(said)
+
+        if args.type_ == _ENDPOINT and not pulumi.runtime.is_dry_run():
+            pulumi.Output.from_input(look())
+        return None
+
+    pulumi.runtime.register_stack_transformation(with_look)
+
+
+def warn_of_lost_configurations(prefix: str, live: Mapping[str, LiveEndpoint]) -> None:
+    """Warns where the configuration that an endpoint runs on is gone, without which it takes no update."""
+    for name, runs in live.items():
+        if runs.lost is not None:
+            pulumi.log.warn(
+                f"endpoint {name}: its configuration {runs.lost} is gone. It answers, but SageMaker refuses "
+                "updates of it. Make a configuration of that name again, or have the endpoint made anew, "
+                f"which takes it down meanwhile: pulumi up --replace '**{_ENDPOINT}::{prefix}-{name}'"
+            )
 
 
 def warn_of_moved_traffic(endpoints: Sequence[EndpointSpec], live: Mapping[str, LiveEndpoint]) -> None:

@@ -33,6 +33,7 @@ from stacks.settings import parse_sagemaker
 with open({str(ROOT / "stacks" / "Pulumi.sagemaker.yaml")!r}) as file:
     given = yaml.safe_load(file)["config"]["spillway:platform"]
 config = pulumi.Config()
+given["models"][0]["contextLength"] = config.get_int("context") or given["models"][0]["contextLength"]
 given["declare"] = config.get("declare") or "all"
 chat, small = given["endpoints"]
 chat["variants"][1]["weight"] = config.get_int("canary") or 1
@@ -59,7 +60,7 @@ def pulumi(
     (folder / "__main__.py").write_text(PROGRAM)
     env = {**os.environ, **pulumi_env, **double.environment, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, fails: bool = False) -> str:
         done = subprocess.run(
             [pulumi_cli, *arguments, "--non-interactive"],
             cwd=folder,
@@ -70,15 +71,15 @@ def pulumi(
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, done.stdout
+        assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
 
     run("stack", "init", "dev")
     return run
 
 
-def up(pulumi: Callable[..., str]) -> str:
-    return pulumi("up", "--yes", "--skip-preview", "--suppress-progress")
+def up(pulumi: Callable[..., str], *options: str, fails: bool = False) -> str:
+    return pulumi("up", "--yes", "--skip-preview", "--suppress-progress", *options, fails=fails)
 
 
 def sagemaker_of(double: AwsDouble) -> Any:
@@ -205,3 +206,51 @@ def test_a_decision_moves_what_the_program_declared_until_the_program_says_other
     pulumi("config", "set", "canary", "2")
     up(pulumi)
     assert weights() == [9, 2]
+
+
+def test_an_update_that_sagemaker_took_back_fails_and_what_runs_is_kept_until_one_is_taken(
+    pulumi: Callable[..., str], double: AwsDouble
+) -> None:
+    sagemaker = sagemaker_of(double)
+
+    def runs() -> str:
+        """The configuration of the endpoint, which is there with its models."""
+        name = sagemaker.describe_endpoint(EndpointName="llm-chat")["EndpointConfigName"]
+        found = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
+        for one in found:
+            sagemaker.describe_model(ModelName=one["ModelName"])
+        return name
+
+    up(pulumi)
+    before = runs()
+    double.put_script({"takenBack": {"llm-chat": "an alarm went off"}})
+    pulumi("config", "set", "context", "16384")
+    said = up(pulumi, fails=True)
+    assert f"endpoint llm-chat runs {before}, and was given " in said
+    assert "SageMaker took the update back: an alarm went off" in said
+    assert "llm-chat-errors is " in said
+    assert "Traceback" not in said
+    assert runs() == before
+    # Pulumi takes the update for done, and would delete now what it replaced.
+    assert "pulumi up --refresh" in up(pulumi, fails=True)
+    assert runs() == before
+    # Tried again, and taken back again.
+    up(pulumi, "--refresh", fails=True)
+    assert runs() == before
+
+    double.put_script({})
+    up(pulumi, "--refresh")
+    assert runs() != before
+    left = [one["EndpointConfigName"] for one in sagemaker.list_endpoint_configs()["EndpointConfigs"]]
+    assert (before in left, len(left)) == (False, 2)
+    pulumi("preview", "--expect-no-changes")
+
+    # Or the stack file is put back.
+    double.put_script({"takenBack": {"llm-chat": "an alarm went off"}})
+    pulumi("config", "rm", "context")
+    up(pulumi, fails=True)
+    double.put_script({})
+    pulumi("config", "set", "context", "16384")
+    up(pulumi)
+    runs()
+    assert len(sagemaker.list_endpoint_configs()["EndpointConfigs"]) == 2

@@ -8,9 +8,9 @@ import pulumi
 import pytest
 
 from runtime.model import Replicas
-from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, LiveVariant, moved_traffic, read_live
+from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, LiveVariant, moved_traffic, not_taken, read_live
 from runtime.sagemaker.endpoints import EndpointSpec
-from stacks.endpoint_updates import KeptCounts, warn_of_moved_traffic
+from stacks.endpoint_updates import KeptCounts, warn_of_lost_configurations, warn_of_moved_traffic
 from stacks.sagemaker_settings import SageMakerSettings
 from tests.support.aws import RunningDouble
 from tests.support.stack_files import stack_settings
@@ -176,13 +176,55 @@ def test_an_endpoint_is_read_as_it_runs_and_one_that_is_not_there_is_none(double
         ],
     )
 
-    class Session:
-        client = staticmethod(double.client)
-
-    assert read_live(Session(), "llm-chat") == LiveEndpoint(
+    assert read_live(double, "llm-chat") == LiveEndpoint(
         declared="digest", variants={"stable": LiveVariant(desired=3, initial=1, weight=4.0)}
     )
-    assert read_live(Session(), "llm-other") is None
+    assert read_live(double, "llm-other") is None
+    # An endpoint without its configuration is there, and is not taken for one that is not.
+    sagemaker.delete_endpoint_config(EndpointConfigName="c")
+    lost = read_live(double, "llm-chat")
+    assert lost is not None
+    assert (lost.lost, lost.variants["stable"].desired) == ("c", 3)
+
+
+def test_an_endpoint_whose_configuration_is_gone_is_warned_of_with_two_ways_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", warned.append)
+    gone = LiveEndpoint(declared=None, variants={}, lost="llm-chat-1")
+    warn_of_lost_configurations("llm", {"chat": gone, "other": live("d")})
+    (said,) = warned
+    assert "endpoint chat: its configuration llm-chat-1 is gone" in said
+    assert "pulumi up --replace '**aws:sagemaker/endpoint:Endpoint::llm-chat'" in said
+
+
+def test_an_update_that_was_taken_back_is_told_with_reason_alarms_and_log(double: RunningDouble) -> None:
+    sagemaker = double.client("sagemaker")
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "a", "ModelName": "m", "InstanceType": "ml.g6e.2xlarge"}
+    for name in ("old", "new"):
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+        )
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="old")
+    double.script(takenBack={"e": "an alarm went off"})
+    deployment = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]}}
+    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="new", DeploymentConfig=deployment)
+    assert not_taken(double, "e", "old") is None
+    said = not_taken(double, "e", "new") or ""
+    assert said.startswith(
+        "endpoint e runs old, and was given new; SageMaker took the update back: an alarm went off\n"
+        "  alarms that take updates back: errors\n"
+        "  its log: /aws/sagemaker/Endpoints/e\n"
+    )
+    # Traffic that moves is the one thing that the double takes time for.
+    weights = [{"VariantName": "a", "DesiredWeight": 2}]
+    sagemaker.update_endpoint_weights_and_capacities(EndpointName="e", DesiredWeightsAndCapacities=weights)
+    assert "it is Updating; run again when it is InService" in (not_taken(double, "e", "new") or "")
+    double.script()
+    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="new", DeploymentConfig=deployment)
+    assert not_taken(double, "e", "new") is None
 
 
 def test_shared_instances_begin_with_what_runs_too(hosted: SageMakerSettings) -> None:
