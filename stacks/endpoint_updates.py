@@ -175,7 +175,7 @@ def _digest(props: Mapping[str, Any]) -> str:
 
 
 def free_changed_variants(settings: SageMakerSettings, account: Boto3Account) -> None:
-    """Has scaling taken off a variant just before an update gives it another instance type.
+    """Has scaling taken off a variant just before an update takes it away or changes its instance type.
 
     SageMaker refuses the update while the variant is registered with Application Auto Scaling. The target
     is a resource that comes after the endpoint, so its replacement alone would come too late; it puts the
@@ -188,7 +188,9 @@ def free_changed_variants(settings: SageMakerSettings, account: Boto3Account) ->
 
     async def before_update(args: pulumi.ResourceHookArgs) -> None:
         name = args.name
-        freed = await asyncio.to_thread(deregister_changed, account.session, name, types.get(name, {}))
+        if name not in types:
+            return
+        freed = await asyncio.to_thread(deregister_changed, account.session, name, types[name])
         if freed:
             pulumi.log.info(f"{name}: no scaling of {', '.join(freed)} until the update is through")
 

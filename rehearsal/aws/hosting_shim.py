@@ -1,7 +1,8 @@
 """What moto lacks of SageMaker hosting and of its scaling, in the same two tables as `rehearsal.aws.shim`.
 
 It refuses what SageMaker refuses late and what a program is easily wrong about: a key for volumes of local
-disks, another instance type under a registered scaling target, an endpoint with components on it.
+disks, a variant that goes or changes its instance type under a registered scaling target, an endpoint with
+components on it.
 """
 
 # moto gives no types.
@@ -147,15 +148,15 @@ def _update_endpoint(self: SageMakerResponse) -> ActionResult:
         backend.describe_endpoint_config(name)
     old: Any = backend.endpoint_configs[endpoint.endpoint_config_name]
     new: Any = backend.endpoint_configs[self._get_param("EndpointConfigName")]
-    before = {one["VariantName"]: one["InstanceType"] for one in old.production_variants}
-    for one in new.production_variants:
-        changed = before.get(one["VariantName"], one["InstanceType"]) != one["InstanceType"]
+    after = {one["VariantName"]: one["InstanceType"] for one in new.production_variants}
+    for one in old.production_variants:
+        changed = after.get(one["VariantName"]) != one["InstanceType"]
         where = f"endpoint/{endpoint.endpoint_name}/variant/{one['VariantName']}"
         scaling = applicationautoscaling_backends[self.current_account][self.region]
         if changed and where in scaling.targets.get(_VARIANTS, {}):
             raise ValidationError(
                 f"The variant {one['VariantName']} is registered as a scalable target; deregister it before "
-                "its instance type is changed."
+                "it is taken away or its instance type is changed."
             )
     endpoint.last_deployment_config = self._get_param("DeploymentConfig")
     endpoint.failure_reason = _script().taken_back.get(endpoint.endpoint_name)

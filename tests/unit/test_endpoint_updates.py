@@ -8,7 +8,14 @@ import pulumi
 import pytest
 
 from runtime.model import Replicas
-from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, LiveVariant, moved_traffic, not_taken, read_live
+from runtime.ops.live_endpoint import (
+    DECLARED_TAG,
+    LiveEndpoint,
+    LiveVariant,
+    moved_traffic,
+    not_taken,
+    read_live,
+)
 from runtime.sagemaker.endpoints import EndpointSpec
 from stacks.endpoint_updates import KeptCounts, warn_of_lost_configurations, warn_of_moved_traffic
 from stacks.sagemaker_settings import SageMakerSettings
