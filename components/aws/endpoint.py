@@ -233,8 +233,8 @@ def _deployment(
         return {
             "auto_rollback_configuration": rollback,
             "rolling_update_policy": {
-                "maximum_batch_size": {"type": "CAPACITY_PERCENT", "value": spec.deployment.percent},
-                "wait_interval_in_seconds": spec.deployment.bake_seconds,
+                "maximum_batch_size": {"type": "CAPACITY_PERCENT", "value": spec.deployment.part},
+                "wait_interval_in_seconds": spec.deployment.bake_s,
                 "maximum_execution_timeout_in_seconds": spec.deployment.timeout_s,
             },
         }
@@ -251,17 +251,17 @@ def _deployment(
 def _traffic(
     deployment: Deployment,
 ) -> sagemaker.EndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfigurationArgsDict:
-    wait = deployment.bake_seconds
+    wait = deployment.bake_s
     if deployment.strategy == "canary":
         return {
             "type": "CANARY",
             "wait_interval_in_seconds": wait,
-            "canary_size": {"type": "CAPACITY_PERCENT", "value": deployment.percent},
+            "canary_size": {"type": "CAPACITY_PERCENT", "value": deployment.part},
         }
     if deployment.strategy == "linear":
         return {
             "type": "LINEAR",
             "wait_interval_in_seconds": wait,
-            "linear_step_size": {"type": "CAPACITY_PERCENT", "value": deployment.percent},
+            "linear_step_size": {"type": "CAPACITY_PERCENT", "value": deployment.part},
         }
     return {"type": "ALL_AT_ONCE", "wait_interval_in_seconds": wait}

@@ -156,7 +156,7 @@ def test_an_update_may_take_longer_than_all_its_waits(stack: Synthesized) -> Non
     waits = routing["waitIntervalInSeconds"] + policy["terminationWaitInSeconds"]
     assert routing["type"] == "CANARY"
     assert routing["canarySize"] == {"type": "CAPACITY_PERCENT", "value": 10}
-    assert waits < policy["maximumExecutionTimeoutInSeconds"] <= 28_800
+    assert waits < policy["maximumExecutionTimeoutInSeconds"] <= 14_400
 
 
 def test_scarce_machines_are_updated_in_batches_and_not_beside_a_second_fleet() -> None:
