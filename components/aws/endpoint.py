@@ -176,7 +176,7 @@ def _shared(shared: SharedInstances) -> sagemaker.EndpointConfigurationProductio
         "variant_name": SHARED_VARIANT,
         "instance_type": shared.instance_type,
         "initial_instance_count": max(1, shared.instances.min),
-        "inference_ami_version": shared.ami,
+        "inference_ami_version": shared.operating_system,
         "managed_instance_scaling": {
             "status": "ENABLED",
             "min_instance_count": shared.instances.min,

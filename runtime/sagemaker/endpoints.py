@@ -13,8 +13,8 @@ from runtime.sagemaker.instances import (
     NEURON_AMI,
     EndpointType,
     InferenceAmi,
+    ami_of,
     has_local_disks,
-    has_neuron,
 )
 from runtime.sagemaker.models import PartName
 
@@ -99,8 +99,9 @@ class Variant(Spec):
     ami: InferenceAmi | None = Field(
         default=None,
         description="Operating system under the container, which has the driver. By itself the newest of its "
-        f"kind: `{CUDA_13_AMI}`, or `{NEURON_AMI}` where instanceType has Neuron devices. SageMaker's own "
-        "default is too old for images with CUDA 13, and shows it as a failed health check.",
+        f"kind: `{CUDA_13_AMI}`, or `{NEURON_AMI}` where instanceType has Neuron devices; SageMaker's own "
+        "where it has no devices. That one is too old for images with CUDA 13, and shows it as a failed "
+        "health check.",
     )
     download_seconds: int = Field(
         default=600, ge=60, le=3540, description="Longest time to load the weights from the bucket."
@@ -120,9 +121,9 @@ class Variant(Spec):
         return self
 
     @property
-    def operating_system(self) -> InferenceAmi:
-        """What `ami` says, else the newest with a driver for the devices."""
-        return self.ami or (NEURON_AMI if has_neuron(self.instance_type) else CUDA_13_AMI)
+    def operating_system(self) -> InferenceAmi | None:
+        """What `ami` says, else the newest with a driver for the devices; None without devices."""
+        return self.ami or ami_of(self.instance_type)
 
     @model_validator(mode="after")
     def _never_empty(self) -> Self:
@@ -154,8 +155,9 @@ class SharedInstances(Spec):
         description="Instances, at least and at most. SageMaker itself moves between the two.",
     )
     components: tuple[Component, ...] = Field(min_length=1, max_length=10, description="What runs there.")
-    ami: InferenceAmi = Field(
-        default=CUDA_13_AMI, description="Operating system under the containers, which has the driver."
+    ami: InferenceAmi | None = Field(
+        default=None,
+        description="Operating system under the containers, which has the driver. By itself as of a variant.",
     )
     download_seconds: int = Field(
         default=3600, ge=60, le=3600, description="Longest time to load the weights from the bucket."
@@ -163,6 +165,11 @@ class SharedInstances(Spec):
     startup_seconds: int = Field(
         default=1800, ge=60, le=3600, description="Longest time until a container answers its health check."
     )
+
+    @property
+    def operating_system(self) -> InferenceAmi | None:
+        """As of a variant."""
+        return self.ami or ami_of(self.instance_type)
 
 
 class Deployment(Spec):
@@ -215,8 +222,8 @@ class Deployment(Spec):
         if self.timeout_seconds is not None and self.waits_s >= self.timeout_seconds:
             raise ContradictionError(
                 "timeoutSeconds",
-                f"is not above the waits of {self.waits_s} s with {self.steps} parts and keepOldSeconds; raise "
-                "it or shorten the waits",
+                f"is not above the waits of {self.waits_s} s with {self.steps} parts and keepOldSeconds; "
+                "raise it or shorten the waits",
             )
         return self
 

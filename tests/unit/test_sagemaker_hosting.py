@@ -81,7 +81,7 @@ def test_the_operating_systems_are_those_of_sagemaker_and_the_default_has_cuda_1
         kind: Variant(name="a", model="m", instance_type=kind).operating_system
         for kind in ("ml.g6e.2xlarge", "ml.m7i.2xlarge", "ml.inf2.xlarge", "ml.trn1.32xlarge")
     }
-    assert list(systems.values()) == [CUDA_13_AMI, CUDA_13_AMI, NEURON_AMI, NEURON_AMI]
+    assert list(systems.values()) == [CUDA_13_AMI, None, NEURON_AMI, NEURON_AMI]
 
 
 @pytest.mark.parametrize(
