@@ -9,9 +9,18 @@ from typing import Any, cast
 import pulumi
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
+from components.kubernetes.ownership import stack_name
 from runtime.model import Replicas
 from runtime.ops.aws_account import Boto3Account
-from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, moved_traffic, not_taken, read_live
+from runtime.ops.live_endpoint import (
+    DECLARED_TAG,
+    InTheWayError,
+    LiveEndpoint,
+    clear_failed,
+    moved_traffic,
+    not_taken,
+    read_live,
+)
 from runtime.ops.scaling_targets import deregister_changed
 from runtime.sagemaker.endpoints import EndpointSpec
 from runtime.sagemaker.metrics import SHARED_VARIANT
@@ -30,6 +39,7 @@ def prepare_updates(settings: SageMakerSettings) -> None:
     account = Boto3Account(settings.region, role and role.role_arn, role and role.external_id)
     free_changed_variants(settings, account)
     require_taken(account)
+    clear_failed_creations(account)
     live: dict[str, LiveEndpoint] = {}
     try:
         for endpoint in settings.endpoints:
@@ -74,6 +84,44 @@ def require_taken(account: Boto3Account) -> None:
         return None
 
     pulumi.runtime.register_stack_transformation(with_look)
+
+
+def clear_failed_creations(account: Boto3Account) -> None:
+    """Has an endpoint that failed deleted before it is made anew, and says how to adopt one that has not.
+
+    The provider knows an endpoint only when it is in service. One whose creation fails, takes longer than the
+    provider waits or is interrupted is in no state, and CreateEndpoint refuses its name from then on.
+    """
+    stack = stack_name()
+
+    async def before_create(args: pulumi.ResourceHookArgs) -> None:
+        try:
+            cleared = await asyncio.to_thread(clear_failed, account.session, args.name, stack)
+        except InTheWayError as error:
+            raise pulumi.RunError(f"endpoint {args.name} {error}" + _adoption(args.urn, args.name)) from None
+        if cleared:
+            pulumi.log.info(f"{args.name}: deleted, because its creation had failed; it is made anew")
+
+    hook = pulumi.ResourceHook("clear-failed-creation", before_create)
+
+    def with_hook(args: pulumi.ResourceTransformationArgs) -> _Change:
+        if args.type_ != _ENDPOINT:
+            return None
+        hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook]))
+        return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, hooks))
+
+    pulumi.runtime.register_stack_transformation(with_hook)
+
+
+def _adoption(urn: str, name: str) -> str:
+    place, types, _ = urn.rsplit("::", 2)
+    parent = f"{place}::{types.rpartition('$')[0]}::{name}"
+    return (
+        "\n  an `up` that made it ended before it was in service. When it is InService, adopt it with\n"
+        f"  pulumi import {_ENDPOINT} {name} {name} --parent 'parent={parent}' "
+        f"--provider 'provider={place}::pulumi:providers:aws::aws' --protect=false --generate-code=false\n"
+        f"  or delete it (aws sagemaker delete-endpoint --endpoint-name {name}); then run `up` again"
+    )
 
 
 def warn_of_lost_configurations(prefix: str, live: Mapping[str, LiveEndpoint]) -> None:

@@ -94,6 +94,9 @@ def _create_endpoint(self: SageMakerResponse) -> ActionResult:
     endpoint: Any = backend.create_endpoint(name, config, self._get_param("Tags"))
     endpoint.production_variants = _at_first(endpoint, backend.endpoint_configs[config])
     endpoint.last_deployment_config = self._get_param("DeploymentConfig")
+    endpoint.failure_reason = _script().failing.get(name)
+    if endpoint.failure_reason is not None:
+        endpoint.endpoint_status = "Failed"
     return ActionResult({"EndpointArn": endpoint.arn})
 
 

@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError  # pyright: ignore[reportMissingType
 
 from runtime.sagemaker.metrics import log_group
 from runtime.sagemaker.traffic import TOLERANCE, share, whole_weights
+from runtime.tenure import STACK_TAG
 
 DECLARED_TAG = "spillway:declared"
 """Tag of an endpoint configuration: a digest of what it was declared as, without its counts."""
@@ -95,6 +96,37 @@ def read_live(session: Any, name: str) -> LiveEndpoint | None:
             if one["VariantName"] in initial
         },
     )
+
+
+class InTheWayError(Exception):
+    """There is an endpoint already; the text says whose and in which status."""
+
+
+def clear_failed(session: Any, name: str, stack: str) -> bool:
+    """Deletes an endpoint of the stack whose creation failed, before it is made anew; whether there was one.
+
+    Args:
+        session: boto3's session in the account.
+        name: What SageMaker calls it.
+        stack: The stack's full name, which its tag says.
+
+    Raises:
+        InTheWayError: There is one that is another's, or that has not failed.
+        ClientError, BotoCoreError: AWS cannot be asked.
+    """
+    sagemaker = session.client("sagemaker")
+    found = _found(sagemaker.describe_endpoint, EndpointName=name)
+    if found is None:
+        return False
+    tags = sagemaker.list_tags(ResourceArn=found["EndpointArn"])["Tags"]
+    owner = next((str(one["Value"]) for one in tags if one["Key"] == STACK_TAG), None)
+    if owner != stack:
+        raise InTheWayError(f"is there and not of this stack ({STACK_TAG}: {owner}); rename one of the two")
+    if found["EndpointStatus"] != "Failed":
+        raise InTheWayError(f"is there, {found['EndpointStatus']}, and Pulumi's state does not have it")
+    sagemaker.delete_endpoint(EndpointName=name)
+    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name)
+    return True
 
 
 def _found(call: Any, **arguments: str) -> Any:

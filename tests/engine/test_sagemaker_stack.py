@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -46,6 +47,33 @@ if config.get_bool("larger"):
 settings = parse_sagemaker(given)
 look(settings)
 sagemaker.deploy(settings).export()
+"""
+
+# An endpoint with its component and provider, and nothing around it.
+ENDPOINT_ALONE = """
+import pulumi
+import pulumi_aws
+from pulumi_aws import sagemaker
+
+from components.kubernetes.ownership import stack_name
+from runtime.ops.aws_account import Boto3Account
+from stacks.endpoint_updates import clear_failed_creations, require_taken
+
+account = Boto3Account("us-east-1")
+require_taken(account)
+clear_failed_creations(account)
+tags = {"tags": {"spillway:stack": stack_name()}}
+provider = pulumi_aws.Provider("aws", region="us-east-1", default_tags=tags)
+on_aws = pulumi.ResourceOptions(provider=provider)
+parent = pulumi.ComponentResource("spillway:aws:Endpoint", "llm-chat", None, on_aws)
+child = pulumi.ResourceOptions(parent=parent, provider=provider)
+role = "arn:aws:iam::123456789012:role/r"
+image = {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/a:1"}
+model = sagemaker.Model("m", execution_role_arn=role, primary_container=image, opts=child)
+variant = {"variant_name": "a", "model_name": model.name, "instance_type": "ml.g6e.2xlarge"}
+variants = [{**variant, "initial_instance_count": 1}]
+configuration = sagemaker.EndpointConfiguration("llm-chat", production_variants=variants, opts=child)
+sagemaker.Endpoint("llm-chat", name="llm-chat", endpoint_config_name=configuration.name, opts=child)
 """
 
 
@@ -254,3 +282,28 @@ def test_an_update_that_sagemaker_took_back_fails_and_what_runs_is_kept_until_on
     up(pulumi)
     runs()
     assert len(sagemaker.list_endpoint_configs()["EndpointConfigs"]) == 2
+
+
+def test_an_endpoint_whose_creation_failed_is_made_anew_and_one_that_came_late_can_be_adopted(
+    pulumi: Callable[..., str], double: AwsDouble, tmp_path: Path
+) -> None:
+    (tmp_path / "project" / "__main__.py").write_text(ENDPOINT_ALONE)
+    sagemaker = sagemaker_of(double)
+    double.put_script({"failing": {"llm-chat": "no image"}})
+    assert "no image" in up(pulumi, fails=True)
+    double.put_script({})
+    assert "llm-chat: deleted, because its creation had failed" in up(pulumi)
+    made = sagemaker.describe_endpoint(EndpointName="llm-chat")
+    assert made["EndpointStatus"] == "InService"
+
+    # As where it was in service only after the provider had given up.
+    parent = "spillway:aws:Endpoint"
+    urn = f"urn:pulumi:dev::demo::{parent}$aws:sagemaker/endpoint:Endpoint::llm-chat"
+    pulumi("state", "delete", urn, "--yes", "--target-dependents")
+    said = up(pulumi, fails=True)
+    assert "endpoint llm-chat is there, InService, and Pulumi's state does not have it" in said
+    (line,) = {one.strip() for one in said.splitlines() if one.strip().startswith("pulumi import")}
+    pulumi(*shlex.split(line)[1:], "--yes", "--skip-preview")
+    up(pulumi, "--refresh", "--expect-no-changes")
+    after = sagemaker.describe_endpoint(EndpointName="llm-chat")
+    assert after["CreationTime"] == made["CreationTime"]

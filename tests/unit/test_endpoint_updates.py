@@ -10,13 +10,16 @@ import pytest
 from runtime.model import Replicas
 from runtime.ops.live_endpoint import (
     DECLARED_TAG,
+    InTheWayError,
     LiveEndpoint,
     LiveVariant,
+    clear_failed,
     moved_traffic,
     not_taken,
     read_live,
 )
 from runtime.sagemaker.endpoints import EndpointSpec
+from runtime.tenure import STACK_TAG
 from stacks.endpoint_updates import KeptCounts, warn_of_lost_configurations, warn_of_moved_traffic
 from stacks.sagemaker_settings import SageMakerSettings
 from tests.support.aws import RunningDouble
@@ -232,6 +235,26 @@ def test_an_update_that_was_taken_back_is_told_with_reason_alarms_and_log(double
     double.script()
     sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="new", DeploymentConfig=deployment)
     assert not_taken(double, "e", "new") is None
+
+
+def test_only_a_failed_endpoint_of_the_stacks_own_is_cleared_away(double: RunningDouble) -> None:
+    sagemaker = double.client("sagemaker")
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "a", "ModelName": "m", "InstanceType": "ml.g6e.2xlarge"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="c", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+    )
+    double.script(failing={"failed": "no image", "others": "no image"})
+    for name, stack in (("failed", "o/p/dev"), ("others", "o/p/prod"), ("late", "o/p/dev")):
+        tags = [{"Key": STACK_TAG, "Value": stack}]
+        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName="c", Tags=tags)
+    assert clear_failed(double, "failed", "o/p/dev") is True
+    assert clear_failed(double, "failed", "o/p/dev") is False
+    with pytest.raises(InTheWayError, match="not of this stack"):
+        clear_failed(double, "others", "o/p/dev")
+    with pytest.raises(InTheWayError, match="is there, InService, and Pulumi's state does not have it"):
+        clear_failed(double, "late", "o/p/dev")
+    assert len(sagemaker.list_endpoints()["Endpoints"]) == 2
 
 
 def test_shared_instances_begin_with_what_runs_too(hosted: SageMakerSettings) -> None:

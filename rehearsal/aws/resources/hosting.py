@@ -127,6 +127,13 @@ class Endpoint:
         aws.client("sagemaker").create_endpoint(
             EndpointName=name, **_named(inputs, "endpointConfigName", "deploymentConfig"), **tags_of(inputs)
         )
+        found = aws.client("sagemaker").describe_endpoint(EndpointName=name)
+        if found["EndpointStatus"] == "Failed":
+            # The provider sets the id only when it is in service, so nothing of it gets into the state.
+            raise DoubleError(
+                f"waiting for SageMaker AI Endpoint ({name}) create: unexpected state 'Failed', wanted "
+                f"target 'InService'. last error: {found['FailureReason']}"
+            )
         return name
 
     def read(self, aws: Aws, id_: str, known: Properties) -> Properties | None:
