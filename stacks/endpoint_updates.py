@@ -9,9 +9,18 @@ from typing import Any, cast
 import pulumi
 from botocore.exceptions import BotoCoreError, ClientError  # pyright: ignore[reportMissingTypeStubs]
 
+from components.kubernetes.ownership import stack_name
 from runtime.model import Replicas
 from runtime.ops.aws_account import Boto3Account
-from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, moved_traffic, read_live
+from runtime.ops.live_endpoint import (
+    DECLARED_TAG,
+    InTheWayError,
+    LiveEndpoint,
+    clear_failed,
+    moved_traffic,
+    not_taken,
+    read_live,
+)
 from runtime.ops.scaling_targets import deregister_changed
 from runtime.sagemaker.endpoints import EndpointSpec
 from runtime.sagemaker.metrics import SHARED_VARIANT
@@ -29,6 +38,8 @@ def prepare_updates(settings: SageMakerSettings) -> None:
     role = settings.assume_role
     account = Boto3Account(settings.region, role and role.role_arn, role and role.external_id)
     free_changed_variants(settings, account)
+    require_taken(account)
+    clear_failed_creations(account)
     live: dict[str, LiveEndpoint] = {}
     try:
         for endpoint in settings.endpoints:
@@ -40,8 +51,88 @@ def prepare_updates(settings: SageMakerSettings) -> None:
             "least instances"
         )
         return
+    warn_of_lost_configurations(settings.name, live)
     warn_of_moved_traffic(settings.endpoints, live)
     pulumi.runtime.register_stack_transformation(KeptCounts(settings, live))
+
+
+def require_taken(account: Boto3Account) -> None:
+    """Fails the program where an endpoint does not run the configuration that it was given.
+
+    The provider waits for InService alone, which an endpoint is on its old configuration too, after
+    SageMaker took an update back (hashicorp/terraform-provider-aws issues 46663, 48997). What is replaced is
+    deleted when the program has ended well, so this keeps what still runs. It is asked also where Pulumi
+    changes nothing: then the state may say of an earlier update that it is done.
+    """
+
+    def with_look(args: pulumi.ResourceTransformationArgs) -> _Change:
+        async def look() -> None:
+            given = pulumi.Output.from_input(cast("Mapping[str, Any]", args.props)["endpoint_config_name"])
+            configuration = await given.future()
+            # Which ends when the endpoint is made or updated.
+            if await args.resource.urn.future() is None or configuration is None:
+                return
+            try:
+                said = await asyncio.to_thread(not_taken, account.session, args.name, str(configuration))
+            except (BotoCoreError, ClientError) as error:
+                raise pulumi.RunError(f"endpoint {args.name} cannot be asked what it runs: {error}") from None
+            if said is not None:
+                raise pulumi.RunError(said)
+
+        if args.type_ == _ENDPOINT and not pulumi.runtime.is_dry_run():
+            pulumi.Output.from_input(look())
+        return None
+
+    pulumi.runtime.register_stack_transformation(with_look)
+
+
+def clear_failed_creations(account: Boto3Account) -> None:
+    """Has an endpoint that failed deleted before it is made anew, and says how to adopt one that has not.
+
+    The provider knows an endpoint only when it is in service. One whose creation fails, takes longer than the
+    provider waits or is interrupted is in no state, and CreateEndpoint refuses its name from then on.
+    """
+    stack = stack_name()
+
+    async def before_create(args: pulumi.ResourceHookArgs) -> None:
+        try:
+            cleared = await asyncio.to_thread(clear_failed, account.session, args.name, stack)
+        except InTheWayError as error:
+            raise pulumi.RunError(f"endpoint {args.name} {error}" + _adoption(args.urn, args.name)) from None
+        if cleared:
+            pulumi.log.info(f"{args.name}: deleted, because its creation had failed; it is made anew")
+
+    hook = pulumi.ResourceHook("clear-failed-creation", before_create)
+
+    def with_hook(args: pulumi.ResourceTransformationArgs) -> _Change:
+        if args.type_ != _ENDPOINT:
+            return None
+        hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook]))
+        return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, hooks))
+
+    pulumi.runtime.register_stack_transformation(with_hook)
+
+
+def _adoption(urn: str, name: str) -> str:
+    place, types, _ = urn.rsplit("::", 2)
+    parent = f"{place}::{types.rpartition('$')[0]}::{name}"
+    return (
+        "\n  an `up` that made it ended before it was in service. When it is InService, adopt it with\n"
+        f"  pulumi import {_ENDPOINT} {name} {name} --parent 'parent={parent}' "
+        f"--provider 'provider={place}::pulumi:providers:aws::aws' --protect=false --generate-code=false\n"
+        f"  or delete it (aws sagemaker delete-endpoint --endpoint-name {name}); then run `up` again"
+    )
+
+
+def warn_of_lost_configurations(prefix: str, live: Mapping[str, LiveEndpoint]) -> None:
+    """Warns where the configuration that an endpoint runs on is gone, without which it takes no update."""
+    for name, runs in live.items():
+        if runs.lost is not None:
+            pulumi.log.warn(
+                f"endpoint {name}: its configuration {runs.lost} is gone. It answers, but SageMaker refuses "
+                "updates of it. Make a configuration of that name again, or have the endpoint made anew, "
+                f"which takes it down meanwhile: pulumi up --replace '**{_ENDPOINT}::{prefix}-{name}'"
+            )
 
 
 def warn_of_moved_traffic(endpoints: Sequence[EndpointSpec], live: Mapping[str, LiveEndpoint]) -> None:
@@ -132,7 +223,7 @@ def _digest(props: Mapping[str, Any]) -> str:
 
 
 def free_changed_variants(settings: SageMakerSettings, account: Boto3Account) -> None:
-    """Has scaling taken off a variant just before an update gives it another instance type.
+    """Has scaling taken off a variant just before an update takes it away or changes its instance type.
 
     SageMaker refuses the update while the variant is registered with Application Auto Scaling. The target
     is a resource that comes after the endpoint, so its replacement alone would come too late; it puts the
@@ -146,7 +237,9 @@ def free_changed_variants(settings: SageMakerSettings, account: Boto3Account) ->
 
     async def before_update(args: pulumi.ResourceHookArgs) -> None:
         name = args.name
-        freed = await asyncio.to_thread(deregister_changed, account.session, name, types.get(name, {}))
+        if name not in types:
+            return
+        freed = await asyncio.to_thread(deregister_changed, account.session, name, types[name])
         if freed:
             pulumi.log.info(
                 f"{name}: no scaling of {', '.join(freed)} until the update is through. If it fails and the "

@@ -143,7 +143,7 @@ def _shared(shared: SharedInstances) -> sagemaker.EndpointConfigurationProductio
         "variant_name": SHARED_VARIANT,
         "instance_type": shared.instance_type,
         "initial_instance_count": max(1, shared.instances.min),
-        "inference_ami_version": shared.ami,
+        "inference_ami_version": shared.operating_system,
         "managed_instance_scaling": {
             "status": "ENABLED",
             "min_instance_count": shared.instances.min,
@@ -200,8 +200,8 @@ def _deployment(
         return {
             "auto_rollback_configuration": rollback,
             "rolling_update_policy": {
-                "maximum_batch_size": {"type": "CAPACITY_PERCENT", "value": spec.deployment.percent},
-                "wait_interval_in_seconds": spec.deployment.bake_seconds,
+                "maximum_batch_size": {"type": "CAPACITY_PERCENT", "value": spec.deployment.part},
+                "wait_interval_in_seconds": spec.deployment.bake_s,
                 "maximum_execution_timeout_in_seconds": spec.deployment.timeout_s,
             },
         }
@@ -218,17 +218,17 @@ def _deployment(
 def _traffic(
     deployment: Deployment,
 ) -> sagemaker.EndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfigurationArgsDict:
-    wait = deployment.bake_seconds
+    wait = deployment.bake_s
     if deployment.strategy == "canary":
         return {
             "type": "CANARY",
             "wait_interval_in_seconds": wait,
-            "canary_size": {"type": "CAPACITY_PERCENT", "value": deployment.percent},
+            "canary_size": {"type": "CAPACITY_PERCENT", "value": deployment.part},
         }
     if deployment.strategy == "linear":
         return {
             "type": "LINEAR",
             "wait_interval_in_seconds": wait,
-            "linear_step_size": {"type": "CAPACITY_PERCENT", "value": deployment.percent},
+            "linear_step_size": {"type": "CAPACITY_PERCENT", "value": deployment.part},
         }
     return {"type": "ALL_AT_ONCE", "wait_interval_in_seconds": wait}

@@ -82,6 +82,8 @@ class Script(_Model):
         shortages: What EC2 has no more of.
         outages: Services that are away, or that refuse.
         undeletable: Node groups whose deletion fails, by name.
+        failing: Endpoints whose creation fails, by name, and the reason that it tells.
+        taken_back: Endpoints whose updates SageMaker takes back, by name, and the reason that it tells.
         quotas: vCPUs by quota code, `L-417A185B`; a launch beyond one fails. Instances of endpoints by the
             quota's name, `ml.g6e.2xlarge for endpoint usage`, which are only told.
         cluster_api: What DescribeCluster names; without it names that lead nowhere.
@@ -94,6 +96,8 @@ class Script(_Model):
     shortages: tuple[Shortage, ...] = ()
     outages: tuple[Outage, ...] = ()
     undeletable: tuple[str, ...] = ()
+    failing: dict[str, str] = {}
+    taken_back: dict[str, str] = {}
     quotas: dict[str, float] = Field(default_factory=lambda: {code: q.default for code, q in QUOTAS.items()})
     cluster_api: ClusterApi | None = None
     put_at: float = Field(default_factory=time.time, exclude=True)

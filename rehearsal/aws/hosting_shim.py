@@ -1,7 +1,8 @@
 """What moto lacks of SageMaker hosting and of its scaling, in the same two tables as `rehearsal.aws.shim`.
 
 It refuses what SageMaker refuses late and what a program is easily wrong about: a key for volumes of local
-disks, another instance type under a registered scaling target, an endpoint with components on it.
+disks, a variant that goes or changes its instance type under a registered scaling target, an endpoint with
+components on it.
 """
 
 # moto gives no types.
@@ -26,10 +27,13 @@ from moto.sagemaker.exceptions import ValidationError
 from moto.sagemaker.models import FakeEndpointConfig
 from moto.sagemaker.responses import SageMakerResponse
 
+from rehearsal.aws.capacity import Script
 from runtime.sagemaker.instances import ENDPOINT_TYPES, has_local_disks
 
 _COMPONENTS = "sagemaker:inference-component:DesiredCopyCount"
 _VARIANTS = "sagemaker:variant:DesiredInstanceCount"
+
+_script: Callable[[], Script] = Script
 
 
 @cache
@@ -90,6 +94,9 @@ def _create_endpoint(self: SageMakerResponse) -> ActionResult:
     endpoint: Any = backend.create_endpoint(name, config, self._get_param("Tags"))
     endpoint.production_variants = _at_first(endpoint, backend.endpoint_configs[config])
     endpoint.last_deployment_config = self._get_param("DeploymentConfig")
+    endpoint.failure_reason = _script().failing.get(name)
+    if endpoint.failure_reason is not None:
+        endpoint.endpoint_status = "Failed"
     return ActionResult({"EndpointArn": endpoint.arn})
 
 
@@ -139,24 +146,30 @@ def _update_endpoint(self: SageMakerResponse) -> ActionResult:
     backend = self.sagemaker_backend
     backend.describe_endpoint(self._get_param("EndpointName"))  # raises where there is none
     endpoint: Any = backend.endpoints[self._get_param("EndpointName")]
-    old = backend.endpoint_configs.get(endpoint.endpoint_config_name)
-    backend.describe_endpoint_config(self._get_param("EndpointConfigName"))
+    # Without the one that it runs on it takes no other (hashicorp/terraform-provider-aws issue 48997).
+    for name in (endpoint.endpoint_config_name, self._get_param("EndpointConfigName")):
+        backend.describe_endpoint_config(name)
+    old: Any = backend.endpoint_configs[endpoint.endpoint_config_name]
     new: Any = backend.endpoint_configs[self._get_param("EndpointConfigName")]
-    before = {one["VariantName"]: one["InstanceType"] for one in (old.production_variants if old else [])}
-    for one in new.production_variants:
-        changed = before.get(one["VariantName"], one["InstanceType"]) != one["InstanceType"]
+    after = {one["VariantName"]: one["InstanceType"] for one in new.production_variants}
+    for one in old.production_variants:
+        changed = after.get(one["VariantName"]) != one["InstanceType"]
         where = f"endpoint/{endpoint.endpoint_name}/variant/{one['VariantName']}"
         scaling = applicationautoscaling_backends[self.current_account][self.region]
         if changed and where in scaling.targets.get(_VARIANTS, {}):
             raise ValidationError(
                 f"The variant {one['VariantName']} is registered as a scalable target; deregister it before "
-                "its instance type is changed."
+                "it is taken away or its instance type is changed."
             )
+    endpoint.last_deployment_config = self._get_param("DeploymentConfig")
+    endpoint.failure_reason = _script().taken_back.get(endpoint.endpoint_name)
+    if endpoint.failure_reason is not None:
+        # In service again, as it was before.
+        return ActionResult({"EndpointArn": endpoint.arn})
     endpoint.endpoint_config_name = new.endpoint_config_name
     endpoint.production_variants = _at_first(endpoint, new)
     endpoint.data_capture_config = new.data_capture_config
     endpoint.last_modified_time = datetime.now(UTC)
-    endpoint.last_deployment_config = self._get_param("DeploymentConfig")
     return ActionResult({"EndpointArn": endpoint.arn})
 
 
@@ -343,8 +356,14 @@ def gained() -> list[str]:
     return ["ScalableDimensionValueSet"] if _COMPONENTS in [one.value for one in _DIMENSIONS] else []
 
 
-def widen() -> None:
-    """Lets components be scaled, of which moto's list of dimensions does not know."""
+def widen(script: Callable[[], Script]) -> None:
+    """Lets components be scaled, of which moto's list of dimensions does not know.
+
+    Args:
+        script: Gives the script that holds now.
+    """
+    global _script
+    _script = script
     every = {one.name: one.value for one in _DIMENSIONS}
     wider: Any = Enum("ScalableDimensionValueSet", {**every, "SAGEMAKER_INFERENCE_COMPONENT": _COMPONENTS})
     for module in (scaling_models, scaling_responses):

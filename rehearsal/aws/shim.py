@@ -709,7 +709,7 @@ def apply(script: Callable[[], Script]) -> None:
     for class_, replaced in REPLACED.items():
         for name, (function, _) in replaced.items():
             setattr(class_, name, function)
-    hosting_shim.widen()
+    hosting_shim.widen(script)
     # For each role that it is given it makes a session, and reads all endpoints of AWS: a tenth of a second.
     eks_utils.Session = AccountSpecificBackend.get_session  # pyright: ignore[reportPrivateImportUsage]
     base = "{0}/clusters/(?P<name>[^/]+)/"

@@ -67,7 +67,7 @@ def instance_needs(endpoints: Iterable[EndpointSpec]) -> tuple[InstanceNeed, ...
         for variant in endpoint.variants:
             most = most_instances(variant)
             rolling = endpoint.deployment.strategy == "rolling"
-            more = math.ceil(most * endpoint.deployment.percent / 100) if rolling else most
+            more = math.ceil(most * endpoint.deployment.part / 100) if rolling else most
             add(variant.instance_type, f"{endpoint.name}/{variant.name}", most, more)
         if (shared := endpoint.shared) is not None:
             add(shared.instance_type, endpoint.name, shared.instances.max, 0)

@@ -3,13 +3,16 @@
 UpdateEndpoint could keep counts and weights (RetainAllVariantProperties), and the provider does not say so.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs]
 
+from runtime.sagemaker.metrics import log_group
 from runtime.sagemaker.traffic import TOLERANCE, share, whole_weights
+from runtime.tenure import STACK_TAG
 
 DECLARED_TAG = "spillway:declared"
 """Tag of an endpoint configuration: a digest of what it was declared as, without its counts."""
@@ -37,10 +40,12 @@ class LiveEndpoint:
     Attributes:
         declared: The digest that its configuration bears; None where it bears none.
         variants: Its live variants by name.
+        lost: Name of its configuration where that is gone; nobody knows then what it began with.
     """
 
     declared: str | None
     variants: Mapping[str, LiveVariant]
+    lost: str | None = None
 
     def begins_with(self, variant: str, declared: str, least: int, most: int) -> int:
         """Instances that a variant's configuration is to begin with.
@@ -73,24 +78,100 @@ def read_live(session: Any, name: str) -> LiveEndpoint | None:
         ClientError, BotoCoreError: AWS cannot be asked.
     """
     sagemaker = session.client("sagemaker")
-    try:
-        found = sagemaker.describe_endpoint(EndpointName=name)
-        configured = sagemaker.describe_endpoint_config(EndpointConfigName=found["EndpointConfigName"])
-    except ClientError as error:
-        answer: Any = error.response  # pyright: ignore[reportUnknownMemberType]
-        # SageMaker has no code for it.
-        if "Could not find" in answer["Error"]["Message"]:
-            return None
-        raise
+    found = _found(sagemaker.describe_endpoint, EndpointName=name)
+    if found is None:
+        return None
+    runs: Sequence[Mapping[str, Any]] = found.get("ProductionVariants") or []
+    configured = _found(sagemaker.describe_endpoint_config, EndpointConfigName=found["EndpointConfigName"])
+    if configured is None:
+        variants = {str(one["VariantName"]): _variant(one, {}) for one in runs}
+        return LiveEndpoint(declared=None, variants=variants, lost=str(found["EndpointConfigName"]))
     tags = sagemaker.list_tags(ResourceArn=configured["EndpointConfigArn"])["Tags"]
     initial = {one["VariantName"]: one for one in configured["ProductionVariants"]}
     return LiveEndpoint(
         declared=next((str(one["Value"]) for one in tags if one["Key"] == DECLARED_TAG), None),
         variants={
             str(one["VariantName"]): _variant(one, initial[one["VariantName"]])
-            for one in found.get("ProductionVariants") or ()
+            for one in runs
             if one["VariantName"] in initial
         },
+    )
+
+
+class InTheWayError(Exception):
+    """There is an endpoint already; the text says whose and in which status."""
+
+
+def clear_failed(session: Any, name: str, stack: str) -> bool:
+    """Deletes an endpoint of the stack whose creation failed, before it is made anew; whether there was one.
+
+    Args:
+        session: boto3's session in the account.
+        name: What SageMaker calls it.
+        stack: The stack's full name, which its tag says.
+
+    Raises:
+        InTheWayError: There is one that is another's, or that has not failed.
+        ClientError, BotoCoreError: AWS cannot be asked.
+    """
+    sagemaker = session.client("sagemaker")
+    found = _found(sagemaker.describe_endpoint, EndpointName=name)
+    if found is None:
+        return False
+    tags = sagemaker.list_tags(ResourceArn=found["EndpointArn"])["Tags"]
+    owner = next((str(one["Value"]) for one in tags if one["Key"] == STACK_TAG), None)
+    if owner != stack:
+        raise InTheWayError(f"is there and not of this stack ({STACK_TAG}: {owner}); rename one of the two")
+    if found["EndpointStatus"] != "Failed":
+        raise InTheWayError(f"is there, {found['EndpointStatus']}, and Pulumi's state does not have it")
+    sagemaker.delete_endpoint(EndpointName=name)
+    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name)
+    return True
+
+
+def _found(call: Any, **arguments: str) -> Any:
+    try:
+        return call(**arguments)
+    except ClientError as error:
+        answer: Any = error.response  # pyright: ignore[reportUnknownMemberType]
+        # SageMaker has no code for it.
+        if "Could not find" in answer["Error"]["Message"]:
+            return None
+        raise
+
+
+def not_taken(session: Any, name: str, configuration: str) -> str | None:
+    """Why an endpoint does not run the configuration that it was given; None where it does.
+
+    Args:
+        session: boto3's session in the account.
+        name: What SageMaker calls it.
+        configuration: Name of the configuration that it was given.
+
+    Raises:
+        ClientError, BotoCoreError: AWS cannot be asked.
+    """
+    found = session.client("sagemaker").describe_endpoint(EndpointName=name)
+    if found["EndpointConfigName"] == configuration:
+        return None
+    if found["EndpointStatus"] != "InService":
+        what = f"it is {found['EndpointStatus']}; run again when it is InService"
+    else:
+        what = f"SageMaker took the update back: {found.get('FailureReason') or 'it does not say why'}"
+    rollback: Mapping[str, Any] = found.get("LastDeploymentConfig", {}).get("AutoRollbackConfiguration") or {}
+    alarms = [str(one["AlarmName"]) for one in rollback.get("Alarms") or ()]
+    told: list[Mapping[str, Any]] = []
+    with contextlib.suppress(ClientError):  # not everybody may ask for alarms
+        if alarms:
+            told = session.client("cloudwatch").describe_alarms(AlarmNames=alarms)["MetricAlarms"]
+    states = [f"{one['AlarmName']} is {one['StateValue']}" for one in told]
+    return (
+        f"endpoint {name} runs {found['EndpointConfigName']}, and was given {configuration}; {what}\n"
+        f"  alarms that take updates back: {', '.join(states or alarms) or 'none'}\n"
+        f"  its log: {log_group(name)}\n"
+        "  What it runs on is kept. Mend the cause, or put the stack file back, and run `make up`, or "
+        "`pulumi up --refresh`: without --refresh Pulumi takes the update for done. It also puts back "
+        "scaling that was taken off for the update"
     )
 
 

@@ -1,4 +1,4 @@
-"""Takes scaling off variants whose instance type changes, which SageMaker asks for before the update."""
+"""Takes scaling off variants that get another instance type or go: SageMaker asks for it before."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +9,17 @@ _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 def deregister_changed(session: Any, endpoint_name: str, types: Mapping[str, str]) -> list[str]:
-    """Deregisters the targets of variants that have another instance type now; the names of these variants.
+    """Deregisters the targets of variants that have another instance type now, or that are to go.
 
     A target that is deregistered loses its policies too. Whoever declares them makes them anew afterwards.
 
     Args:
         session: boto3's session in the account.
         endpoint_name: The endpoint.
-        types: Instance type that each variant is to have.
+        types: Instance type of each variant that the endpoint is to have.
+
+    Returns:
+        The names of these variants, as far as they were scaled.
 
     Raises:
         ClientError: AWS refuses a call.
@@ -24,11 +27,7 @@ def deregister_changed(session: Any, endpoint_name: str, types: Mapping[str, str
     sagemaker, scaling = session.client("sagemaker"), session.client("application-autoscaling")
     now = sagemaker.describe_endpoint(EndpointName=endpoint_name)["EndpointConfigName"]
     variants = sagemaker.describe_endpoint_config(EndpointConfigName=now)["ProductionVariants"]
-    changed = [
-        one["VariantName"]
-        for one in variants
-        if types.get(one["VariantName"], one["InstanceType"]) != one["InstanceType"]
-    ]
+    changed = [one["VariantName"] for one in variants if types.get(one["VariantName"]) != one["InstanceType"]]
     return [name for name in changed if _deregister(scaling, f"endpoint/{endpoint_name}/variant/{name}")]
 
 

@@ -117,7 +117,7 @@ def _components(
         if model is None:
             yield _unknown((*here, "model"), models)
             continue
-        yield from _driver((*path, "ami"), shared.ami, shared.instance_type, model)
+        yield from _driver((*path, "ami"), shared.operating_system, shared.instance_type, model)
         if facts.accelerator != model.accelerator:
             yield _other_hardware((*here, "model"), shared.instance_type, model)
         elif model.devices > facts.gpus:
@@ -163,7 +163,7 @@ def _instances(path: tuple[str | int, ...], name: str, region: str) -> Iterator[
 
 
 def _driver(
-    path: tuple[str | int, ...], ami: str, instance_type: str, model: EndpointModel
+    path: tuple[str | int, ...], ami: str | None, instance_type: str, model: EndpointModel
 ) -> Iterator[Mistake]:
     if has_neuron(instance_type) != (ami == NEURON_AMI):
         yield Mistake(
@@ -173,7 +173,7 @@ def _driver(
     elif (
         model.needs_cuda_13
         and not model.profile.is_neuron
-        and ami != CUDA_13_AMI
+        and ami not in (None, CUDA_13_AMI)
         and not model.profile.is_cpu
     ):
         yield Mistake(

@@ -13,14 +13,18 @@ from runtime.sagemaker.instances import (
     NEURON_AMI,
     EndpointType,
     InferenceAmi,
+    ami_of,
     has_local_disks,
-    has_neuron,
 )
 from runtime.sagemaker.models import PartName
 
-# What SageMaker allows (UpdateEndpoint, DeploymentConfig; CreateEndpointConfig).
-MAX_TIMEOUT_S: Final = 28_800
+# What SageMaker and the provider allow. SageMaker takes 28800 s (UpdateEndpoint, DeploymentConfig), and the
+# provider 14400 (IntBetween(600, 14400) in internal/service/sagemaker/endpoint.go of the Terraform provider).
+MAX_TIMEOUT_S: Final = 14_400
 _MIN_TIMEOUT_S: Final = 600
+# The provider waits 60 minutes for an endpoint to be in service, by a constant in the same file. An `up`
+# fails then while SageMaker goes on, and an endpoint that is being made is in no state.
+PROVIDER_WAIT_S: Final = 3_600
 _MAX_VOLUME_GIB: Final = 512
 # Prompts and answers are kept no longer than this.
 MAX_RETENTION_DAYS: Final = 365
@@ -97,14 +101,15 @@ class Variant(Spec):
     ami: InferenceAmi | None = Field(
         default=None,
         description="Operating system under the container, which has the driver. By itself the newest of its "
-        f"kind: `{CUDA_13_AMI}`, or `{NEURON_AMI}` where instanceType has Neuron devices. SageMaker's own "
-        "default is too old for images with CUDA 13, and shows it as a failed health check.",
+        f"kind: `{CUDA_13_AMI}`, or `{NEURON_AMI}` where instanceType has Neuron devices; SageMaker's own "
+        "where it has no devices. That one is too old for images with CUDA 13, and shows it as a failed "
+        "health check.",
     )
     download_seconds: int = Field(
-        default=3600, ge=60, le=3600, description="Longest time to load the weights from the bucket."
+        default=600, ge=60, le=3540, description="Longest time to load the weights from the bucket."
     )
     startup_seconds: int = Field(
-        default=1800, ge=60, le=3600, description="Longest time until the container answers its health check."
+        default=900, ge=60, le=3540, description="Longest time until the container answers its health check."
     )
 
     @model_validator(mode="after")
@@ -118,9 +123,9 @@ class Variant(Spec):
         return self
 
     @property
-    def operating_system(self) -> InferenceAmi:
-        """What `ami` says, else the newest with a driver for the devices."""
-        return self.ami or (NEURON_AMI if has_neuron(self.instance_type) else CUDA_13_AMI)
+    def operating_system(self) -> InferenceAmi | None:
+        """What `ami` says, else the newest with a driver for the devices; None without devices."""
+        return self.ami or ami_of(self.instance_type)
 
     @model_validator(mode="after")
     def _never_empty(self) -> Self:
@@ -152,8 +157,9 @@ class SharedInstances(Spec):
         description="Instances, at least and at most. SageMaker itself moves between the two.",
     )
     components: tuple[Component, ...] = Field(min_length=1, max_length=10, description="What runs there.")
-    ami: InferenceAmi = Field(
-        default=CUDA_13_AMI, description="Operating system under the containers, which has the driver."
+    ami: InferenceAmi | None = Field(
+        default=None,
+        description="Operating system under the containers, which has the driver. By itself as of a variant.",
     )
     download_seconds: int = Field(
         default=3600, ge=60, le=3600, description="Longest time to load the weights from the bucket."
@@ -161,6 +167,11 @@ class SharedInstances(Spec):
     startup_seconds: int = Field(
         default=1800, ge=60, le=3600, description="Longest time until a container answers its health check."
     )
+
+    @property
+    def operating_system(self) -> InferenceAmi | None:
+        """As of a variant."""
+        return self.ami or ami_of(self.instance_type)
 
 
 class Deployment(Spec):
@@ -172,29 +183,37 @@ class Deployment(Spec):
         "three beside a whole second fleet. `rolling`: in batches within little more than the fleet, for "
         "scarce types.",
     )
-    percent: int = Field(
-        default=10, ge=1, le=50, description="Part that moves first or at a time, in percent of the fleet."
+    percent: int | None = Field(
+        default=None,
+        ge=1,
+        le=50,
+        description="Part that moves first or at a time, in percent of the fleet. By itself 10 with "
+        "`canary`, 25 with `linear`, 50 with `rolling`.",
     )
-    bake_seconds: int = Field(
-        default=600,
+    bake_seconds: int | None = Field(
+        default=None,
         ge=0,
         le=3600,
-        description="Time after each part, in which an alarm takes all of it back.",
+        description="Time after each part, in which an alarm takes all of it back. By itself 300 with "
+        "`linear` and `rolling`, else 600.",
     )
     keep_old_seconds: int = Field(
-        default=300, ge=0, le=3600, description="Time that the old fleet stays after the last part."
+        default=300,
+        ge=0,
+        le=3600,
+        description="Time that the old fleet stays after the last part; `rolling` has none.",
     )
     timeout_seconds: int | None = Field(
         default=None,
         ge=_MIN_TIMEOUT_S,
         le=MAX_TIMEOUT_S,
-        description="Longest time of an update. By itself the waits and an hour for each start, 8 h at most.",
+        description="Longest time of an update. By itself the waits and an hour for each start, 4 h at most.",
     )
 
     @model_validator(mode="after")
     def _parts_are_large_enough(self) -> Self:
         least = {"linear": 10, "rolling": 5}.get(self.strategy, 1)
-        if self.percent < least:
+        if self.part < least:
             raise ContradictionError(
                 "percent", f"must be {least} to 50 with strategy {self.strategy}; raise it to {least}"
             )
@@ -202,35 +221,50 @@ class Deployment(Spec):
 
     @model_validator(mode="after")
     def _waits_fit(self) -> Self:
-        limit = self.timeout_seconds or MAX_TIMEOUT_S
-        if self.waits_s >= limit:
+        if self.timeout_seconds is not None and self.waits_s >= self.timeout_seconds:
             raise ContradictionError(
-                "bakeSeconds",
-                f"makes waits of {self.waits_s} s with {self.steps} parts and keepOldSeconds, and the whole "
-                f"update has {limit} s; shorten the waits"
-                + ("" if self.timeout_seconds is None else " or raise timeoutSeconds"),
+                "timeoutSeconds",
+                f"is not above the waits of {self.waits_s} s with {self.steps} parts and keepOldSeconds; "
+                "raise it or shorten the waits",
             )
         return self
+
+    @property
+    def part(self) -> int:
+        """Percent of the fleet that moves first or at a time."""
+        return self.percent or {"linear": 25, "rolling": 50}.get(self.strategy, 10)
+
+    @property
+    def bake_s(self) -> int:
+        """Seconds after each part; by itself at least the five minutes that alarms look at."""
+        if self.bake_seconds is not None:
+            return self.bake_seconds
+        return 300 if self.strategy in ("linear", "rolling") else 600
 
     @property
     def steps(self) -> int:
         """Parts that traffic moves in."""
         if self.strategy == "allAtOnce":
             return 1
-        return 2 if self.strategy == "canary" else math.ceil(100 / self.percent)
+        return 2 if self.strategy == "canary" else math.ceil(100 / self.part)
+
+    @property
+    def starts(self) -> int:
+        """How often an update starts instances, one after the other."""
+        return self.steps if self.strategy == "rolling" else 1
 
     @property
     def waits_s(self) -> int:
         """Seconds that an update waits in all, without the starts of instances."""
-        return self.bake_seconds * (1 if self.strategy == "canary" else self.steps) + self.keep_old_seconds
+        keeps = 0 if self.strategy == "rolling" else self.keep_old_seconds
+        return self.bake_s * (1 if self.strategy == "canary" else self.steps) + keeps
 
     @property
     def timeout_s(self) -> int:
         """Seconds after which an update is given up: above the waits, as SageMaker asks."""
         if self.timeout_seconds is not None:
             return self.timeout_seconds
-        starts = self.steps if self.strategy == "rolling" else 1
-        return min(MAX_TIMEOUT_S, max(_MIN_TIMEOUT_S, self.waits_s + 3600 * starts))
+        return min(MAX_TIMEOUT_S, max(_MIN_TIMEOUT_S, self.waits_s + 3600 * self.starts))
 
 
 class Capture(Spec):
@@ -347,6 +381,30 @@ class EndpointSpec(Spec):
                 f"is rolling, and there are {len(self.variants)} variants, and SageMaker updates only one "
                 "so; take canary or linear, or leave one variant",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ends_while_the_provider_waits(self) -> Self:
+        rolls = self.deployment
+        for index, one in enumerate(self.variants):
+            start = one.download_seconds + one.startup_seconds
+            if start > PROVIDER_WAIT_S:
+                raise ContradictionError(
+                    f"variants.{index}.startupSeconds",
+                    f"makes a start of up to {start} s with downloadSeconds {one.download_seconds}, and "
+                    f"Pulumi's provider waits {PROVIDER_WAIT_S} s for an endpoint and not longer; lower one "
+                    "of the two",
+                )
+            total = rolls.waits_s + rolls.starts * start
+            if total > PROVIDER_WAIT_S:
+                raise ContradictionError(
+                    "deployment",
+                    f"makes an update of up to {total} s with strategy {rolls.strategy}: waits of "
+                    f"{rolls.waits_s} s, and {rolls.starts} x {start} s until variants[{index}] has started "
+                    f"(downloadSeconds, startupSeconds). Pulumi's provider waits {PROVIDER_WAIT_S} s and not "
+                    "longer, so `up` would fail while SageMaker goes on; lower bakeSeconds, keepOldSeconds "
+                    "or the variant's two times, or raise percent",
+                )
         return self
 
     @model_validator(mode="after")

@@ -70,6 +70,16 @@ def has_neuron(endpoint_type: str) -> bool:
     return ENDPOINT_ACCELERATORS[facts_of(endpoint_type).accelerator].is_neuron
 
 
+def ami_of(endpoint_type: str) -> InferenceAmi | None:
+    """The newest operating system with a driver for its devices; None where it has none.
+
+    All that InferenceAmiVersion can name are for devices.
+    """
+    if has_neuron(endpoint_type):
+        return NEURON_AMI
+    return CUDA_13_AMI if facts_of(endpoint_type).gpus else None
+
+
 def has_local_disks(endpoint_type: str) -> bool:
     """Whether its volume is local NVMe, encrypted by the machine's own hardware.
 

@@ -161,15 +161,17 @@ def test_an_update_may_take_longer_than_all_its_waits(stack: Synthesized) -> Non
     waits = routing["waitIntervalInSeconds"] + policy["terminationWaitInSeconds"]
     assert routing["type"] == "CANARY"
     assert routing["canarySize"] == {"type": "CAPACITY_PERCENT", "value": 10}
-    assert waits < policy["maximumExecutionTimeoutInSeconds"] <= 28_800
+    assert waits < policy["maximumExecutionTimeoutInSeconds"] <= 14_400
 
 
 def test_scarce_machines_are_updated_in_batches_and_not_beside_a_second_fleet() -> None:
     platform = alone()
-    platform["endpoints"][0]["deployment"] = {"strategy": "rolling", "percent": 25}
+    platform["endpoints"][0]["deployment"] = {"strategy": "rolling"}
     deployment = declared(platform).one(ENDPOINT).inputs["deploymentConfig"]
     assert "blueGreenUpdatePolicy" not in deployment
-    assert deployment["rollingUpdatePolicy"]["maximumBatchSize"] == {"type": "CAPACITY_PERCENT", "value": 25}
+    policy = deployment["rollingUpdatePolicy"]
+    assert policy["maximumBatchSize"] == {"type": "CAPACITY_PERCENT", "value": 50}
+    assert 600 < policy["maximumExecutionTimeoutInSeconds"] <= 14_400
 
 
 def test_what_rests_at_none_has_a_second_policy_for_its_first_copy(stack: Synthesized) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from stacks.settings import parse_sagemaker
 with open({str(ROOT / "stacks" / "Pulumi.sagemaker.yaml")!r}) as file:
     given = yaml.safe_load(file)["config"]["spillway:platform"]
 config = pulumi.Config()
+given["models"][0]["contextLength"] = config.get_int("context") or given["models"][0]["contextLength"]
 given["declare"] = config.get("declare") or "all"
 chat, small = given["endpoints"]
 chat["variants"][1]["weight"] = config.get_int("canary") or 1
@@ -49,6 +51,33 @@ look(settings)
 sagemaker.deploy(settings).export()
 """
 
+# An endpoint with its component and provider, and nothing around it.
+ENDPOINT_ALONE = """
+import pulumi
+import pulumi_aws
+from pulumi_aws import sagemaker
+
+from components.kubernetes.ownership import stack_name
+from runtime.ops.aws_account import Boto3Account
+from stacks.endpoint_updates import clear_failed_creations, require_taken
+
+account = Boto3Account("us-east-1")
+require_taken(account)
+clear_failed_creations(account)
+tags = {"tags": {"spillway:stack": stack_name()}}
+provider = pulumi_aws.Provider("aws", region="us-east-1", default_tags=tags)
+on_aws = pulumi.ResourceOptions(provider=provider)
+parent = pulumi.ComponentResource("spillway:aws:Endpoint", "llm-chat", None, on_aws)
+child = pulumi.ResourceOptions(parent=parent, provider=provider)
+role = "arn:aws:iam::123456789012:role/r"
+image = {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/a:1"}
+model = sagemaker.Model("m", execution_role_arn=role, primary_container=image, opts=child)
+variant = {"variant_name": "a", "model_name": model.name, "instance_type": "ml.g6e.2xlarge"}
+variants = [{**variant, "initial_instance_count": 1}]
+configuration = sagemaker.EndpointConfiguration("llm-chat", production_variants=variants, opts=child)
+sagemaker.Endpoint("llm-chat", name="llm-chat", endpoint_config_name=configuration.name, opts=child)
+"""
+
 
 @pytest.fixture
 def pulumi(
@@ -61,7 +90,7 @@ def pulumi(
     (folder / "__main__.py").write_text(PROGRAM)
     env = {**os.environ, **pulumi_env, **double.environment, "PULUMI_ENABLE_STREAMING_JSON_PREVIEW": "true"}
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str, fails: bool = False) -> str:
         done = subprocess.run(
             [pulumi_cli, *arguments, "--non-interactive"],
             cwd=folder,
@@ -72,15 +101,15 @@ def pulumi(
             timeout=300,
             check=False,
         )
-        assert done.returncode == 0, done.stdout
+        assert (done.returncode != 0) == fails, done.stdout
         return done.stdout
 
     run("stack", "init", "dev")
     return run
 
 
-def up(pulumi: Callable[..., str]) -> str:
-    return pulumi("up", "--yes", "--skip-preview", "--suppress-progress")
+def up(pulumi: Callable[..., str], *options: str, fails: bool = False) -> str:
+    return pulumi("up", "--yes", "--skip-preview", "--suppress-progress", *options, fails=fails)
 
 
 def sagemaker_of(double: AwsDouble) -> Any:
@@ -241,3 +270,76 @@ def test_a_decision_moves_what_the_program_declared_until_the_program_says_other
     pulumi("config", "set", "canary", "2")
     up(pulumi)
     assert weights() == [9, 2]
+
+
+def test_an_update_that_sagemaker_took_back_fails_and_what_runs_is_kept_until_one_is_taken(
+    pulumi: Callable[..., str], double: AwsDouble
+) -> None:
+    sagemaker = sagemaker_of(double)
+
+    def runs() -> str:
+        """The configuration of the endpoint, which is there with its models."""
+        name = sagemaker.describe_endpoint(EndpointName="llm-chat")["EndpointConfigName"]
+        found = sagemaker.describe_endpoint_config(EndpointConfigName=name)["ProductionVariants"]
+        for one in found:
+            sagemaker.describe_model(ModelName=one["ModelName"])
+        return name
+
+    up(pulumi)
+    before = runs()
+    double.put_script({"takenBack": {"llm-chat": "an alarm went off"}})
+    pulumi("config", "set", "context", "16384")
+    said = up(pulumi, fails=True)
+    assert f"endpoint llm-chat runs {before}, and was given " in said
+    assert "SageMaker took the update back: an alarm went off" in said
+    assert "llm-chat-errors is " in said
+    assert "Traceback" not in said
+    assert runs() == before
+    # Pulumi takes the update for done, and would delete now what it replaced.
+    assert "pulumi up --refresh" in up(pulumi, fails=True)
+    assert runs() == before
+    # Tried again, and taken back again.
+    up(pulumi, "--refresh", fails=True)
+    assert runs() == before
+
+    double.put_script({})
+    up(pulumi, "--refresh")
+    assert runs() != before
+    left = [one["EndpointConfigName"] for one in sagemaker.list_endpoint_configs()["EndpointConfigs"]]
+    assert (before in left, len(left)) == (False, 2)
+    pulumi("preview", "--expect-no-changes")
+
+    # Or the stack file is put back.
+    double.put_script({"takenBack": {"llm-chat": "an alarm went off"}})
+    pulumi("config", "rm", "context")
+    up(pulumi, fails=True)
+    double.put_script({})
+    pulumi("config", "set", "context", "16384")
+    up(pulumi)
+    runs()
+    assert len(sagemaker.list_endpoint_configs()["EndpointConfigs"]) == 2
+
+
+def test_an_endpoint_whose_creation_failed_is_made_anew_and_one_that_came_late_can_be_adopted(
+    pulumi: Callable[..., str], double: AwsDouble, tmp_path: Path
+) -> None:
+    (tmp_path / "project" / "__main__.py").write_text(ENDPOINT_ALONE)
+    sagemaker = sagemaker_of(double)
+    double.put_script({"failing": {"llm-chat": "no image"}})
+    assert "no image" in up(pulumi, fails=True)
+    double.put_script({})
+    assert "llm-chat: deleted, because its creation had failed" in up(pulumi)
+    made = sagemaker.describe_endpoint(EndpointName="llm-chat")
+    assert made["EndpointStatus"] == "InService"
+
+    # As where it was in service only after the provider had given up.
+    parent = "spillway:aws:Endpoint"
+    urn = f"urn:pulumi:dev::demo::{parent}$aws:sagemaker/endpoint:Endpoint::llm-chat"
+    pulumi("state", "delete", urn, "--yes", "--target-dependents")
+    said = up(pulumi, fails=True)
+    assert "endpoint llm-chat is there, InService, and Pulumi's state does not have it" in said
+    (line,) = {one.strip() for one in said.splitlines() if one.strip().startswith("pulumi import")}
+    pulumi(*shlex.split(line)[1:], "--yes", "--skip-preview")
+    up(pulumi, "--refresh", "--expect-no-changes")
+    after = sagemaker.describe_endpoint(EndpointName="llm-chat")
+    assert after["CreationTime"] == made["CreationTime"]

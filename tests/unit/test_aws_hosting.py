@@ -65,7 +65,7 @@ def test_a_configuration_of_that_name_is_refused_a_second_time(sagemaker: Any) -
     )
 
 
-def test_another_instance_type_is_refused_under_a_registered_target(
+def test_another_instance_type_and_another_variant_are_refused_under_a_registered_target(
     double: RunningDouble, sagemaker: Any
 ) -> None:
     scaling = double.client("application-autoscaling")
@@ -78,7 +78,11 @@ def test_another_instance_type_is_refused_under_a_registered_target(
     sagemaker.create_endpoint_config(
         EndpointConfigName="larger", ProductionVariants=[variant("ml.g6e.12xlarge")]
     )
-    assert "deregister" in refused(sagemaker.update_endpoint, EndpointName="e", EndpointConfigName="larger")
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="renamed", ProductionVariants=[variant(VariantName="b")]
+    )
+    for name in ("larger", "renamed"):
+        assert "deregister" in refused(sagemaker.update_endpoint, EndpointName="e", EndpointConfigName=name)
     scaling.deregister_scalable_target(**target)
     sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="larger")
     assert sagemaker.describe_endpoint(EndpointName="e")["EndpointConfigName"] == "larger"
@@ -116,25 +120,25 @@ def test_a_variant_without_a_model_needs_the_endpoints_own_role(sagemaker: Any) 
     )
 
 
-def test_scaling_is_taken_off_the_variants_whose_type_changes_and_off_no_other(
+def test_scaling_is_taken_off_the_variants_that_go_or_change_their_type_and_off_no_other(
     double: RunningDouble, sagemaker: Any
 ) -> None:
     assert sagemaker.describe_endpoint(EndpointName="e")["EndpointConfigName"] == "c"
     # Nothing scales the variant, so there is nothing to take off.
     assert deregister_changed(double, "e", {"a": "ml.g6e.12xlarge"}) == []
     scaling = double.client("application-autoscaling")
-    scaling.register_scalable_target(
-        ServiceNamespace="sagemaker",
-        ResourceId="endpoint/e/variant/a",
-        ScalableDimension="sagemaker:variant:DesiredInstanceCount",
-        MinCapacity=1,
-        MaxCapacity=2,
-    )
-    assert deregister_changed(double, "e", {"a": "ml.g6e.2xlarge"}) == []
-    assert deregister_changed(double, "e", {"another": "ml.g6e.12xlarge"}) == []
-    assert len(scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]) == 1
-    assert deregister_changed(double, "e", {"a": "ml.g6e.12xlarge"}) == ["a"]
-    assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
+    for types in ({"a": "ml.g6e.12xlarge"}, {"another": "ml.g6e.2xlarge"}):
+        scaling.register_scalable_target(
+            ServiceNamespace="sagemaker",
+            ResourceId="endpoint/e/variant/a",
+            ScalableDimension="sagemaker:variant:DesiredInstanceCount",
+            MinCapacity=1,
+            MaxCapacity=2,
+        )
+        assert deregister_changed(double, "e", {"a": "ml.g6e.2xlarge"}) == []
+        assert len(scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"]) == 1
+        assert deregister_changed(double, "e", types) == ["a"]
+        assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
 
 
 def test_a_change_of_weights_is_under_way_once_and_changes_nothing_else(sagemaker: Any) -> None:

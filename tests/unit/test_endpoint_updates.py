@@ -9,10 +9,20 @@ import pytest
 
 from runtime.model import Replicas
 from runtime.ops.aws_account import Boto3Account
-from runtime.ops.live_endpoint import DECLARED_TAG, LiveEndpoint, LiveVariant, moved_traffic, read_live
+from runtime.ops.live_endpoint import (
+    DECLARED_TAG,
+    InTheWayError,
+    LiveEndpoint,
+    LiveVariant,
+    clear_failed,
+    moved_traffic,
+    not_taken,
+    read_live,
+)
 from runtime.sagemaker.endpoints import EndpointSpec
+from runtime.tenure import STACK_TAG
 from stacks import endpoint_updates
-from stacks.endpoint_updates import KeptCounts, warn_of_moved_traffic
+from stacks.endpoint_updates import KeptCounts, warn_of_lost_configurations, warn_of_moved_traffic
 from stacks.sagemaker_settings import SageMakerSettings
 from tests.support.aws import RunningDouble
 from tests.support.stack_files import stack_settings
@@ -178,13 +188,75 @@ def test_an_endpoint_is_read_as_it_runs_and_one_that_is_not_there_is_none(double
         ],
     )
 
-    class Session:
-        client = staticmethod(double.client)
-
-    assert read_live(Session(), "llm-chat") == LiveEndpoint(
+    assert read_live(double, "llm-chat") == LiveEndpoint(
         declared="digest", variants={"stable": LiveVariant(desired=3, initial=1, weight=4.0)}
     )
-    assert read_live(Session(), "llm-other") is None
+    assert read_live(double, "llm-other") is None
+    # An endpoint without its configuration is there, and is not taken for one that is not.
+    sagemaker.delete_endpoint_config(EndpointConfigName="c")
+    lost = read_live(double, "llm-chat")
+    assert lost is not None
+    assert (lost.lost, lost.variants["stable"].desired) == ("c", 3)
+
+
+def test_an_endpoint_whose_configuration_is_gone_is_warned_of_with_two_ways_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    warned: list[str] = []
+    monkeypatch.setattr("pulumi.log.warn", warned.append)
+    gone = LiveEndpoint(declared=None, variants={}, lost="llm-chat-1")
+    warn_of_lost_configurations("llm", {"chat": gone, "other": live("d")})
+    (said,) = warned
+    assert "endpoint chat: its configuration llm-chat-1 is gone" in said
+    assert "pulumi up --replace '**aws:sagemaker/endpoint:Endpoint::llm-chat'" in said
+
+
+def test_an_update_that_was_taken_back_is_told_with_reason_alarms_and_log(double: RunningDouble) -> None:
+    sagemaker = double.client("sagemaker")
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "a", "ModelName": "m", "InstanceType": "ml.g6e.2xlarge"}
+    for name in ("old", "new"):
+        sagemaker.create_endpoint_config(
+            EndpointConfigName=name, ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+        )
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="old")
+    double.script(takenBack={"e": "an alarm went off"})
+    deployment = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "errors"}]}}
+    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="new", DeploymentConfig=deployment)
+    assert not_taken(double, "e", "old") is None
+    said = not_taken(double, "e", "new") or ""
+    assert said.startswith(
+        "endpoint e runs old, and was given new; SageMaker took the update back: an alarm went off\n"
+        "  alarms that take updates back: errors\n"
+        "  its log: /aws/sagemaker/Endpoints/e\n"
+    )
+    # Traffic that moves is the one thing that the double takes time for.
+    weights = [{"VariantName": "a", "DesiredWeight": 2}]
+    sagemaker.update_endpoint_weights_and_capacities(EndpointName="e", DesiredWeightsAndCapacities=weights)
+    assert "it is Updating; run again when it is InService" in (not_taken(double, "e", "new") or "")
+    double.script()
+    sagemaker.update_endpoint(EndpointName="e", EndpointConfigName="new", DeploymentConfig=deployment)
+    assert not_taken(double, "e", "new") is None
+
+
+def test_only_a_failed_endpoint_of_the_stacks_own_is_cleared_away(double: RunningDouble) -> None:
+    sagemaker = double.client("sagemaker")
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "a", "ModelName": "m", "InstanceType": "ml.g6e.2xlarge"}
+    sagemaker.create_endpoint_config(
+        EndpointConfigName="c", ProductionVariants=[{**variant, "InitialInstanceCount": 1}]
+    )
+    double.script(failing={"failed": "no image", "others": "no image"})
+    for name, stack in (("failed", "o/p/dev"), ("others", "o/p/prod"), ("late", "o/p/dev")):
+        tags = [{"Key": STACK_TAG, "Value": stack}]
+        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName="c", Tags=tags)
+    assert clear_failed(double, "failed", "o/p/dev") is True
+    assert clear_failed(double, "failed", "o/p/dev") is False
+    with pytest.raises(InTheWayError, match="not of this stack"):
+        clear_failed(double, "others", "o/p/dev")
+    with pytest.raises(InTheWayError, match="is there, InService, and Pulumi's state does not have it"):
+        clear_failed(double, "late", "o/p/dev")
+    assert len(sagemaker.list_endpoints()["Endpoints"]) == 2
 
 
 def test_who_frees_a_variant_says_what_puts_its_scaling_back_after_a_failure(

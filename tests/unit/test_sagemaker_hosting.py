@@ -1,5 +1,6 @@
 """What follows from a SageMaker stack file, against the services' own models in the installed SDK."""
 
+import inspect
 import json
 import re
 from functools import cache
@@ -8,11 +9,18 @@ from typing import Any, get_args
 import botocore.session  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 from botocore.validate import ParamValidator  # pyright: ignore[reportMissingTypeStubs]
+from pulumi_aws.sagemaker import EndpointDeploymentConfigRollingUpdatePolicyArgs
 
 from runtime.sagemaker.alarms import Limits, alarms
 from runtime.sagemaker.containers import container_environment, weights_uri
 from runtime.sagemaker.dashboard import Shown, dashboard
-from runtime.sagemaker.endpoints import Deployment, EndpointSpec, Variant
+from runtime.sagemaker.endpoints import (
+    MAX_TIMEOUT_S,
+    PROVIDER_WAIT_S,
+    Deployment,
+    EndpointSpec,
+    Variant,
+)
 from runtime.sagemaker.hosted import HostedRevision
 from runtime.sagemaker.inference_component import desired_state
 from runtime.sagemaker.instances import CUDA_13_AMI, ENDPOINT_TYPES, NEURON_AMI, InferenceAmi, has_local_disks
@@ -73,7 +81,7 @@ def test_the_operating_systems_are_those_of_sagemaker_and_the_default_has_cuda_1
         kind: Variant(name="a", model="m", instance_type=kind).operating_system
         for kind in ("ml.g6e.2xlarge", "ml.m7i.2xlarge", "ml.inf2.xlarge", "ml.trn1.32xlarge")
     }
-    assert list(systems.values()) == [CUDA_13_AMI, CUDA_13_AMI, NEURON_AMI, NEURON_AMI]
+    assert list(systems.values()) == [CUDA_13_AMI, None, NEURON_AMI, NEURON_AMI]
 
 
 @pytest.mark.parametrize(
@@ -110,8 +118,24 @@ def test_the_time_of_an_update_is_above_its_waits_and_within_what_sagemaker_take
 ) -> None:
     deployment = Deployment(strategy=strategy, percent=percent, bake_seconds=600, keep_old_seconds=300)
     bounds = shape("BlueGreenUpdatePolicy").members["MaximumExecutionTimeoutInSeconds"].metadata
-    assert bounds["min"] <= deployment.timeout_s <= bounds["max"]
+    # The provider takes half of what SageMaker takes.
+    assert bounds["min"] <= deployment.timeout_s <= MAX_TIMEOUT_S <= bounds["max"]
+    assert f"between `600` and `{MAX_TIMEOUT_S}`" in inspect.getsource(
+        EndpointDeploymentConfigRollingUpdatePolicyArgs
+    )
     assert deployment.waits_s < deployment.timeout_s
+
+
+@pytest.mark.parametrize("strategy", ["canary", "linear", "allAtOnce", "rolling"])
+def test_an_update_by_the_defaults_ends_while_the_provider_waits(strategy: Any) -> None:
+    endpoint = EndpointSpec(
+        name="e",
+        variants=(Variant(name="a", model="m", instance_type="ml.g6e.2xlarge"),),
+        deployment=Deployment(strategy=strategy),
+    )
+    (variant,) = endpoint.variants
+    starts = endpoint.deployment.starts * (variant.download_seconds + variant.startup_seconds)
+    assert endpoint.deployment.waits_s + starts <= PROVIDER_WAIT_S
 
 
 def test_the_same_keys_tell_both_images_the_same() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError  # pyright: ignore[reportMissingTypeStubs]
 
 from rehearsal.aws.clients import DoubleError
-from rehearsal.aws.resources.kind import Absent, Aws, Properties, given, kind, name_of, tags_of
+from rehearsal.aws.resources.kind import Absent, Aws, Properties, given, kind, name_of, part, tags_of
 
 _COMPONENT = "AWS::SageMaker::InferenceComponent"
 # Where AWS does not just write the provider's name with a capital.
@@ -106,15 +106,34 @@ class EndpointConfiguration:
         _there(aws.client("sagemaker").delete_endpoint_config, EndpointConfigName=id_)
 
 
+def _check_timeouts(inputs: Properties) -> None:
+    """Refuses what the provider refuses, with less than SageMaker takes: see MAX_TIMEOUT_S."""
+    for key in ("blueGreenUpdatePolicy", "rollingUpdatePolicy"):
+        found = part(part(inputs, "deploymentConfig"), key).get("maximumExecutionTimeoutInSeconds", 600)
+        if not 600 <= found <= 14_400:
+            raise DoubleError(
+                f"expected deployment_config.0.{key}.maximum_execution_timeout_in_seconds to be in the range "
+                f"(600 - 14400), got {found:g}"
+            )
+
+
 class Endpoint:
     """aws.sagemaker.Endpoint. Its id is its name. It is in service at once, also after an update."""
 
     def create(self, aws: Aws, inputs: Properties) -> str:
         """Makes one."""
+        _check_timeouts(inputs)
         name = name_of(inputs)
         aws.client("sagemaker").create_endpoint(
             EndpointName=name, **_named(inputs, "endpointConfigName", "deploymentConfig"), **tags_of(inputs)
         )
+        found = aws.client("sagemaker").describe_endpoint(EndpointName=name)
+        if found["EndpointStatus"] == "Failed":
+            # The provider sets the id only when it is in service, so nothing of it gets into the state.
+            raise DoubleError(
+                f"waiting for SageMaker AI Endpoint ({name}) create: unexpected state 'Failed', wanted "
+                f"target 'InService'. last error: {found['FailureReason']}"
+            )
         return name
 
     def read(self, aws: Aws, id_: str, known: Properties) -> Properties | None:
@@ -124,6 +143,7 @@ class Endpoint:
 
     def update(self, aws: Aws, id_: str, old: Properties, new: Properties) -> None:
         """Gives it another configuration."""
+        _check_timeouts(new)
         aws.client("sagemaker").update_endpoint(
             EndpointName=id_, **_named(new, "endpointConfigName", "deploymentConfig")
         )
