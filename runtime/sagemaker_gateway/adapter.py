@@ -10,7 +10,6 @@ from contextlib import (
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
-    suppress,
 )
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -51,6 +50,8 @@ VARIANT_HEADER = "x-spillway-variant"
 
 # SageMaker ends an answer that is late. This is for when it does not: its own client waits 10 s longer.
 _GRACE_S = 10.0
+# For a client that reads, the error that ends a stream is a write.
+_LAST_WORDS_S = 5.0
 _JSON = "application/json"
 _LOGGER = logging.getLogger(__name__)
 _USAGE = re.compile(rb'"completion_tokens"\s*:\s*(\d+)')
@@ -196,18 +197,18 @@ class Adapter:
         record.request_bytes = len(raw)
         wanted, body = self._read(raw, record)
         limit = self._config.stream_limit_s if wanted.stream else self._config.plain_limit_s
-        timeout = asyncio.timeout(limit + _GRACE_S)
         response = web.StreamResponse()
         record.called = self._clock()
         try:
-            async with timeout:
-                self._timeouts.add(timeout)
-                async with self._invoked(wanted, raw, body, record) as (invocation, capped):
-                    record.variant = invocation.variant
-                    response.headers.update(_answer_headers(invocation, wanted.cap if capped else None))
-                    send = self._stream if wanted.stream else self._plain
-                    with self._taped(invocation, record, raw) as taped:
-                        await send(request, response, taped, wanted, record)
+            async with (
+                self._at_most(limit + _GRACE_S),
+                self._invoked(wanted, raw, body, record) as (invocation, capped),
+            ):
+                record.variant = invocation.variant
+                response.headers.update(_answer_headers(invocation, wanted.cap if capped else None))
+                send = self._stream if wanted.stream else self._plain
+                with self._taped(invocation, record, raw) as taped:
+                    await send(request, response, taped, wanted, record)
         except _ClientLeftError:
             pass
         except Exception as problem:
@@ -218,14 +219,34 @@ class Adapter:
                 raise refusal from None
             _note(record, refusal)
             if wanted.stream:
-                with suppress(_ClientLeftError):
-                    await self._write(response, refusal.event, record)
+                await self._last_words(request, response, refusal, record)
             elif request.transport:
                 # Half a JSON document must not look like a whole one: its last chunk never comes.
                 request.transport.close()
-        finally:
-            self._timeouts.discard(timeout)
         return response
+
+    @asynccontextmanager
+    async def _at_most(self, seconds: float) -> AsyncGenerator[None]:
+        """A time limit that `cut` can end sooner, as long as it has not ended itself."""
+        async with asyncio.timeout(seconds) as timeout:
+            self._timeouts.add(timeout)
+            try:
+                yield
+            finally:
+                self._timeouts.discard(timeout)
+
+    async def _last_words(
+        self, request: web.Request, response: web.StreamResponse, refusal: Refusal, record: Record
+    ) -> None:
+        try:
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._write(response, refusal.event, record)
+        except _ClientLeftError:
+            pass
+        except TimeoutError:
+            # Who has not read for so long gets no end either, which would be waited for just as long.
+            if request.transport:
+                request.transport.abort()
 
     def _read(self, raw: bytes, record: Record) -> tuple[Wanted, bytes]:
         """What is wanted, and the bytes for it.

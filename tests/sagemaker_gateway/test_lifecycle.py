@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from rehearsal.sagemaker_runtime import Fault
-from runtime.sagemaker_gateway import adapter
+from runtime.sagemaker_gateway import SageMakerModel, adapter
 from runtime.sagemaker_gateway.admission import Admission
 from runtime.sagemaker_gateway.request import read_fields
 from runtime.sagemaker_gateway.service import drained
@@ -103,6 +103,25 @@ async def test_what_runs_longer_than_the_drain_ends_with_an_error_that_says_so()
         assert error_in(last.removeprefix(b"data: "))["code"] == "gateway_stopping"
         while not way.engine.left:
             await asyncio.sleep(0.001)
+
+
+@in_loop
+async def test_a_client_that_does_not_read_the_end_of_its_stream_holds_up_no_drain() -> None:
+    big = delta("x" * 65_536)
+    models = (SageMakerModel(name="tiny", endpoint="chat-endpoint", first_token_s=0.0),)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapter, "_GRACE_S", 0.0)
+        patch.setattr(adapter, "_LAST_WORDS_S", 1.0)
+        async with (
+            running_way(Engine(events=[big] * 500), stream_limit_s=1.0, models=models) as way,
+            way.stream(max_tokens=16),
+            asyncio.timeout(10),
+        ):
+            # Its time is over, and its error cannot be written.
+            await asyncio.sleep(1.5)
+            await _drain(way, drain_s=0.0)
+            assert way.running.adapter.admission.requests == 0
+            assert (await way.logged())["outcome"] == "time_limit"
 
 
 @in_loop
