@@ -139,9 +139,18 @@ def dashboard(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
 
 
 def log_metric(resource: StackResource, stack: Inventory) -> Iterator[Entry]:
-    """A metric that is read out of logs, paid for the hours in which there is one."""
+    """A metric that is read out of logs, paid for the hours in which there is one, however many filters."""
+    meant = _metric_of(resource)
+    first = next(one for one in stack.of(resource.type) if _metric_of(one) == meant)
+    if first is not resource:
+        yield Free(f"it counts into the metric of {first.name}")
+        return
     price = price_of(CUSTOM_METRIC, stack.region_of(resource))
     yield priced(resource, "AWS", price, Band(Decimal(0), Decimal(1), Decimal(1)))
+
+
+def _metric_of(log_filter: StackResource) -> tuple[object, ...]:
+    return tuple(value_at(log_filter.inputs, f"metricTransformation.{key}") for key in ("namespace", "name"))
 
 
 def topic(resource: StackResource, stack: Inventory) -> Iterator[Entry]:

@@ -336,6 +336,7 @@ def test_errors_are_counted_in_envoys_log_and_those_of_begun_answers_in_the_adap
         "broken": ("gateway-errors", logs["adapter"], f"{{ ($.status = 200) && ({broken}) }}"),
         "copies-kept": ("gateway-copies-kept", logs["adapter"], "{ $.copies_kept > 0 }"),
         "copies-lost": ("gateway-copies-lost", logs["adapter"], "{ $.copies_lost > 0 }"),
+        "llm-gateway-busy": ("gateway-busy", logs["adapter"], "{ $.busy_percent >= 0 }"),
     }
     assert logs["envoy"] != logs["adapter"]
 
