@@ -33,6 +33,9 @@ def fixture_double(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
 
 @pytest.fixture(name="runtime", scope="module")
 def fixture_runtime(double: RunningDouble, upstreams: dict[str, FakeUpstream]) -> Iterator[RuntimeApi]:
+    # As an earlier file's tests left it, it may refuse everything.
+    upstreams["tiny"].reset()
+
     def url_of(_: HostedRevision) -> str:
         return f"http://127.0.0.1:{upstreams['tiny'].port}"
 
