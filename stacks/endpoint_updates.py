@@ -103,14 +103,7 @@ def clear_failed_creations(account: Boto3Account) -> None:
             pulumi.log.info(f"{args.name}: deleted, because its creation had failed; it is made anew")
 
     hook = pulumi.ResourceHook("clear-failed-creation", before_create)
-
-    def with_hook(args: pulumi.ResourceTransformationArgs) -> _Change:
-        if args.type_ != _ENDPOINT:
-            return None
-        hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook]))
-        return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, hooks))
-
-    pulumi.runtime.register_stack_transformation(with_hook)
+    _bind_to_endpoints(pulumi.ResourceHookBinding(before_create=[hook]))
 
 
 def _adoption(urn: str, name: str) -> str:
@@ -248,11 +241,15 @@ def free_changed_variants(settings: SageMakerSettings, account: Boto3Account) ->
             )
 
     hook = pulumi.ResourceHook("free-changed-variants", before_update)
+    _bind_to_endpoints(pulumi.ResourceHookBinding(before_update=[hook]))
 
-    def with_hook(args: pulumi.ResourceTransformationArgs) -> _Change:
+
+def _bind_to_endpoints(binding: pulumi.ResourceHookBinding) -> None:
+    hooks = pulumi.ResourceOptions(hooks=binding)
+
+    def with_hooks(args: pulumi.ResourceTransformationArgs) -> _Change:
         if args.type_ != _ENDPOINT:
             return None
-        hooks = pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_update=[hook]))
         return pulumi.ResourceTransformationResult(args.props, pulumi.ResourceOptions.merge(args.opts, hooks))
 
-    pulumi.runtime.register_stack_transformation(with_hook)
+    pulumi.runtime.register_stack_transformation(with_hooks)
