@@ -1,6 +1,6 @@
 """A client of the site's API server that reads and writes, over sockets of the site's network namespace.
 
-`runtime.cluster.ClusterApi` is the other one: it only reads, and reaches any cluster by its kubeconfig.
+`runtime.cluster.ClusterApi` is the other one: it reaches any cluster by its kubeconfig.
 """
 
 import http.client

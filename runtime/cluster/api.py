@@ -9,9 +9,10 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,8 +20,12 @@ from runtime.cluster.kubeconfig import Access, ExecPlugin
 
 TIMEOUT_S = 10.0
 _PLUGIN_TIMEOUT_S = 60.0
+_LEAST_WAIT_S = 0.1
 # Metadata is all that is asked of an object, so a Secret's content never comes here.
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+# Statuses of a server that has not begun, if it says when to try again: it has too much to do, it starts or
+# stops, or the storage of a custom resource's kind has just changed.
+_NOT_NOW = frozenset({http.client.TOO_MANY_REQUESTS, http.client.SERVICE_UNAVAILABLE})
 
 Json = dict[str, Any]
 
@@ -51,12 +56,19 @@ class Objects(Protocol):
         ...
 
 
+class _Answer(NamedTuple):
+    status: int
+    body: bytes
+    retry_after: str
+
+
 class ClusterApi:
     """One cluster over one connection that is kept; may be used from several threads, one after the other.
 
     Args:
         access: Where the cluster is, and who asks.
-        timeout_s: How long one answer may take, in seconds.
+        timeout_s: How long one answer may take, in seconds; and for how long a server that asks for patience
+            (429 or 503 with `Retry-After`) is asked again.
     """
 
     def __init__(self, access: Access, timeout_s: float = TIMEOUT_S) -> None:
@@ -74,7 +86,7 @@ class ClusterApi:
             ForbiddenError: The credentials do not allow it.
             ClusterError: They were refused, or the server failed.
         """
-        return self._answer(*self.exchange("GET", path, headers={"Accept": accept}))
+        return self._told("GET", path, None, {"Accept": accept})
 
     def write(self, method: Literal["POST", "PUT", "PATCH", "DELETE"], path: str, body: Json) -> Json | None:
         """Creates, replaces, merges into (JSON merge patch) or deletes an object.
@@ -88,7 +100,7 @@ class ClusterApi:
                 have been done all the same.
         """
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        return self._answer(*self.exchange(method, path, body, {"Content-Type": kind}))
+        return self._told(method, path, body, {"Content-Type": kind})
 
     def exchange(
         self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None
@@ -99,16 +111,32 @@ class ClusterApi:
             UnreachableError: There was no answer.
             ClusterError: There are no credentials to ask with.
         """
-        data = None if body is None else json.dumps(body).encode()
-        with self._lock:
-            status, answer = self._ask(method, path, data, headers or {})
-            if status == http.client.UNAUTHORIZED and self._access.plugin is not None:
-                # Credentials of a plugin run out while a connection is kept.
-                self._close()
-                status, answer = self._ask(method, path, data, headers or {})
+        status, answer, _ = self._exchange(method, path, body, headers or {})
         return status, answer
 
-    def _answer(self, status: int, body: bytes) -> Json | None:
+    def _exchange(self, method: str, path: str, body: Json | None, headers: Mapping[str, str]) -> _Answer:
+        data = None if body is None else json.dumps(body).encode()
+        with self._lock:
+            answer = self._ask(method, path, data, headers)
+            if answer.status == http.client.UNAUTHORIZED and self._access.plugin is not None:
+                # Credentials of a plugin run out while a connection is kept.
+                self._close()
+                answer = self._ask(method, path, data, headers)
+        return answer
+
+    def _told(self, method: str, path: str, body: Json | None, headers: Mapping[str, str]) -> Json | None:
+        patience_s = self._timeout_s
+        answer = self._exchange(method, path, body, headers)
+        while answer.status in _NOT_NOW and answer.retry_after.isdecimal():
+            wait_s = max(float(answer.retry_after), _LEAST_WAIT_S)
+            patience_s -= wait_s
+            if patience_s < 0:
+                break
+            time.sleep(wait_s)
+            answer = self._exchange(method, path, body, headers)
+        return self._content(answer.status, answer.body)
+
+    def _content(self, status: int, body: bytes) -> Json | None:
         if status == http.client.NOT_FOUND:
             return None
         if status == http.client.CONFLICT:
@@ -129,9 +157,7 @@ class ClusterApi:
         found = self.get(object_path(api_version, kind, namespace, name), _METADATA)
         return None if found is None else cast("Json", found["metadata"])
 
-    def _ask(
-        self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]
-    ) -> tuple[int, bytes]:
+    def _ask(self, method: str, path: str, data: bytes | None, headers: Mapping[str, str]) -> _Answer:
         # A kept connection may have been closed by the server meanwhile; then one more is opened.
         for attempt in (1, 2):
             try:
@@ -139,7 +165,7 @@ class ClusterApi:
                 self._connection = connection
                 connection.request(method, path, data, {**self._headers, **self._own_token(), **headers})
                 response = connection.getresponse()
-                return response.status, response.read()
+                return _Answer(response.status, response.read(), response.headers.get("Retry-After", ""))
             except (OSError, http.client.HTTPException) as error:
                 self._close()
                 if attempt == 2 or isinstance(error, ssl.SSLCertVerificationError | TimeoutError):

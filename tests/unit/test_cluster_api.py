@@ -24,13 +24,14 @@ from runtime.cluster import (
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Answers with what `answers` has for a path, and remembers what it was asked."""
+    """Answers what `not_now` says first, then what `answers` has for a path; remembers what it was asked."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answers: dict[str, tuple[int, Any]] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.bodies: list[Any] = []
+        self.not_now: list[tuple[int, dict[str, str]]] = []
         self.drop_after_answer = False
 
     @property
@@ -47,8 +48,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if length := int(self.headers.get("Content-Length") or 0):
             self.server.bodies.append(json.loads(self.rfile.read(length)))
         status, body = self.server.answers.get(self.path, (404, {"message": "not found"}))
+        headers: dict[str, str] = {}
+        if self.server.not_now:
+            (status, headers), body = self.server.not_now.pop(0), {"message": "storage is (re)initializing"}
         data = json.dumps(body).encode()
         self.send_response(status)
+        for header in headers.items():
+            self.send_header(*header)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -190,6 +196,44 @@ def test_a_write_to_what_another_has_changed_is_a_conflict(server: Server) -> No
     server.answers["/x"] = (409, {"message": "the object has been modified"})
     with pytest.raises(ConflictError, match="has been modified"):
         reader(server).write("PUT", "/x", {})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_says_when_to_try_again_is_asked_again(status: int, server: Server) -> None:
+    server.answers["/x"] = (200, {"a": 1})
+    server.not_now = [(status, {"Retry-After": "0"})] * 2
+    assert reader(server).get("/x") == {"a": 1}
+    server.not_now = [(status, {"Retry-After": "0"})]
+    assert reader(server).write("POST", "/x", {"n": 1}) == {"a": 1}
+    assert server.bodies == [{"n": 1}] * 2, "a write that was not begun is sent whole again"
+
+
+def test_a_server_that_asks_for_more_patience_than_there_is_is_a_refusal_in_its_words(server: Server) -> None:
+    server.not_now = [(429, {"Retry-After": "3600"})]
+    with pytest.raises(ClusterError, match=r"answered 429: storage is \(re\)initializing"):
+        reader(server).get("/x")
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_always_asks_for_patience_is_given_up(server: Server) -> None:
+    server.not_now = [(429, {"Retry-After": "0"})] * 100
+    with pytest.raises(ClusterError, match="answered 429"):
+        ClusterApi(Access(context="lab", server=server.url), timeout_s=0.5).get("/x")
+    assert 1 < len(server.asked) < 10
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT"}])
+def test_a_refusal_that_names_no_seconds_is_not_tried_again(headers: dict[str, str], server: Server) -> None:
+    server.not_now = [(503, headers)]
+    with pytest.raises(ClusterError, match="answered 503"):
+        reader(server).get("/x")
+    assert len(server.asked) == 1
+
+
+def test_a_refusal_of_what_is_only_passed_on_is_not_tried_again(server: Server) -> None:
+    server.not_now = [(503, {"Retry-After": "0"})]
+    assert reader(server).exchange("GET", "/proxy")[0] == 503
+    assert len(server.asked) == 1
 
 
 def test_what_is_only_passed_on_comes_back_as_it_is(server: Server) -> None:

@@ -23,7 +23,8 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests themselves we
 stop_on_signals()
 try:
     print("ready", flush=True)
-    time.sleep(60)
+    for _ in range(1200):
+        time.sleep(0.05)  # Python does not see a signal that comes just before a sleep until its end
 except KeyboardInterrupt:
     print("Pulumi finishes what it has begun", file=sys.stderr, flush=True)
     Path(sys.argv[1]).write_text("stopped in order")
