@@ -29,7 +29,7 @@ def in_loop(case: Callable[P, Awaitable[None]]) -> Callable[P, None]:
     @functools.wraps(case)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         async def bounded() -> None:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(120):
                 await case(*args, **kwargs)
 
         asyncio.run(bounded())

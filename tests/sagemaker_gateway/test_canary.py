@@ -29,7 +29,8 @@ from tests.support.aws import RunningDouble, running_double
 from tests.support.evaluation import evaluation_job, lines_of
 from tests.support.hosted import ENDPOINT, SERVED, Hosted, hosted
 
-BAKE_S = "0.4"
+# Long enough for some dozens of requests at each step, on a busy machine too.
+BAKE_S = "1.5"
 
 
 class Adding:

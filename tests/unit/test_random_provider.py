@@ -1,10 +1,12 @@
 """The stand-in random provider, in process: what it accepts, makes, replaces and keeps secret."""
 
+import functools
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any, NoReturn
 
+import bcrypt
 import pulumi_random
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,14 @@ from rehearsal.plugins.random_provider import INPUTS, SECRET_OUTPUTS, TYPE, Rand
 
 URN = f"urn:pulumi:dev::demo::my:component:Thing${TYPE}::password"
 SPECIAL = "!@#$%&*()-_=+[]{}<>:?"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fixture_quick_hash() -> Generator[None]:
+    """A hash as quick as bcrypt allows: hundreds of passwords are made here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bcrypt, "gensalt", functools.partial(bcrypt.gensalt, rounds=4))
+        yield
 
 
 class RefusedError(Exception):
