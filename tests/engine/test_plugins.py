@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.engine
 
@@ -97,13 +97,6 @@ class Project:
 @pytest.fixture
 def project(tmp_path: Path, pulumi_cli: Path, pulumi_env: dict[str, str]) -> Project:
     return Project(tmp_path / "project", pulumi_cli, pulumi_env)
-
-
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
 
 
 def test_a_password_lives_from_preview_to_destroy(project: Project) -> None:
@@ -287,7 +280,7 @@ def test_no_process_is_left_when_the_engine_is_interrupted_or_killed(
     rules = pack(tmp_path / "pack")
     engine = project.start("preview", "--policy-pack", str(rules))
     pids = tmp_path / "pids"
-    wait_for(lambda: pids.exists() and pids.read_text().endswith("end"), "the program runs")
+    wait_until(lambda: pids.exists() and pids.read_text().endswith("end"), "the program runs")
     family = psutil.Process(engine.pid).children(recursive=True)
     commands = [" ".join(process.cmdline()) for process in family]
     assert {int(pid) for pid in pids.read_text().split()[:2]} <= {process.pid for process in family}

@@ -14,6 +14,7 @@ from runtime.ops.teardown.ledger import Site, resources_of
 from runtime.ops.teardown.run import Reach, Teardown
 from runtime.ops.teardown.waiting import Patience
 from tests.support.torn_down import LABELS, MARK, state_of
+from tests.support.waiting import wait_until
 
 from .api_server import ApiServer
 
@@ -48,6 +49,8 @@ def fixture_api(tmp_path_factory: pytest.TempPathFactory) -> Generator[ClusterAp
     with ApiServer(tmp_path_factory.mktemp("api")) as server:
         api = server.admin()
         api.write("POST", object_path("apiextensions.k8s.io/v1", "CustomResourceDefinition", None), CRD)
+        served = object_path("ray.io/v1", "RayService", "llm")
+        wait_until(lambda: api.get(served) is not None, "the kind is served")
         yield api
 
 
@@ -65,7 +68,7 @@ class Served:
 
     def _make(self, version: str, kind: str, namespace: str | None, metadata: dict[str, Any]) -> None:
         body = {"apiVersion": version, "kind": kind, "metadata": metadata}
-        self.api.write("POST", object_path(version, kind, namespace), body)
+        assert self.api.write("POST", object_path(version, kind, namespace), body) is not None
 
     def state(self) -> Mapping[str, Any]:
         return self.exported

@@ -7,19 +7,16 @@ import random
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from runtime.gateway import GatewayConfig, arguments, render, render_api_keys
+from tests.support.waiting import PATIENCE_S, wait_until
 
 KEYS: dict[str, str] = {"alice": "sk-alice-0123456789", "bob": "sk-bob-0123456789ab"}
 """The clients of a test gateway unless a test says otherwise."""
-
-_PATIENCE_S = 60.0
-"""Ends only what would wait for ever: no test depends on how fast the machine is."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +86,7 @@ class RunningGateway:
         if self._process:
             self._process.terminate()
             try:
-                self._process.wait(_PATIENCE_S)
+                self._process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
@@ -146,7 +143,7 @@ class RunningGateway:
             return False
 
     def connect(self, port: int | None = None) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", port or self.config.listen_port, timeout=_PATIENCE_S)
+        return http.client.HTTPConnection("127.0.0.1", port or self.config.listen_port, timeout=PATIENCE_S)
 
     def request(
         self,
@@ -232,10 +229,3 @@ def free_ports(count: int) -> list[int]:
             probe.bind(("127.0.0.1", port))
             found.append(port)
     return found
-
-
-def wait_until(condition: Any, what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {_PATIENCE_S:.0f} s: {what}"
-        time.sleep(0.02)

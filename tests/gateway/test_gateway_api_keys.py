@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from runtime.gateway import render_api_keys
+from tests.support.waiting import wait_until
 
 from .conftest import RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import KEYS, RunningGateway, chat_body, wait_until
+from .running_gateway import KEYS, RunningGateway, chat_body
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/tiny", "/", "/-/routes"])

@@ -8,9 +8,11 @@ import time
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 from .conftest import MAX_REQUEST_BYTES, RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import KEYS, RunningGateway, chat_body, wait_until
+from .running_gateway import KEYS, RunningGateway, chat_body
 
 
 def _body_of(size: int) -> str:

@@ -2,9 +2,11 @@
 
 import pytest
 
+from tests.support.waiting import wait_until
+
 from .conftest import RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import KEYS, RunningGateway, wait_until
+from .running_gateway import KEYS, RunningGateway
 
 
 def test_the_health_check_needs_no_key(gateway: RunningGateway) -> None:

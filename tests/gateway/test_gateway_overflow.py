@@ -17,10 +17,11 @@ import yaml
 from openai.types.chat import ChatCompletionUserMessageParam
 
 from runtime.gateway import ModelRoute, Upstream, render, render_alerts, render_api_keys
+from tests.support.waiting import wait_until
 
 from .conftest import PATIENT, SPILL_KEY, RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import KEYS, RunningGateway, chat_body, free_ports, wait_until
+from .running_gateway import KEYS, RunningGateway, chat_body, free_ports
 
 STICKY = {"cookie": "spillway-pool=spill"}
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from runtime.gateway import ModelRoute, Upstream
+from tests.support.waiting import wait_until
 
 from .conftest import RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import RunningGateway, wait_until
+from .running_gateway import RunningGateway
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from runtime.gateway import Overflow
+from tests.support.waiting import wait_until
 
 from .conftest import PATIENT, SPILL_KEY, RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import KEYS, RunningGateway, chat_body, wait_until
+from .running_gateway import KEYS, RunningGateway, chat_body
 
 TRICKS: dict[str, dict[str, str]] = {
     "nothing": {},

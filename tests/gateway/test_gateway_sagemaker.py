@@ -10,9 +10,10 @@ import pytest
 from runtime.gateway import ModelRoute, Upstream
 from runtime.sagemaker_gateway.config import MAX_BODY_BYTES
 from tests.sagemaker_gateway.running import Way, chat, running_way
+from tests.support.waiting import wait_until
 
 from .conftest import RunGateway
-from .running_gateway import KEYS, wait_until
+from .running_gateway import KEYS
 
 
 @pytest.fixture

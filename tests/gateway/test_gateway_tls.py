@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from runtime.gateway import LinkTls, ModelRoute, Upstream, render
+from tests.support.waiting import wait_until
 
 from .conftest import PATIENT, SPILL_KEY, RunGateway
 from .fake_upstream import FakeUpstream
-from .running_gateway import RunningGateway, wait_until
+from .running_gateway import RunningGateway
 
 NAME = "spill.llm.internal"
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +21,7 @@ from rehearsal.plugins import EXEC_SCRIPT, MODULES, inspect_environment
 from rehearsal.plugins.environments import PythonEnvironment, UnusableEnvironmentError
 from rehearsal.plugins.language_host import LanguageHost
 from rehearsal.plugins.launchers import write_launchers
+from tests.support.waiting import wait_until
 
 ENGINE = "127.0.0.1:1"
 
@@ -118,13 +118,6 @@ def flags(arguments: list[str]) -> dict[str, str]:
     return dict(zip(arguments[:-1:2], arguments[1:-1:2], strict=True))
 
 
-def wait_for(condition: Callable[[], Any], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
-
-
 # --- Run
 
 
@@ -216,7 +209,7 @@ def test_cancelling_the_call_ends_the_program_even_if_it_does_not_listen(
         target=lambda: answers.append(run(host, project, monkeypatch, program, call)), daemon=True
     )
     thread.start()
-    wait_for(ready.exists, "the program runs")
+    wait_until(ready.exists, "the program runs")
     call.end()
     thread.join(60)
     assert answers[0].error == f"Program was ended by {'SIGKILL' if last_words else 'SIGTERM'}"
@@ -492,7 +485,7 @@ class Running:
         assert not self._thread.is_alive()
 
     def port(self) -> int:
-        wait_for(lambda: b"\n" in self.out, f"a port; stderr: {self.err!r}")
+        wait_until(lambda: b"\n" in self.out, f"a port; stderr: {self.err!r}")
         return int(self.out.split(b"\n")[0])
 
 
@@ -737,7 +730,9 @@ def test_when_the_engine_goes_a_running_program_and_what_it_started_go_too(
     )
     request = language_pb2.RunRequest(info=info(project, virtualenv="venv"), pwd=str(project))
     pending = run_program.future(request)
-    wait_for(lambda: (project / "pid").exists() and "." in (project / "pid").read_text(), "the program runs")
+    wait_until(
+        lambda: (project / "pid").exists() and "." in (project / "pid").read_text(), "the program runs"
+    )
     family = psutil.Process(plugin.pid).children(recursive=True)
     assert int((project / "pid").read_text().rstrip(".")) in [process.pid for process in family]
     assert plugin.stdin is not None
