@@ -93,8 +93,8 @@ class EndpointGateway(Spec):
     cpu: Cpu = Field(default=1024, description="CPU units of a task; 1024 are a virtual CPU.")
     memory_mib: int = Field(
         default=4096,
-        description="Memory of a task in MiB. Envoy has 2048 of it, and the adapter 1280, with masked copies "
-        "1536; half of the rest is what request bodies may hold at a time, and what is beyond gets 429.",
+        description="Memory of a task in MiB. Envoy has 2048 of it, and the adapter 960, with masked copies "
+        "1216; half of the rest is what request bodies may hold at a time, and what is beyond gets 429.",
     )
     architecture: Architecture = Field(
         default="X86_64", description="Processor of the tasks; both images must be for it."

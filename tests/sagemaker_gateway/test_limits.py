@@ -254,12 +254,17 @@ async def test_a_body_without_a_length_is_cut_off_at_the_limit_too() -> None:
         (b"[1]", "invalid_json"),
         (b'{"model": "tiny", "temperature": NaN, "messages": []}', "invalid_json"),
         (b"[" * 100_000, "invalid_json"),
+        (b'{"model": "tiny", "messages": [1,]}', "invalid_json"),
+        (b'{"model": "tiny", "messages": [], "user": 01}', "invalid_json"),
+        (b'{"model": "tiny", "messages": []} {}', "invalid_json"),
+        (b'{"\xff": 1, "model": "tiny", "messages": []}', "invalid_json"),
+        (b'{"model": "\xff", "messages": []}', "invalid_model"),
         (b'{"messages": []}', "invalid_model"),
         (b'{"model": 7, "messages": []}', "invalid_model"),
         (b'{"model": "other", "messages": []}', "model_not_found"),
         (b'{"model": "tiny"}', "bad_request"),
         (b'{"model": "tiny", "messages": [], "stream": "yes"}', "bad_request"),
-        (b'{"model": "tiny", "messages": ["\\ud83d"]}', "bad_request"),
+        (b'{"model": "tiny", "messages": ["\\ud83d"]}', "invalid_json"),
     ],
 )
 def test_what_is_no_request_is_refused_before_it_costs_anything(body: bytes, code: str) -> None:

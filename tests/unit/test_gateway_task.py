@@ -49,7 +49,7 @@ def task(models: int, folder: str = "/etc/envoy") -> GatewayTask:
 def test_twice_what_is_held_and_the_worst_body_as_objects_fit_beside_envoy(memory: int) -> None:
     held = held_bytes(memory)
     assert held >= MAX_BODY_BYTES
-    assert (ENVOY_MIB + 1017) * MIB + 2 * held <= memory * MIB
+    assert (ENVOY_MIB + 610) * MIB + 2 * held <= memory * MIB
     assert least_memory_mib(held) <= memory
 
 
