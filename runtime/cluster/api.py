@@ -86,7 +86,7 @@ class ClusterApi:
             ForbiddenError: The credentials do not allow it.
             ClusterError: They were refused, or the server failed.
         """
-        return self._told("GET", path, None, {"Accept": accept})
+        return self._answered("GET", path, None, {"Accept": accept})
 
     def write(self, method: Literal["POST", "PUT", "PATCH", "DELETE"], path: str, body: Json) -> Json | None:
         """Creates, replaces, merges into (JSON merge patch) or deletes an object.
@@ -100,7 +100,7 @@ class ClusterApi:
                 have been done all the same.
         """
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        return self._told(method, path, body, {"Content-Type": kind})
+        return self._answered(method, path, body, {"Content-Type": kind})
 
     def exchange(
         self, method: str, path: str, body: Json | None = None, headers: Mapping[str, str] | None = None
@@ -124,7 +124,7 @@ class ClusterApi:
                 answer = self._ask(method, path, data, headers)
         return answer
 
-    def _told(self, method: str, path: str, body: Json | None, headers: Mapping[str, str]) -> Json | None:
+    def _answered(self, method: str, path: str, body: Json | None, headers: Mapping[str, str]) -> Json | None:
         patience_s = self._timeout_s
         answer = self._exchange(method, path, body, headers)
         while answer.status in _NOT_NOW and answer.retry_after.isdecimal():

@@ -31,7 +31,7 @@ _TEXT = msgspec.json.Decoder(str)
 _FLAG = msgspec.json.Decoder(bool | None)
 _WHOLE = msgspec.json.Decoder(int | None)
 _LIST = msgspec.json.Decoder(list[msgspec.Raw])
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # Texts, or lists of token ids; one list of those is one prompt.
 _SEVERAL = re.compile(rb'\[\s*["\[]')
 

@@ -253,7 +253,12 @@ async def test_a_body_without_a_length_is_cut_off_at_the_limit_too() -> None:
         (b"", "invalid_json"),
         (b"[1]", "invalid_json"),
         (b'{"model": "tiny", "temperature": NaN, "messages": []}', "invalid_json"),
-        (b"[" * 100_000, "invalid_json"),
+        pytest.param(b"[" * 100_000, "invalid_json", id="nested without end"),
+        pytest.param(
+            b'{"model": "tiny", "messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            "invalid_json",
+            id="nested too deep",
+        ),
         (b'{"model": "tiny", "messages": [1,]}', "invalid_json"),
         (b'{"model": "tiny", "messages": [], "user": 01}', "invalid_json"),
         (b'{"model": "tiny", "messages": []} {}', "invalid_json"),
