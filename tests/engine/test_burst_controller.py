@@ -277,7 +277,7 @@ def test_two_pods_carry_a_burst_through_a_kill_with_the_declared_rights_alone(wo
     world.pods["a"].send_signal(signal.SIGKILL)
     world.pods["a"].wait()
     seconds = world.until("b leads", lambda: holder(world).startswith("b-"))
-    assert seconds < 15
+    assert seconds < 30, "a Lease lasts 10 s; the rest is for a busy machine"
     world.until("b decides", lambda: any(line["event"] == "decision" for line in world.rounds("b")))
     assert world.ray.wanted >= wanted
     assert remembered(world)["groups"]["l40s"]["reserved"] >= before["groups"]["l40s"]["reserved"]

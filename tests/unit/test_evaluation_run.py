@@ -44,7 +44,7 @@ def test_a_run_that_was_stopped_asks_only_for_the_rest(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     def slow(prompt: str) -> None:
-        assert int(prompt.split()[0]) < 20 or stopping.wait(10)
+        assert int(prompt.split()[0]) < 20 or stopping.wait(60)
 
     first = Adding(before=slow)
     with pytest.raises(KeyboardInterrupt):
@@ -66,11 +66,11 @@ def test_answers_under_way_at_a_stop_are_waited_for_and_kept(tmp_path: Path) -> 
     def hold(prompt: str) -> None:
         if prompt.startswith("1 "):
             begun.set()
-            assert go.wait(10)
+            assert go.wait(60)
 
     def stop(text: str) -> None:
         if text.startswith("1 of"):
-            assert begun.wait(10)
+            assert begun.wait(60)
             raise KeyboardInterrupt
         go.set()
 
