@@ -251,9 +251,9 @@ class Adapter:
     def _read(self, raw: bytes, record: Record) -> tuple[Wanted, bytes]:
         """What is wanted, and the bytes for it.
 
-        Keys and prompts may take twenty-five times their bytes as objects. So they are gone before anything
-        is waited for: the adapter has those of one request at a time. A thread would help no other request,
-        because the reading holds the interpreter there too.
+        Keys and prompts as objects may take many times their bytes (`READING_MIB`). So they are gone before
+        anything is waited for: the adapter has those of one request at a time. A thread would help no other
+        request, because the reading holds the interpreter there too.
         """
         fields = read_fields(raw)
         model = model_of(fields, self._models)

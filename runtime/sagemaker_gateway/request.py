@@ -1,7 +1,7 @@
 """What a client asks for: its body read, judged by the token guard, and written as the container gets it.
 
 Of a body only what decides becomes Python's objects. All else stays the bytes that came, checked to be JSON:
-25 MiB of token ids as objects take seconds, in which the adapter does nothing else, and half a gigabyte.
+as objects it would take many times those bytes, and time in which the adapter does nothing else.
 """
 
 import re

@@ -6,6 +6,8 @@ import tracemalloc
 import pytest
 
 from runtime.sagemaker_gateway import SageMakerModel
+from runtime.sagemaker_gateway.config import MAX_BODY_BYTES
+from runtime.sagemaker_gateway.fargate import READING_MIB
 from runtime.sagemaker_gateway.refusal import Refusal
 from runtime.sagemaker_gateway.request import (
     CHAT_PATH,
@@ -26,7 +28,14 @@ def want(body: bytes, path: str = CHAT_PATH) -> Wanted:
 
 
 def sent(body: bytes, path: str = CHAT_PATH) -> bytes:
-    return body_of(read_fields(body), want(body, path))
+    fields = read_fields(body)
+    return body_of(fields, judged(path, fields, MODEL, ALLOWANCE))
+
+
+def long_list(key: str, unit: bytes) -> bytes:
+    """A body of a MiB with a list of what is alike."""
+    head = f'{{"model": "tiny", "{key}": ['.encode()
+    return head + b",".join([unit] * (1024 * 1024 // (len(unit) + 1))) + b"]}"
 
 
 @pytest.mark.parametrize(
@@ -46,16 +55,42 @@ def test_what_decides_nothing_reaches_the_container_byte_for_byte(value: str) ->
     assert sent(body) == f'{{"model":"/opt/ml/model","messages":{value},"max_tokens":7}}'.encode()
 
 
-def test_token_ids_do_not_become_objects() -> None:
-    body = b'{"model": "tiny", "prompt": [' + b", ".join([b"12345"] * 200_000) + b"]}"
-    read_fields(body)
+def times_its_size(body: bytes, path: str) -> float:
+    """The most memory that reading, judging and writing a body takes, the written one included."""
     tracemalloc.start()
     try:
-        assert len(sent(body, COMPLETIONS_PATH)) < len(body) + 100
-        _, peak = tracemalloc.get_traced_memory()
+        assert len(sent(body, path)) < len(body) + 100
+        return tracemalloc.get_traced_memory()[1] / len(body)
     finally:
         tracemalloc.stop()
-    assert peak < 2.5 * len(body), "the body that is sent and what it grows from"
+
+
+@pytest.mark.parametrize(
+    ("key", "unit"),
+    [
+        ("prompt", b"12345"),
+        ("messages", b'{"role": "user", "content": "x"}'),
+        ("messages", b"[[]]"),
+        ("messages", b"{}"),
+    ],
+)
+def test_token_ids_and_messages_do_not_become_objects(key: str, unit: bytes) -> None:
+    path = COMPLETIONS_PATH if key == "prompt" else CHAT_PATH
+    times = times_its_size(long_list(key, unit), path)
+    assert times < 2.5, "the body that is sent and what it grows from"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        long_list("prompt", b'""'),
+        long_list("prompt", b"[]"),
+        b'{"model": "tiny", "prompt": 1, ' + b",".join(b'"%x":1' % key for key in range(100_000)) + b"}",
+    ],
+    ids=["prompts", "lists of token ids", "keys"],
+)
+def test_no_body_takes_more_as_objects_than_a_task_has_for_it(body: bytes) -> None:
+    assert times_its_size(body, COMPLETIONS_PATH) < READING_MIB * 1024 * 1024 / MAX_BODY_BYTES
 
 
 @pytest.mark.parametrize(

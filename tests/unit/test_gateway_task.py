@@ -12,6 +12,7 @@ from runtime.sagemaker_gateway.config import MAX_BODY_BYTES, AdapterConfig, Sage
 from runtime.sagemaker_gateway.fargate import (
     ENVOY_MIB,
     MEMORY_MIB,
+    READING_MIB,
     held_bytes,
     least_memory_mib,
 )
@@ -49,7 +50,7 @@ def task(models: int, folder: str = "/etc/envoy") -> GatewayTask:
 def test_twice_what_is_held_and_the_worst_body_as_objects_fit_beside_envoy(memory: int) -> None:
     held = held_bytes(memory)
     assert held >= MAX_BODY_BYTES
-    assert (ENVOY_MIB + 610) * MIB + 2 * held <= memory * MIB
+    assert (ENVOY_MIB + READING_MIB) * MIB + 2 * held <= memory * MIB
     assert least_memory_mib(held) <= memory
 
 
